@@ -1,0 +1,32 @@
+# The commands of the README; Meson and Ninja do the building (meson.build).
+BUILD ?= build
+PREFIX ?= /usr/local
+
+.PHONY: deps build run test check bench install clean sanitize coverage fuzz
+
+deps:
+	@scripts/install-deps.sh build
+
+build: deps
+	@scripts/build.sh $(BUILD)
+
+run: build
+	@scripts/run.sh $(BUILD)
+
+test:
+	@scripts/install-deps.sh test
+	@scripts/build.sh $(BUILD)
+	@scripts/run-tests.py --build $(BUILD)
+
+check:
+	@scripts/install-deps.sh check
+	@scripts/check.sh $(BUILD)
+
+bench: build
+	@scripts/bench.py --build $(BUILD)
+
+install: build
+	meson install -C $(BUILD) --no-rebuild
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-*

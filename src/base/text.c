@@ -1,0 +1,242 @@
+#include "base/text.h"
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define MAX_DURATION_MS (INT64_C(10) * 365 * 24 * 3600 * 1000)
+
+/* Length of the UTF-8 sequence at s (1..4), or 0 when it is malformed. */
+static size_t utf8_len(const unsigned char *s, size_t left)
+{
+    static const struct {
+        unsigned char mask, lead;
+        uint32_t least;
+    } form[] = {{0x80, 0x00, 0}, {0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
+
+    for (size_t n = 0; n < ARRAY_SIZE(form); n++) {
+        if ((s[0] & form[n].mask) != form[n].lead) {
+            continue;
+        }
+        uint32_t c = n ? s[0] & (unsigned char)~form[n].mask : s[0];
+        if (n >= left) {
+            return 0;
+        }
+        for (size_t i = 1; i <= n; i++) {
+            if ((s[i] & 0xc0) != 0x80) {
+                return 0;
+            }
+            c = c << 6 | (s[i] & 0x3f);
+        }
+        bool is_good = c >= form[n].least && c <= 0x10ffff && (c < 0xd800 || c > 0xdfff);
+        return is_good ? n + 1 : 0;
+    }
+    return 0;
+}
+
+bool text_is_utf8(const char *s, size_t len)
+{
+    for (size_t i = 0; i < len;) {
+        size_t n = utf8_len((const unsigned char *)s + i, len - i);
+        if (!n) {
+            return false;
+        }
+        i += n;
+    }
+    return true;
+}
+
+/* Is the character of n bytes at s a control character (C0, DEL, C1)? */
+static bool is_control(const unsigned char *s, size_t n)
+{
+    return (n == 1 && (s[0] < 0x20 || s[0] == 0x7f)) || (n == 2 && s[0] == 0xc2 && s[1] < 0xa0);
+}
+
+bool text_has_control(const char *s)
+{
+    const unsigned char *p = (const unsigned char *)s;
+    size_t left = strlen(s);
+
+    while (left) {
+        size_t n = utf8_len(p, left);
+        if (!n || is_control(p, n)) {
+            return true;
+        }
+        p += n;
+        left -= n;
+    }
+    return false;
+}
+
+void text_add_escaped(struct buf *b, const char *s)
+{
+    const unsigned char *p = (const unsigned char *)s;
+    size_t left = strlen(s);
+
+    while (left) {
+        size_t n = utf8_len(p, left);
+        if (n && !is_control(p, n)) {
+            buf_add(b, p, n);
+        } else {
+            n = n ? n : 1;
+            for (size_t i = 0; i < n; i++) {
+                buf_addf(b, "\\x%02x", p[i]);
+            }
+        }
+        p += n;
+        left -= n;
+    }
+}
+
+/* Reads decimal digits at *s; false when there are none or the value passes `most`. */
+static bool read_number(const char **s, uint64_t most, uint64_t *ret)
+{
+    uint64_t v = 0;
+    const char *p = *s;
+
+    for (; *p >= '0' && *p <= '9'; p++) {
+        uint64_t digit = (uint64_t)(*p - '0');
+        if (v > (most - digit) / 10) {
+            return false;
+        }
+        v = v * 10 + digit;
+    }
+    if (p == *s) {
+        return false;
+    }
+    *s = p;
+    *ret = v;
+    return true;
+}
+
+static const struct unit {
+    const char *name;
+    uint64_t factor;
+} duration_units[] = {{"d", 86400000}, {"h", 3600000}, {"ms", 1}, {"m", 60000}, {"s", 1000}},
+  size_units[] = {{"KiB", 1ULL << 10}, {"MiB", 1ULL << 20}, {"GiB", 1ULL << 30},
+                  {"TiB", 1ULL << 40}, {"kB", 1000},        {"MB", 1000000},
+                  {"GB", 1000000000},  {"TB", 1000000000000}};
+
+static const struct unit *find_unit(const struct unit *units, size_t count, const char **s)
+{
+    for (size_t i = 0; i < count; i++) {
+        size_t n = strlen(units[i].name);
+        if (!strncmp(*s, units[i].name, n)) {
+            *s += n;
+            return &units[i];
+        }
+    }
+    return NULL;
+}
+
+int text_parse_duration_ms(const char *s, int64_t *ret_ms, struct error *err)
+{
+    const char *p = s;
+    uint64_t total = 0, n = 0;
+
+    if (!strcmp(s, "0")) {
+        *ret_ms = 0;
+        return 0;
+    }
+    do {
+        if (!read_number(&p, MAX_DURATION_MS, &n)) {
+            goto bad;
+        }
+        const struct unit *u = find_unit(duration_units, ARRAY_SIZE(duration_units), &p);
+        if (!u || n > (MAX_DURATION_MS - total) / u->factor) {
+            goto bad;
+        }
+        total += n * u->factor;
+    } while (*p);
+    *ret_ms = (int64_t)total;
+    return 0;
+bad:
+    return err_set(err, EINVAL,
+                   "'%.40s' is not a duration: write a number with ms, s, m, h or d, as in 30s or "
+                   "1h30m, at most ten years",
+                   s);
+}
+
+const char *text_format_duration_ms(int64_t ms, char buf[static 32])
+{
+    int at = 0;
+    static const struct unit order[] = {
+        {"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}};
+
+    if (ms <= 0) {
+        return "0s";
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(order) && at < 24; i++) {
+        int64_t n = ms / (int64_t)order[i].factor;
+        if (n) {
+            at += snprintf(buf + at, 32 - (size_t)at, "%lld%s", (long long)n, order[i].name);
+            ms -= n * (int64_t)order[i].factor;
+        }
+    }
+    return buf;
+}
+
+int text_parse_size(const char *s, uint64_t *ret_bytes, struct error *err)
+{
+    const char *p = s;
+    uint64_t n = 0, factor = 1;
+
+    if (!read_number(&p, 1ULL << 60, &n)) {
+        goto bad;
+    }
+    if (*p) {
+        const struct unit *u = find_unit(size_units, ARRAY_SIZE(size_units), &p);
+        if (!u || *p) {
+            goto bad;
+        }
+        factor = u->factor;
+    }
+    if (n > (1ULL << 60) / factor) {
+        goto bad;
+    }
+    *ret_bytes = n * factor;
+    return 0;
+bad:
+    return err_set(err, EINVAL, "'%.40s' is not a size: write a number with MiB, GiB, MB or GB, as "
+                                "in 12GiB", s);
+}
+
+int text_parse_int(const char *s, const char *what, int64_t lo, int64_t hi, int64_t *ret,
+                   struct error *err)
+{
+    const char *p = s;
+    uint64_t n = 0;
+    bool is_negative = *p == '-';
+
+    p += is_negative;
+    if (!read_number(&p, INT64_MAX, &n) || *p) {
+        return err_set(err, EINVAL, "%s: '%.40s' is not a whole number", what, s);
+    }
+    int64_t v = is_negative ? -(int64_t)n : (int64_t)n;
+    if (v < lo || v > hi) {
+        return err_set(err, ERANGE, "%s: %lld is not in %lld..%lld", what, (long long)v,
+                       (long long)lo, (long long)hi);
+    }
+    *ret = v;
+    return 0;
+}
+
+const char *text_format_time_ms(int64_t ms, char buf[static 32])
+{
+    time_t s = ms / 1000;
+    struct tm tm = {0};
+
+    gmtime_r(&s, &tm);
+    size_t at = strftime(buf, 32, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(buf + at, 32 - at, ".%03dZ", (int)(ms % 1000));
+    return buf;
+}
+
+void text_copy(char *dst, size_t size, const char *src)
+{
+    size_t n = src ? strnlen(src, size - 1) : 0;
+
+    if (n) {
+        memcpy(dst, src, n);
+    }
+    dst[n] = '\0';
+}
