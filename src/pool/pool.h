@@ -1,0 +1,505 @@
+#pragma once
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "mig/gpu.h"
+#include "mig/mig.h"
+#include "plan/plan.h"
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <uthash.h>
+
+/* Who holds what: GPUs, slices, leases, the queue, tenants.
+ *
+ * The pool is one deterministic state machine.  pool_step() takes an event and appends actions;
+ * it does no I/O, reads no clock and draws no random number, so the same events give the same
+ * actions in the daemon, in the tests and in simulated time.  To be called from one thread.
+ *
+ * The caller's part of the bargain (src/daemon/):
+ *   1. after each step, take what changed with pool_next_dirty() and commit it as one transaction;
+ *   2. carry out the step's actions, in order, only after that commit;
+ *   3. hand each driver result back as an event, in the order of each GPU's worker.
+ *
+ * All structures are owned by the pool.  Other rooms read them and change them only by events.
+ * Times are milliseconds since 1970, on a clock that never jumps back while the daemon runs. */
+
+enum pool_lease_state {
+    POOL_LEASE_QUEUED,
+    POOL_LEASE_CUTTING,
+    POOL_LEASE_ACTIVE,
+    POOL_LEASE_RELEASING, /* given back, but a process still runs on it or it is not yet checked */
+    POOL_LEASE_RELEASED,  /* this and the following are ends */
+    POOL_LEASE_EXPIRED,
+    POOL_LEASE_REJECTED,
+    POOL_LEASE_LOST,
+    POOL_LEASE_STATE_COUNT
+};
+
+enum pool_slice_state {
+    POOL_SLICE_CREATING,    /* the intent is recorded; a job may be under way */
+    POOL_SLICE_IDLE,        /* ours, nobody's */
+    POOL_SLICE_LEASED,      /* at least one compute instance is leased */
+    POOL_SLICE_DESTROYING,  /* the intent is recorded; a job may be under way */
+    POOL_SLICE_QUARANTINED, /* ours, the driver would not let it go; retried now and then */
+    POOL_SLICE_FOREIGN,     /* found, not made by us: shown, never touched */
+    POOL_SLICE_STATE_COUNT
+};
+
+enum pool_health {
+    POOL_HEALTH_OK,
+    POOL_HEALTH_UNRESPONSIVE, /* a driver call has not come back */
+    POOL_HEALTH_LOST,         /* fell off the bus, or absent since the start */
+    POOL_HEALTH_FAILED,       /* discovery failed; the reason says why */
+    POOL_HEALTH_COUNT
+};
+
+enum pool_role { POOL_ROLE_VIEWER, POOL_ROLE_TENANT, POOL_ROLE_OPERATOR, POOL_ROLE_COUNT };
+
+const char *pool_lease_state_name(enum pool_lease_state state);
+const char *pool_slice_state_name(enum pool_slice_state state);
+const char *pool_health_name(enum pool_health health);
+const char *pool_role_name(enum pool_role role);
+
+static inline bool pool_lease_is_ended(enum pool_lease_state state)
+{
+    return state >= POOL_LEASE_RELEASED;
+}
+
+#define POOL_MAX_COUNT 64   /* slices in one lease */
+#define POOL_TENANT_SIZE 64 /* bytes of a tenant's name with the NUL */
+#define POOL_WANT_SIZE 64   /* bytes of a profile as written, with the NUL */
+
+struct pool_tenant {
+    char name[POOL_TENANT_SIZE];
+    unsigned queued;        /* requests in the queue */
+    unsigned compute_slots; /* in leases that are cutting, active or releasing */
+    UT_hash_handle hh;
+};
+
+/* A compute instance of a slice. */
+struct pool_ci {
+    uint32_t id; /* the driver's; unique in the slice; valid when settled */
+    int profile; /* index in the slice profile's compute[], or MIG_PROFILE_NONE */
+    char name[MIG_NAME_BYTES];
+    uint8_t compute_slots;
+    char mig_uuid[MIG_UUID_SIZE];
+    uint64_t lease;  /* 0: idle */
+    bool is_settled; /* it exists on the GPU */
+    uint64_t job;    /* making it, 0 none */
+};
+
+struct pool_slice {
+    uint64_t id; /* ours, stable, key of its record */
+    struct pool_gpu *gpu;
+    enum pool_slice_state state;
+    int profile; /* index in the GPU's geometry, MIG_PROFILE_NONE when it is not in there */
+    uint32_t profile_id; /* the driver's runtime id */
+    char profile_name[MIG_NAME_BYTES];
+    uint8_t start, size, compute_slots;
+    uint32_t gi_id; /* the driver's; valid while the instance exists, reused by it later */
+    struct pool_ci ci[MIG_MAX_COMPUTE];
+    unsigned ci_count;
+    char tenant[POOL_TENANT_SIZE]; /* who used it since it was made; "" nobody */
+    uint64_t lease;     /* CREATING, DESTROYING: for which lease; 0 none */
+    uint64_t operation; /* CREATING, DESTROYING: for which apply; 0 none */
+    uint32_t processes; /* at the last look */
+    uint64_t job;       /* driver job under way, 0 none */
+    unsigned tries;
+    int64_t retry_at_ms;
+    char reason[160]; /* why it is quarantined or not yet gone */
+    bool is_dirty;
+    TAILQ_ENTRY(pool_slice) dirty_link;
+};
+
+enum pool_mig_policy { POOL_MIG_KEEP, POOL_MIG_ON_DEMAND };
+
+struct pool_gpu {
+    unsigned id; /* its number here, in the driver room and in plan/ */
+    struct mig_gpu_info info;
+    struct mig_geometry *geometry; /* NULL: the GPU has none, or has not told it */
+    int class_id;                  /* in plan/; -1 without geometry */
+    bool is_managed;
+    enum pool_mig_policy mig_policy;
+    enum pool_health health;
+    char health_reason[160];
+    struct pool_slice *slices[MIG_MAX_INSTANCES]; /* ordered by start */
+    unsigned slice_count;
+    uint64_t lease;     /* the whole GPU, 0 none */
+    uint32_t processes; /* on the GPU itself, at the last look */
+    bool is_scanned;    /* enumerated since the start: nothing is cut on it before */
+    uint64_t check_job; /* looks for processes before a whole GPU is let go, 0 none */
+    uint64_t mode_job;  /* a MIG mode change under way, 0 none */
+    bool wants_mig;     /* its target */
+    uint64_t mode_operation;
+    int64_t cooldown_until_ms; /* after a failure nothing is cut here until then */
+    unsigned failures;         /* in a row */
+    int64_t create_us, destroy_us; /* measured by the driver, moving averages; 0 unknown */
+    bool is_plan_stale;            /* plan/ has to hear of a change */
+};
+
+/* One slice, or one whole GPU, of a lease. */
+struct pool_part {
+    struct pool_gpu *gpu;
+    struct pool_slice *slice; /* NULL: the whole GPU */
+    unsigned ci;              /* index in slice->ci */
+};
+
+/* What is asked for.  Strings are borrowed for the call. */
+struct pool_request {
+    const char *profile; /* as written, what `want` was parsed from */
+    struct mig_want want;
+    unsigned count;      /* 1..POOL_MAX_COUNT */
+    const char *model;   /* part of the GPU's name, any case; NULL any */
+    const char *name;    /* NULL none */
+    const char *labels;  /* a JSON object as text; NULL none */
+    int64_t ttl_ms;      /* from the grant; 0 no limit */
+    int priority;
+    bool is_movable;
+    bool must_not_wait;         /* reject instead of queueing */
+    int holder_pid;             /* the lease ends with this process; 0 none */
+    uint64_t holder_start;      /* its start time, to tell it from a later namesake */
+    const char *idempotency_key; /* NULL none */
+    uint64_t request_hash;      /* of the whole body, to tell a repeat from another request */
+};
+
+struct pool_lease {
+    uint64_t id;
+    enum pool_lease_state state;
+    enum pool_lease_state end_state; /* what RELEASING leads to */
+    struct pool_tenant *tenant;
+    unsigned uid;
+    char profile[POOL_WANT_SIZE];
+    struct mig_want want;
+    unsigned count;
+    unsigned compute_slots; /* counted on the tenant while it has parts */
+    char *model, *name, *labels, *idempotency_key;
+    uint64_t request_hash;
+    int64_t ttl_ms;
+    int priority;
+    bool is_movable, must_not_wait;
+    bool is_queued; /* is in the queue's list */
+    int holder_pid;
+    uint64_t holder_start;
+    int64_t created_ms, granted_ms, expires_ms, ended_ms; /* 0: not yet, or never */
+    int64_t driver_us; /* what the driver itself took for this lease */
+    struct pool_part *part; /* while CUTTING, ACTIVE or RELEASING, and after the end for the record */
+    unsigned part_count;
+    unsigned attempts;
+    int64_t retry_at_ms; /* RELEASING: next look for processes */
+    int64_t queue_key;   /* higher goes first */
+    char reason[240];
+    bool is_dirty;
+    struct plan_ask ask; /* the profile by class */
+    TAILQ_ENTRY(pool_lease) dirty_link;
+    TAILQ_ENTRY(pool_lease) link; /* in the queue, or among the ended */
+    UT_hash_handle hh;
+};
+
+enum pool_operation_state { POOL_OP_RUNNING, POOL_OP_DONE, POOL_OP_FAILED };
+
+/* An apply that is being carried out. */
+struct pool_operation {
+    uint64_t id;
+    enum pool_operation_state state;
+    int64_t created_ms, ended_ms;
+    unsigned done, total;
+    char error[200];
+    bool is_dirty;
+    TAILQ_ENTRY(pool_operation) dirty_link;
+    TAILQ_ENTRY(pool_operation) link;
+};
+
+TAILQ_HEAD(pool_lease_list, pool_lease);
+TAILQ_HEAD(pool_slice_list, pool_slice);
+TAILQ_HEAD(pool_operation_list, pool_operation);
+
+struct pool_settings {
+    struct plan_settings plan;
+    unsigned max_queued_per_tenant;  /* 0: no request may wait */
+    unsigned max_compute_per_tenant; /* compute slots in leases; 0 no limit */
+    int64_t age_step_ms;             /* waiting this long is worth one priority; 0 never */
+    unsigned backfill_depth;         /* requests looked at behind a blocked head; 0 none */
+    unsigned keep_ended;             /* ended leases that are remembered */
+    int64_t default_ttl_ms, max_ttl_ms; /* 0: none */
+};
+void pool_settings_default(struct pool_settings *settings);
+
+struct pool;
+
+struct pool *pool_new(const struct pool_settings *settings);
+void pool_free(struct pool *pool);
+DEFINE_FREEP(struct pool, pool_free)
+
+/* At start, in this order: every GPU, every record, then pool_start(), which asks for a scan of
+ * each GPU.  geometry (through mig_geometry_init()) is copied, NULL if there is none.
+ * *ret_gpu is its number, counted from 0.  -ENOSPC when plan/ has too many classes. */
+int pool_add_gpu(struct pool *pool, const struct mig_gpu_info *info,
+                 const struct mig_geometry *geometry, bool is_managed, enum pool_mig_policy policy,
+                 unsigned *ret_gpu, struct error *err);
+
+/* --- reading -------------------------------------------------------------------------------- */
+
+const struct pool_settings *pool_settings(const struct pool *pool);
+unsigned pool_gpu_count(const struct pool *pool);
+const struct pool_gpu *pool_gpu(const struct pool *pool, unsigned gpu);
+/* By "GPU-..." or PCI address or the driver's index in decimal; NULL if there is none. */
+const struct pool_gpu *pool_find_gpu(const struct pool *pool, const char *name);
+/* By the UUID of one of its compute instances. */
+const struct pool_slice *pool_find_slice(const struct pool *pool, const char *mig_uuid);
+const struct pool_slice *pool_slice_at(const struct pool_gpu *gpu, unsigned start);
+const struct pool_lease *pool_find_lease(const struct pool *pool, uint64_t id);
+const struct pool_operation *pool_find_operation(const struct pool *pool, uint64_t id);
+/* Leases in order of their making, ended ones too: start with NULL. */
+const struct pool_lease *pool_next_lease(const struct pool *pool, const struct pool_lease *after);
+/* The queue from its head: start with NULL. */
+const struct pool_lease *pool_next_queued(const struct pool *pool, const struct pool_lease *after);
+/* 1 is the head; 0 when it does not wait. */
+unsigned pool_queue_position(const struct pool *pool, const struct pool_lease *lease);
+
+/* --- events --------------------------------------------------------------------------------- */
+
+enum pool_job_kind {
+    POOL_JOB_CREATE,    /* slice; profile_id, start, size, ci_profile_id */
+    POOL_JOB_DESTROY,   /* slice; profile_id, start, size, mig_uuid: what must be there */
+    POOL_JOB_CREATE_CI, /* slice; start, size, ci_profile_id */
+    POOL_JOB_CHECK,     /* slice: are there processes?  slice 0: on the GPU itself */
+    POOL_JOB_MIG_MODE,  /* is_mig_enabled */
+    POOL_JOB_SCAN,      /* enumerate */
+    POOL_JOB_COUNT
+};
+const char *pool_job_name(enum pool_job_kind kind);
+
+/* What a driver worker is to do; it comes back with the result. */
+struct pool_job {
+    uint64_t id; /* unique in the life of the pool */
+    enum pool_job_kind kind;
+    unsigned gpu;
+    uint64_t slice;         /* its number here, 0 none */
+    uint32_t profile_id;    /* the driver's runtime id */
+    uint8_t start, size;
+    uint32_t ci_profile_id; /* MIG_NO_ID: the full one */
+    char mig_uuid[MIG_UUID_SIZE]; /* "" unknown */
+    bool is_mig_enabled;
+};
+
+struct pool_job_result {
+    struct pool_job job;
+    int code; /* 0 or -errno: EBUSY in use, ENOSPC no room, ENODEV lost, ENOENT not there, ... */
+    int64_t driver_us; /* spent inside the driver */
+    char message[200];
+    bool has_instance; /* CREATE: made, or what a failed attempt has left; CREATE_CI, CHECK */
+    struct mig_instance instance;
+    uint32_t processes;                  /* CHECK */
+    bool is_mig_enabled, is_mig_pending; /* MIG_MODE */
+    const struct mig_scan *scan;         /* SCAN, borrowed */
+};
+
+struct pool_actor {
+    const char *tenant;
+    enum pool_role role;
+    unsigned uid;
+};
+
+/* One GPU's part of an apply: what shall be there at the end. */
+struct pool_target {
+    unsigned gpu;
+    bool is_mig_enabled;
+    struct {
+        int profile;    /* index in the GPU's geometry */
+        int ci_profile; /* index in the profile's compute[]; MIG_PROFILE_NONE the full one */
+        unsigned count;
+    } want[MIG_PROFILES_MAX];
+    unsigned want_count;
+};
+
+enum pool_event_kind {
+    POOL_EV_TICK,        /* time has passed */
+    POOL_EV_RESULT,      /* result */
+    POOL_EV_HEALTH,      /* gpu, health, text */
+    POOL_EV_XID,         /* gpu, number, text */
+    POOL_EV_SCAN,        /* gpu: enumerate it soon (the driver says that something changed) */
+    POOL_EV_REQUEST,     /* actor, request, reply_to */
+    POOL_EV_RELEASE,     /* actor, lease, reply_to */
+    POOL_EV_RENEW,       /* actor, lease, ttl_ms, reply_to */
+    POOL_EV_HOLDER_GONE, /* lease */
+    POOL_EV_APPLY,       /* actor, targets, target_count, is_dry_run, reply_to */
+    POOL_EV_ADOPT,       /* actor, gpu, start, reply_to */
+    POOL_EV_DISOWN,      /* actor, gpu, start, reply_to */
+    POOL_EV_COUNT
+};
+
+/* Everything behind a pointer is borrowed for the call. */
+struct pool_event {
+    enum pool_event_kind kind;
+    int64_t now_ms;
+    uint64_t reply_to; /* the caller's cookie, comes back in the REPLY action; 0 no reply */
+    struct pool_actor actor;
+    const struct pool_request *request;
+    const struct pool_job_result *result;
+    uint64_t lease;
+    int64_t ttl_ms; /* RENEW: from now; 0 no limit */
+    unsigned gpu, start;
+    enum pool_health health;
+    unsigned number;
+    const char *text;
+    const struct pool_target *targets;
+    unsigned target_count;
+    bool is_dry_run;
+};
+
+/* --- actions -------------------------------------------------------------------------------- */
+
+enum pool_answer {
+    POOL_OK,
+    POOL_NOT_FOUND,
+    POOL_FORBIDDEN,
+    POOL_BAD_REQUEST,
+    POOL_DOES_NOT_FIT, /* now, and it must not wait */
+    POOL_CAN_NEVER_FIT,
+    POOL_QUEUE_FULL,
+    POOL_KEY_CONFLICT, /* idempotency key with another body */
+    POOL_ALREADY_ENDED,
+    POOL_IN_USE,
+    POOL_NOT_ALLOWED,  /* by the configuration */
+    POOL_ANSWER_COUNT
+};
+
+enum pool_history {
+    POOL_HIST_LEASE_QUEUED,
+    POOL_HIST_LEASE_CUTTING,
+    POOL_HIST_LEASE_GRANTED,
+    POOL_HIST_LEASE_RELEASED,
+    POOL_HIST_LEASE_EXPIRED,
+    POOL_HIST_LEASE_REJECTED,
+    POOL_HIST_LEASE_LOST,
+    POOL_HIST_LEASE_RENEWED,
+    POOL_HIST_SLICE_CREATED,
+    POOL_HIST_SLICE_DESTROYED,
+    POOL_HIST_SLICE_ADOPTED,
+    POOL_HIST_SLICE_DISOWNED,
+    POOL_HIST_SLICE_FOREIGN,
+    POOL_HIST_SLICE_QUARANTINED,
+    POOL_HIST_SLICE_VANISHED,
+    POOL_HIST_GPU_UNRESPONSIVE,
+    POOL_HIST_GPU_RECOVERED,
+    POOL_HIST_GPU_LOST,
+    POOL_HIST_GPU_MODE,
+    POOL_HIST_GPU_XID,
+    POOL_HIST_OPERATION_DONE,
+    POOL_HIST_OPERATION_FAILED,
+    POOL_HIST_COUNT
+};
+/* "lease.granted", ... */
+const char *pool_history_name(enum pool_history what);
+
+enum pool_action_kind {
+    POOL_DO_JOB,     /* job: give it to the GPU's worker */
+    POOL_DO_REPLY,   /* reply_to, answer, lease or operation, text (one sentence, if not OK) */
+    POOL_DO_HISTORY, /* history, gpu, lease, tenant, text: record it and tell who listens */
+    POOL_DO_WATCH    /* lease, pid, pid_start: an event HOLDER_GONE when that process ends */
+};
+
+struct pool_action {
+    enum pool_action_kind kind;
+    struct pool_job job;
+    uint64_t reply_to;
+    enum pool_answer answer;
+    enum pool_history history;
+    int gpu; /* -1 none */
+    uint64_t lease, operation;
+    int pid;
+    uint64_t pid_start;
+    char tenant[POOL_TENANT_SIZE];
+    char text[240];
+};
+
+/* Grows as needed and is reused: set count to 0 between steps. */
+struct pool_actions {
+    struct pool_action *action;
+    unsigned count, size;
+};
+void pool_actions_done(struct pool_actions *actions);
+
+/* The heart.  Never fails: what is wrong with an event is said in its reply. */
+void pool_step(struct pool *pool, const struct pool_event *event, struct pool_actions *actions);
+
+/* When the pool wants a TICK at the latest; INT64_MAX never. */
+int64_t pool_next_deadline_ms(const struct pool *pool);
+
+/* --- what must survive ---------------------------------------------------------------------- */
+
+enum pool_record_kind {
+    POOL_RECORD_META = 1, /* id 0: counters */
+    POOL_RECORD_LEASE,
+    POOL_RECORD_SLICE,
+    POOL_RECORD_OPERATION
+};
+
+struct pool_record {
+    enum pool_record_kind kind;
+    uint64_t id;
+    char *body; /* JSON, owned by the taker; NULL: the record goes */
+};
+
+bool pool_is_dirty(const struct pool *pool);
+/* Takes one changed record; false when there is none left. */
+bool pool_next_dirty(struct pool *pool, struct pool_record *ret);
+/* Reads one back at start.  -EINVAL with a message; nothing has changed then. */
+int pool_load_record(struct pool *pool, enum pool_record_kind kind, uint64_t id, const char *body,
+                     struct error *err);
+/* After the last record: ties leases to slices, asks for scans and watches. */
+void pool_start(struct pool *pool, int64_t now_ms, struct pool_actions *actions);
+
+/* --- questions ------------------------------------------------------------------------------ */
+
+/* Somebody, or something, that stands in the way. */
+struct pool_block {
+    const struct pool_gpu *gpu;
+    const struct pool_slice *slice; /* NULL: the GPU itself, see why */
+    const struct pool_lease *lease; /* NULL none */
+    int64_t until_ms;               /* 0 unknown */
+    char why[120];
+};
+
+#define POOL_BLOCKS_MAX 64
+struct pool_explanation {
+    char reason[240];          /* one sentence */
+    int64_t expected_start_ms; /* 0 unknown */
+    struct pool_block block[POOL_BLOCKS_MAX];
+    unsigned block_count;
+};
+/* Why a request waits, and for whom.  `lease` is in any state. */
+void pool_explain(const struct pool *pool, const struct pool_lease *lease, int64_t now_ms,
+                  struct pool_explanation *ret);
+
+/* What requests would get now.  Nothing is changed in the end, and no action results. */
+struct pool_preview_step {
+    const struct pool_gpu *gpu;
+    char profile_name[MIG_NAME_BYTES]; /* "gpu" for a whole one */
+    uint8_t start, size;               /* size 0: the whole GPU */
+    bool is_reused;
+    uint16_t destroys; /* slots of idle slices that would go */
+};
+struct pool_preview {
+    bool is_fitting;
+    bool is_possible; /* some GPU here could ever hold each of them */
+    int64_t estimate_us;
+    struct pool_preview_step step[POOL_MAX_COUNT];
+    unsigned step_count;
+    struct pool_explanation blocked; /* when it does not fit */
+};
+void pool_preview(struct pool *pool, const struct pool_actor *actor,
+                  const struct pool_request *requests, unsigned request_count, int64_t now_ms,
+                  struct pool_preview *ret);
+
+/* What the last APPLY event does, or would do, for its reply. */
+struct pool_change {
+    unsigned gpu;
+    enum { POOL_CHANGE_KEEP, POOL_CHANGE_CREATE, POOL_CHANGE_DESTROY, POOL_CHANGE_MODE } kind;
+    char profile_name[MIG_NAME_BYTES];
+    uint8_t start, size;
+    bool is_mig_enabled; /* MODE */
+};
+const struct pool_change *pool_last_changes(const struct pool *pool, unsigned *ret_count);
+/* What stood in the way of the last APPLY, ADOPT or DISOWN. */
+const struct pool_explanation *pool_last_explanation(const struct pool *pool);
