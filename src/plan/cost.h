@@ -1,0 +1,19 @@
+#pragma once
+#include "mig/mig.h"
+#include "plan/plan.h"
+
+/* What a placement costs, for every policy; see the top of cost.c.  Internal to the room. */
+
+struct plan_mix {
+    double share[MIG_PROFILES_MAX]; /* sums to 1 over the profiles of the class */
+};
+
+double plan_cost(enum plan_policy policy, const struct plan_settings *settings,
+                 const struct mig_geometry *geometry, const struct plan_mix *mix,
+                 const struct mig_use *before, struct mig_slice slice);
+
+/* Free slots that a request drawn from the mix could not use, on average. */
+double plan_unusable(const struct mig_geometry *geometry, const struct plan_mix *mix,
+                     const struct mig_use *use);
+/* Placements still possible. */
+int plan_placements_left(const struct mig_geometry *geometry, const struct mig_use *use);
