@@ -25,6 +25,7 @@ struct mig_gpu_info {
     char uuid[MIG_UUID_SIZE]; /* "GPU-..."; the identity */
     char name[96];            /* "NVIDIA H100 80GB HBM3" */
     char pci[32];             /* "00000000:3B:00.0" */
+    uint32_t pci_device_id;   /* 0x233010DE: device, then vendor; 0 if the driver did not tell */
     uint32_t index;           /* the driver's enumeration order; identifies nothing over time */
     uint32_t minor;           /* of /dev/nvidiaN, or MIG_NO_ID */
     uint32_t architecture;
