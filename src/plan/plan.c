@@ -1,31 +1,10 @@
-/* The fleet model: GPUs, their classes, and the search for a place. */
+/* The fleet model: classes, GPUs and what is told about them.  Where to place is place.c, how the
+ * best place is found without looking at every GPU is index.c. */
 #include "plan/plan.h"
-#include "plan/cost.h"
+#include "plan/fleet.h"
 #include <assert.h>
 #include <math.h>
 #include <string.h>
-
-struct class
-{
-    struct mig_geometry geometry;
-    struct plan_mix mix;
-    double seen[MIG_PROFILES_MAX];
-};
-
-struct entry {
-    bool is_there;
-    int class_id;
-    struct plan_gpu gpu;
-};
-
-struct plan {
-    struct plan_settings settings;
-    struct class *classes[PLAN_CLASSES_MAX];
-    int class_count;
-    struct entry *gpus;
-    uint32_t gpu_count;
-    uint32_t last_gpu; /* for round-robin */
-};
 
 struct plan *plan_new(const struct plan_settings *settings)
 {
@@ -36,6 +15,8 @@ struct plan *plan_new(const struct plan_settings *settings)
     } else {
         plan_settings_default(&p->settings);
     }
+    p->mix_growth = p->settings.mix_half_life ? exp2(1.0 / p->settings.mix_half_life) : 1;
+    p->last_gpu = UINT32_MAX; /* so that round-robin begins at 0 */
     return p;
 }
 
@@ -44,39 +25,30 @@ void plan_free(struct plan *p)
     if (!p) {
         return;
     }
+    for (uint32_t i = 0; i < p->gpu_count; i++) {
+        free(p->infos[i].detail);
+    }
     for (int i = 0; i < p->class_count; i++) {
+        plan_index_done(&p->classes[i]->index);
         free(p->classes[i]);
     }
-    free(p->gpus);
+    free(p->infos);
+    free(p->seats);
     free(p);
-}
-
-static void refresh_mix(struct class *c)
-{
-    double sum = 0;
-
-    for (int i = 0; i < c->geometry.profile_count; i++) {
-        sum += c->seen[i];
-    }
-    for (int i = 0; i < c->geometry.profile_count; i++) {
-        c->mix.share[i] = c->seen[i] / sum;
-    }
 }
 
 int plan_add_class(struct plan *p, const struct mig_geometry *geometry, int *ret_class,
                    struct error *err)
 {
-    struct class *c;
+    struct plan_class *c;
 
     if (p->class_count == PLAN_CLASSES_MAX) {
-        return err_set(err, ENOSPC, "more than %d kinds of GPU", PLAN_CLASSES_MAX);
+        return err_set(err, ENOSPC, "there are more than %d kinds of GPU", PLAN_CLASSES_MAX);
     }
     c = xcalloc(1, sizeof(*c));
-    c->geometry = *geometry;
-    for (int i = 0; i < geometry->profile_count; i++) {
-        c->seen[i] = 1;
-    }
-    refresh_mix(c);
+    plan_index_init(&c->index, geometry, &p->settings);
+    plan_index_need(&c->index, PLAN_RANKING_POLICY);
+    c->unit = 1;
     *ret_class = p->class_count;
     p->classes[p->class_count++] = c;
     return 0;
@@ -84,7 +56,7 @@ int plan_add_class(struct plan *p, const struct mig_geometry *geometry, int *ret
 
 const struct mig_geometry *plan_class_geometry(const struct plan *p, int class_id)
 {
-    return &p->classes[class_id]->geometry;
+    return &p->classes[class_id]->index.geometry;
 }
 
 int plan_class_count(const struct plan *p)
@@ -92,196 +64,212 @@ int plan_class_count(const struct plan *p)
     return p->class_count;
 }
 
-int plan_add_gpu(struct plan *p, uint32_t gpu_id, int class_id, struct error *err)
+double plan_class_share(const struct plan *p, int class_id, int profile)
 {
-    if (gpu_id >= PLAN_GPUS_MAX) {
-        return err_set(err, ERANGE, "GPU number %u; at most %u GPUs are possible", gpu_id,
+    return p->classes[class_id]->index.mix.share[profile];
+}
+
+int plan_add_gpu(struct plan *p, uint32_t gpu, int class_id, struct error *err)
+{
+    static const struct mig_use empty;
+
+    if (gpu >= PLAN_GPUS_MAX) {
+        return err_set(err, ERANGE, "GPU number %u; at most %u GPUs are possible", gpu,
                        PLAN_GPUS_MAX);
     }
-    if (gpu_id >= p->gpu_count) {
-        uint32_t count = gpu_id + 1 > 2 * p->gpu_count ? gpu_id + 1 : 2 * p->gpu_count;
-        p->gpus = xreallocarray(p->gpus, count, sizeof(*p->gpus));
-        memset(p->gpus + p->gpu_count, 0, (count - p->gpu_count) * sizeof(*p->gpus));
+    if (gpu >= p->gpu_count) {
+        uint32_t count =
+            gpu < p->gpu_count + p->gpu_count / 2 ? p->gpu_count + p->gpu_count / 2 : gpu + 1;
+        p->infos = xreallocarray(p->infos, count, sizeof(*p->infos));
+        p->seats = xreallocarray(p->seats, count, sizeof(*p->seats));
+        memset(p->infos + p->gpu_count, 0, (count - p->gpu_count) * sizeof(*p->infos));
+        memset(p->seats + p->gpu_count, 0xff, (count - p->gpu_count) * sizeof(*p->seats));
         p->gpu_count = count;
     }
-    if (p->gpus[gpu_id].is_there) {
-        return err_set(err, EEXIST, "GPU number %u is there already", gpu_id);
+    if (p->infos[gpu].is_there) {
+        return err_set(err, EEXIST, "GPU number %u is there already", gpu);
     }
-    p->gpus[gpu_id] = (struct entry){true, class_id, {.is_usable = true}};
+    p->infos[gpu] =
+        (struct plan_info){.class_id = (uint8_t)class_id, .is_there = true, .is_usable = true};
+    plan_set_state(p, gpu, plan_index_state(&p->classes[class_id]->index, &empty, 0));
     return 0;
 }
 
-static struct entry *find_gpu(const struct plan *p, uint32_t gpu_id)
+void plan_remove_gpu(struct plan *p, uint32_t gpu)
 {
-    assert(gpu_id < p->gpu_count && p->gpus[gpu_id].is_there);
-    return &p->gpus[gpu_id];
+    assert(plan_has_gpu(p, gpu));
+    plan_index_move(plan_gpu_index(p, gpu), p->seats, gpu, PLAN_NO_STATE);
+    free(p->infos[gpu].detail);
+    p->infos[gpu] = (struct plan_info){0};
 }
 
-void plan_remove_gpu(struct plan *p, uint32_t gpu_id)
+void plan_set_state(struct plan *p, uint32_t gpu, uint32_t state)
 {
-    find_gpu(p, gpu_id)->is_there = false;
+    p->infos[gpu].state = state;
+    plan_index_move(plan_gpu_index(p, gpu), p->seats, gpu,
+                    p->infos[gpu].is_usable ? state : PLAN_NO_STATE);
 }
 
-void plan_update_gpu(struct plan *p, uint32_t gpu_id, const struct plan_gpu *gpu)
+static uint16_t idle_mask(const struct mig_geometry *g, const struct mig_slice *idle, int count)
 {
-    find_gpu(p, gpu_id)->gpu = *gpu;
-}
+    uint16_t mask = 0;
 
-void plan_get_gpu(const struct plan *p, uint32_t gpu_id, struct plan_gpu *ret)
-{
-    *ret = find_gpu(p, gpu_id)->gpu;
-}
-
-void plan_ask_init(struct plan_ask *ask)
-{
-    *ask = (struct plan_ask){0};
-    memset(ask->profile, -1, sizeof(ask->profile));
-}
-
-int plan_ask_resolve(const struct plan *p, const struct mig_want *want, struct plan_ask *ask,
-                     struct error *err)
-{
-    int found = 0;
-
-    plan_ask_init(ask);
-    for (int i = 0; i < p->class_count; i++) {
-        int profile = -1, compute = -1;
-        struct error e = {0};
-        int r = mig_want_resolve(want, &p->classes[i]->geometry, &profile, &compute, &e);
-        if (r == 0) {
-            ask->profile[i] = (int8_t)profile;
-            found++;
-        } else if (i == 0 && err) {
-            *err = e;
-        }
+    for (int i = 0; i < count; i++) {
+        mask |= mig_window(g, idle[i].profile, idle[i].start);
     }
-    if (p->class_count == 0) {
-        return err_set(err, ENOENT, "there is no GPU that can be cut");
-    }
-    return found ? 0 : -ENOENT;
-}
-
-static uint16_t idle_mask(const struct mig_geometry *g, const struct plan_gpu *gpu, uint16_t window,
-                          uint16_t *ret_bits)
-{
-    uint16_t mask = 0, bits = 0;
-
-    for (int i = 0; i < gpu->idle_count; i++) {
-        uint16_t w = mig_window(g, gpu->idle[i].profile, gpu->idle[i].start);
-        if (w & window) {
-            mask |= w;
-            bits |= (uint16_t)(1u << i);
-        }
-    }
-    *ret_bits = bits;
     return mask;
 }
 
-static uint16_t excluded_mask(const struct plan_ask *ask, uint32_t gpu_id)
+uint16_t plan_idle_touched(const struct plan *p, uint32_t gpu, uint16_t window)
 {
-    for (size_t i = 0; i < ask->excluded_count; i++) {
-        if (ask->excluded[i].gpu_id == gpu_id) {
-            return ask->excluded[i].mask;
+    const struct plan_detail *d = p->infos[gpu].detail;
+    const struct mig_geometry *g = &plan_gpu_index(p, gpu)->geometry;
+    uint16_t bits = 0;
+
+    for (int i = 0; d && i < d->idle_count; i++) {
+        if (mig_window(g, d->idle[i].profile, d->idle[i].start) & window) {
+            bits |= (uint16_t)(1u << i);
         }
     }
-    return 0;
+    return bits;
 }
 
-/* Costs of policies that go by number come in steps larger than any start. */
-static double numbered_cost(const struct plan *p, enum plan_policy policy, uint32_t gpu_id)
+void plan_update_gpu(struct plan *p, uint32_t gpu, const struct plan_gpu *now)
 {
-    if (policy == PLAN_FIRST_FIT) {
-        return 32.0 * gpu_id;
+    assert(plan_has_gpu(p, gpu));
+    struct plan_info *info = &p->infos[gpu];
+    struct plan_index *index = plan_gpu_index(p, gpu);
+    uint16_t idle = idle_mask(&index->geometry, now->idle, now->idle_count);
+
+    assert(!(idle & now->busy.mask));
+    if (!now->idle_count && !now->movable_count) {
+        free(info->detail);
+        info->detail = NULL;
+    } else {
+        if (!info->detail) {
+            info->detail = xcalloc(1, sizeof(*info->detail));
+        }
+        info->detail->idle_count = now->idle_count;
+        info->detail->movable_count = now->movable_count;
+        memcpy(info->detail->idle, now->idle, sizeof(now->idle));
+        memcpy(info->detail->movable, now->movable, sizeof(now->movable));
     }
-    if (policy == PLAN_ROUND_ROBIN) {
-        return 32.0 * ((gpu_id + p->gpu_count - p->last_gpu - 1) % p->gpu_count);
-    }
-    return 0;
+    info->is_usable = now->is_usable;
+    info->instances = now->busy.instances;
+    plan_set_state(p, gpu, plan_index_state(index, &now->busy, idle));
 }
 
-double plan_score(const struct plan *p, const struct plan_ask *ask, uint32_t gpu_id,
-                  struct mig_slice slice)
+void plan_get_gpu(const struct plan *p, uint32_t gpu, struct plan_gpu *ret)
 {
-    const struct entry *e = find_gpu(p, gpu_id);
-    const struct class *c = p->classes[e->class_id];
-    enum plan_policy policy = ask->is_spread ? PLAN_WORST_FIT : p->settings.policy;
+    assert(plan_has_gpu(p, gpu));
+    const struct plan_info *info = &p->infos[gpu];
 
-    if (!mig_fits(&c->geometry, &e->gpu.busy, slice.profile, slice.start)) {
-        return INFINITY;
+    *ret = (struct plan_gpu){.is_usable = info->is_usable, .busy = *plan_gpu_busy(p, gpu)};
+    ret->busy.instances = info->instances;
+    if (info->detail) {
+        ret->idle_count = info->detail->idle_count;
+        ret->movable_count = info->detail->movable_count;
+        memcpy(ret->idle, info->detail->idle, sizeof(ret->idle));
+        memcpy(ret->movable, info->detail->movable, sizeof(ret->movable));
     }
-    return plan_cost(policy, &p->settings, &c->geometry, &c->mix, &e->gpu.busy, slice) +
-           numbered_cost(p, policy, gpu_id);
 }
 
-static void consider(const struct plan *p, const struct plan_ask *ask, uint32_t gpu_id,
-                     struct plan_spot *best, int *best_destroyed)
+/* Forgets the idle slices in `bits`; the mask of the rest. */
+static uint16_t drop_idle(struct plan *p, uint32_t gpu, uint16_t bits)
 {
-    const struct entry *e = &p->gpus[gpu_id];
-    const struct mig_geometry *g = &p->classes[e->class_id]->geometry;
-    int profile = ask->profile[e->class_id];
-    uint16_t forbidden = excluded_mask(ask, gpu_id);
+    struct plan_detail *d = p->infos[gpu].detail;
+    int n = 0;
 
-    for (int k = 0; profile >= 0 && k < g->profiles[profile].start_count; k++) {
-        struct mig_slice s = {(uint8_t)profile, g->profiles[profile].starts[k]};
-        uint16_t window = mig_window(g, s.profile, s.start), bits = 0;
-        double cost = window & forbidden ? (double)INFINITY : plan_score(p, ask, gpu_id, s);
-        int destroyed = __builtin_popcount(idle_mask(g, &e->gpu, window, &bits));
-        if (isfinite(cost) &&
-            (destroyed < *best_destroyed || (destroyed == *best_destroyed && cost < best->cost))) {
-            *best = (struct plan_spot){gpu_id, s, bits, cost};
-            *best_destroyed = destroyed;
+    for (int i = 0; i < d->idle_count; i++) {
+        if (!(bits >> i & 1)) {
+            d->idle[n++] = d->idle[i];
         }
     }
-}
-
-int plan_place(const struct plan *p, const struct plan_ask *ask, struct plan_spot *ret)
-{
-    struct plan_spot best = {.cost = INFINITY};
-    int destroyed = MIG_SLOTS_MAX + 1;
-
-    for (uint32_t i = 0; i < p->gpu_count; i++) {
-        if (p->gpus[i].is_there && p->gpus[i].gpu.is_usable) {
-            consider(p, ask, i, &best, &destroyed);
-        }
-    }
-    if (destroyed > MIG_SLOTS_MAX) {
-        return -ENOSPC;
-    }
-    *ret = best;
-    return 0;
+    d->idle_count = (uint8_t)n;
+    return idle_mask(&plan_gpu_index(p, gpu)->geometry, d->idle, n);
 }
 
 void plan_take(struct plan *p, const struct plan_spot *spot, bool is_movable, float move_cost)
 {
-    struct entry *e = find_gpu(p, spot->gpu_id);
-    struct plan_gpu *gpu = &e->gpu;
-    int n = 0;
+    uint32_t gpu = spot->gpu_id;
+    struct plan_info *info = &p->infos[gpu];
+    struct plan_index *index = plan_gpu_index(p, gpu);
+    uint16_t window = mig_window(&index->geometry, spot->slice.profile, spot->slice.start);
+    uint32_t to;
 
-    for (int i = 0; i < gpu->idle_count; i++) {
-        if (!(spot->destroy >> i & 1)) {
-            gpu->idle[n++] = gpu->idle[i];
-        }
+    if (index->states[info->state].idle & window) {
+        struct mig_use busy = index->states[info->state].busy;
+        uint16_t idle = drop_idle(p, gpu, plan_idle_touched(p, gpu, window));
+        mig_use_add(&index->geometry, &busy, spot->slice.profile, spot->slice.start);
+        to = plan_index_state(index, &busy, idle);
+    } else {
+        to = plan_index_taken(index, info->state, spot->slice);
     }
-    gpu->idle_count = (uint8_t)n;
-    mig_use_add(&p->classes[e->class_id]->geometry, &gpu->busy, spot->slice.profile,
-                spot->slice.start);
     if (is_movable) {
-        gpu->movable[gpu->movable_count++] = (struct plan_movable){spot->slice, move_cost};
+        if (!info->detail) {
+            info->detail = xcalloc(1, sizeof(*info->detail));
+        }
+        assert(info->detail->movable_count < MIG_SLOTS_MAX);
+        info->detail->movable[info->detail->movable_count++] =
+            (struct plan_movable){spot->slice, move_cost};
     }
-    p->last_gpu = spot->gpu_id;
+    info->instances++;
+    p->last_gpu = gpu;
+    plan_set_state(p, gpu, to);
 }
 
-void plan_give_back(struct plan *p, uint32_t gpu_id, struct mig_slice slice)
+void plan_give_back(struct plan *p, uint32_t gpu, struct mig_slice slice)
 {
-    struct entry *e = find_gpu(p, gpu_id);
-    struct plan_gpu *gpu = &e->gpu;
+    struct plan_info *info = &p->infos[gpu];
+    struct plan_detail *d = info->detail;
 
-    mig_use_remove(&p->classes[e->class_id]->geometry, &gpu->busy, slice.profile, slice.start);
-    for (int i = 0; i < gpu->movable_count; i++) {
-        if (gpu->movable[i].slice.start == slice.start) {
-            gpu->movable[i] = gpu->movable[--gpu->movable_count];
+    for (int i = 0; d && i < d->movable_count; i++) {
+        if (d->movable[i].slice.start == slice.start) {
+            d->movable[i] = d->movable[--d->movable_count];
             break;
         }
+    }
+    info->instances--;
+    plan_set_state(p, gpu, plan_index_given(plan_gpu_index(p, gpu), info->state, slice));
+}
+
+/* --- the mix of requests --- */
+
+#define MIX_CHECK_EVERY 64 /* requests between two looks at whether the mix has changed */
+#define MIX_CHANGE 0.02    /* of any share: then costs are computed anew */
+
+/* Shares with one request of each profile added, so that none is ever thought impossible. */
+static void take_shares(const struct plan_class *c, struct plan_mix *ret)
+{
+    int n = c->index.geometry.profile_count;
+    double sum = n;
+
+    for (int i = 0; i < n; i++) {
+        sum += c->seen[i] / c->unit;
+    }
+    for (int i = 0; i < n; i++) {
+        ret->share[i] = (c->seen[i] / c->unit + 1) / sum;
+    }
+}
+
+static void refresh_mix(struct plan_class *c)
+{
+    struct plan_mix mix = {0};
+    bool is_changed = false;
+
+    take_shares(c, &mix);
+    for (int i = 0; i < c->index.geometry.profile_count; i++) {
+        is_changed = is_changed || fabs(mix.share[i] - c->index.mix.share[i]) > MIX_CHANGE;
+    }
+    if (is_changed) {
+        c->index.mix = mix;
+        plan_index_rebuild(&c->index);
+    }
+    if (c->unit > 1e100) {
+        for (int i = 0; i < c->index.geometry.profile_count; i++) {
+            c->seen[i] /= c->unit;
+        }
+        c->unit = 1;
     }
 }
 
@@ -290,40 +278,25 @@ void plan_learn(struct plan *p, const struct plan_ask *ask)
     if (!p->settings.mix_half_life) {
         return;
     }
-    double keep = exp2(-1.0 / p->settings.mix_half_life);
     for (int i = 0; i < p->class_count; i++) {
-        struct class *c = p->classes[i];
+        struct plan_class *c = p->classes[i];
         if (ask->profile[i] < 0) {
             continue;
         }
-        for (int k = 0; k < c->geometry.profile_count; k++) {
-            c->seen[k] = 1 + (c->seen[k] - 1) * keep;
+        c->unit *= p->mix_growth;
+        c->seen[ask->profile[i]] += c->unit;
+        if (++c->since_check >= MIX_CHECK_EVERY) {
+            c->since_check = 0;
+            refresh_mix(c);
         }
-        c->seen[ask->profile[i]] += 1;
-        refresh_mix(c);
     }
 }
 
-int plan_place_set(struct plan *p, const struct plan_ask *const *asks, size_t count,
-                   struct plan_spot *ret)
+void plan_set_mix(struct plan *p, int class_id, const double *share)
 {
-    struct plan_gpu *before = xcalloc(count, sizeof(*before));
-    uint32_t last = p->last_gpu;
-    size_t n = 0;
-    int r = 0;
+    struct plan_class *c = p->classes[class_id];
 
-    for (; n < count; n++) {
-        r = plan_place(p, asks[n], &ret[n]);
-        if (r < 0) {
-            break;
-        }
-        before[n] = find_gpu(p, ret[n].gpu_id)->gpu;
-        plan_take(p, &ret[n], false, 0);
-    }
-    while (n-- > 0) {
-        find_gpu(p, ret[n].gpu_id)->gpu = before[n];
-    }
-    p->last_gpu = last;
-    free(before);
-    return r;
+    memcpy(c->index.mix.share, share,
+           c->index.geometry.profile_count * sizeof(c->index.mix.share[0]));
+    plan_index_rebuild(&c->index);
 }

@@ -141,6 +141,10 @@ void plan_give_back(struct plan *plan, uint32_t gpu_id, struct mig_slice slice);
 
 /* Learning: tell every request once, when it arrives, whatever becomes of it. */
 void plan_learn(struct plan *plan, const struct plan_ask *ask);
+/* What has been learned: the share of a profile among the requests that its class could answer. */
+double plan_class_share(const struct plan *plan, int class_id, int profile);
+/* Sets the shares of all profiles of a class (they sum to 1), for when they are known. */
+void plan_set_mix(struct plan *plan, int class_id, const double *share);
 
 /* Room for `ask` by moving leases.  Steps are executed in order; each target is free when its turn
  * comes, so at every step all work has its place (make before break). */

@@ -1,0 +1,464 @@
+/* The mask index.
+ *
+ * Costs depend only on what is busy and what is idle on one GPU (its state), and a fleet of any
+ * size has few different states: at most 192 masks with today's eight-slot profiles, times what
+ * engines and idle slices add.  So GPUs are kept by state, and for each profile the states in the
+ * order of what the profile costs there.  One bit per rank says whether a state has a GPU; the best
+ * GPU is the lowest number in the state of the first bit set.
+ *
+ *   states[s].gpus     4-ary min-heap of GPU numbers; seats[gpu] knows state and place in the heap
+ *   choices[s, p]      best start, key (what it costs) and rank of state s for profile p
+ *   orders[p].states   the states by rank; has_gpu and has_word are the bits, in two levels
+ *
+ * Taking a slice is: find the bit, take the heap's top, look up the next state, push it there; a
+ * state that becomes empty or non-empty flips one bit for each profile.  Nothing depends on the
+ * number of GPUs but the depth of the heaps.
+ *
+ * States come into being when first seen and are kept: a new one is inserted into the orders, which
+ * costs a pass over the states.  When the mix changes, everything is sorted anew.
+ *
+ * Ties are broken by content (key, then slots busy, idle, engines), never by history, and inside a
+ * state by the lowest number: equal fleets give equal answers whatever happened before. */
+#include "plan/index.h"
+#include "base/cleanup.h"
+#include <assert.h>
+#include <string.h>
+
+#define HEAP_WAYS 4
+
+void plan_index_init(struct plan_index *x, const struct mig_geometry *geometry,
+                     const struct plan_settings *settings)
+{
+    *x = (struct plan_index){.geometry = *geometry, .settings = settings};
+    x->rankings[PLAN_RANKING_POLICY].policy = settings->policy;
+    x->rankings[PLAN_RANKING_SPREAD].policy = PLAN_WORST_FIT;
+    for (int p = 0; p < geometry->profile_count; p++) {
+        x->mix.share[p] = 1.0 / geometry->profile_count;
+        for (int k = 0; k < geometry->profiles[p].start_count; k++) {
+            x->placement[p][geometry->profiles[p].starts[k]] = (uint16_t)x->placement_count++;
+        }
+    }
+}
+
+void plan_index_done(struct plan_index *x)
+{
+    for (uint32_t s = 0; s < x->state_count; s++) {
+        free(x->states[s].gpus);
+    }
+    for (int k = 0; k < PLAN_RANKING_COUNT; k++) {
+        for (int p = 0; p < x->geometry.profile_count; p++) {
+            free(x->rankings[k].orders[p].states);
+            free(x->rankings[k].orders[p].has_gpu);
+            free(x->rankings[k].orders[p].has_word);
+        }
+        free(x->rankings[k].choices);
+    }
+    free(x->states);
+    free(x->hash);
+    free(x->taken);
+    free(x->given);
+}
+
+/* --- ranks --- */
+
+/* The best start of a profile in a state.  Idle slots are counted, not idle slices: which slices
+ * there are is not part of the state, and to destroy as few slots as possible comes to the same. */
+static void choose(const struct plan_index *x, enum plan_policy policy, const struct plan_state *s,
+                   int profile, struct plan_choice *ret)
+{
+    const struct mig_profile *row = &x->geometry.profiles[profile];
+
+    ret->key = INT64_MAX;
+    for (int k = 0; k < row->start_count; k++) {
+        struct mig_slice slice = {(uint8_t)profile, row->starts[k]};
+        if (!mig_fits(&x->geometry, &s->busy, profile, slice.start)) {
+            continue;
+        }
+        int destroyed =
+            __builtin_popcount(mig_window(&x->geometry, profile, slice.start) & s->idle);
+        double cost = plan_cost(policy, x->settings, &x->geometry, &x->mix, &s->busy, slice);
+        int64_t key = plan_key(destroyed, cost);
+        if (key < ret->key) {
+            ret->key = key;
+            ret->start = slice.start;
+        }
+    }
+}
+
+static int compare_states(const struct plan_state *a, const struct plan_state *b)
+{
+    if (a->busy.mask != b->busy.mask) {
+        return a->busy.mask < b->busy.mask ? -1 : 1;
+    }
+    if (a->idle != b->idle) {
+        return a->idle < b->idle ? -1 : 1;
+    }
+    return memcmp(a->busy.engines, b->busy.engines, sizeof(a->busy.engines));
+}
+
+struct sort {
+    const struct plan_index *index;
+    enum plan_ranking_kind kind;
+    int profile;
+};
+
+static int compare_choices(const struct sort *o, uint32_t a, uint32_t b)
+{
+    int64_t ka = plan_index_choice(o->index, o->kind, a, o->profile)->key;
+    int64_t kb = plan_index_choice(o->index, o->kind, b, o->profile)->key;
+
+    if (ka != kb) {
+        return ka < kb ? -1 : 1;
+    }
+    return compare_states(&o->index->states[a], &o->index->states[b]);
+}
+
+static int compare_sorted(const void *a, const void *b, void *arg)
+{
+    return compare_choices(arg, *(const uint32_t *)a, *(const uint32_t *)b);
+}
+
+static void set_bit(struct plan_order *o, uint32_t rank, bool on)
+{
+    uint32_t word = rank / 64;
+
+    if (on) {
+        o->has_gpu[word] |= 1ull << rank % 64;
+        o->has_word[word / 64] |= 1ull << word % 64;
+    } else {
+        o->has_gpu[word] &= ~(1ull << rank % 64);
+        if (!o->has_gpu[word]) {
+            o->has_word[word / 64] &= ~(1ull << word % 64);
+        }
+    }
+}
+
+/* Sets ranks and bits from order `from` on, after states were inserted or sorted. */
+static void renumber(struct plan_index *x, enum plan_ranking_kind kind, int profile, uint32_t from)
+{
+    struct plan_ranking *r = &x->rankings[kind];
+    struct plan_order *o = &r->orders[profile];
+
+    for (uint32_t i = from; i < o->count; i++) {
+        uint32_t s = o->states[i];
+        r->choices[(size_t)s * x->geometry.profile_count + (size_t)profile].rank = i;
+        set_bit(o, i, x->states[s].count > 0);
+    }
+}
+
+static void rebuild_ranking(struct plan_index *x, enum plan_ranking_kind kind)
+{
+    struct plan_ranking *r = &x->rankings[kind];
+
+    for (int p = 0; p < x->geometry.profile_count; p++) {
+        struct plan_order *o = &r->orders[p];
+        struct sort how = {x, kind, p};
+        o->count = 0;
+        for (uint32_t s = 0; s < x->state_count; s++) {
+            struct plan_choice *c = &r->choices[(size_t)s * x->geometry.profile_count + (size_t)p];
+            choose(x, r->policy, &x->states[s], p, c);
+            if (c->key != INT64_MAX) {
+                o->states[o->count++] = s;
+            }
+        }
+        if (o->count) {
+            qsort_r(o->states, o->count, sizeof(*o->states), compare_sorted, &how);
+        }
+        renumber(x, kind, p, 0);
+    }
+    r->is_built = true;
+}
+
+void plan_index_rebuild(struct plan_index *x)
+{
+    for (int k = 0; k < PLAN_RANKING_COUNT; k++) {
+        if (x->rankings[k].is_built) {
+            rebuild_ranking(x, (enum plan_ranking_kind)k);
+        }
+    }
+}
+
+static void grow_ranking(struct plan_index *x, struct plan_ranking *r)
+{
+    size_t words = x->state_size / 64 + 1;
+
+    r->choices = xreallocarray(r->choices, (size_t)x->state_size * x->geometry.profile_count,
+                               sizeof(*r->choices));
+    for (int p = 0; p < x->geometry.profile_count; p++) {
+        struct plan_order *o = &r->orders[p];
+        o->states = xreallocarray(o->states, x->state_size, sizeof(*o->states));
+        free(o->has_gpu);
+        free(o->has_word);
+        o->has_gpu = xcalloc(words, sizeof(*o->has_gpu));
+        o->has_word = xcalloc(words / 64 + 1, sizeof(*o->has_word));
+        for (uint32_t i = 0; r->is_built && i < o->count; i++) {
+            set_bit(o, i, x->states[o->states[i]].count > 0);
+        }
+    }
+}
+
+void plan_index_need(struct plan_index *x, enum plan_ranking_kind kind)
+{
+    struct plan_ranking *r = &x->rankings[kind];
+
+    if (!r->is_built) {
+        grow_ranking(x, r);
+        rebuild_ranking(x, kind);
+    }
+}
+
+/* Puts a new state, which has no GPU yet, where it belongs. */
+static void insert_ranked(struct plan_index *x, enum plan_ranking_kind kind, uint32_t state)
+{
+    struct plan_ranking *r = &x->rankings[kind];
+
+    for (int p = 0; p < x->geometry.profile_count; p++) {
+        struct plan_order *o = &r->orders[p];
+        struct sort how = {x, kind, p};
+        struct plan_choice *c = &r->choices[(size_t)state * x->geometry.profile_count + (size_t)p];
+        uint32_t lo = 0, hi = o->count;
+        choose(x, r->policy, &x->states[state], p, c);
+        if (c->key == INT64_MAX) {
+            continue;
+        }
+        while (lo < hi) {
+            uint32_t mid = lo + (hi - lo) / 2;
+            if (compare_choices(&how, o->states[mid], state) < 0) {
+                lo = mid + 1;
+            } else {
+                hi = mid;
+            }
+        }
+        memmove(&o->states[lo + 1], &o->states[lo], (o->count - lo) * sizeof(*o->states));
+        o->states[lo] = state;
+        o->count++;
+        renumber(x, kind, p, lo);
+    }
+}
+
+uint32_t plan_index_next(const struct plan_index *x, enum plan_ranking_kind kind, int profile,
+                         uint32_t rank)
+{
+    const struct plan_order *o = &x->rankings[kind].orders[profile];
+    uint32_t word = rank / 64;
+
+    if (rank >= o->count) {
+        return UINT32_MAX;
+    }
+    uint64_t bits = o->has_gpu[word] & (~0ull << rank % 64);
+    if (bits) {
+        return word * 64 + (uint32_t)__builtin_ctzll(bits);
+    }
+    word++;
+    for (uint32_t group = word / 64; group * 4096 < o->count; group++) {
+        bits = o->has_word[group];
+        if (group == word / 64) {
+            bits &= ~0ull << word % 64;
+        }
+        if (bits) {
+            word = group * 64 + (uint32_t)__builtin_ctzll(bits);
+            return word * 64 + (uint32_t)__builtin_ctzll(o->has_gpu[word]);
+        }
+    }
+    return UINT32_MAX;
+}
+
+/* --- states --- */
+
+static uint64_t hash_state(const struct mig_use *busy, uint16_t idle)
+{
+    uint64_t h = (uint64_t)busy->mask << 16 | idle;
+
+    for (int e = 0; e < MIG_ENGINE_COUNT; e++) {
+        h = (h ^ (h >> 29)) * 0x9e3779b97f4a7c15u + busy->engines[e];
+    }
+    h = (h ^ (h >> 29)) * 0x9e3779b97f4a7c15u;
+    return h ^ (h >> 32);
+}
+
+static uint32_t *find_cell(const struct plan_index *x, const struct mig_use *busy, uint16_t idle)
+{
+    uint64_t i = hash_state(busy, idle);
+
+    for (;; i++) {
+        uint32_t *cell = &x->hash[i & (x->hash_size - 1)];
+        const struct plan_state *s = &x->states[*cell - 1];
+        if (!*cell || (s->busy.mask == busy->mask && s->idle == idle &&
+                       memcmp(s->busy.engines, busy->engines, sizeof(busy->engines)) == 0)) {
+            return cell;
+        }
+    }
+}
+
+static void grow_states(struct plan_index *x)
+{
+    size_t links = x->placement_count ? x->placement_count : 1;
+    uint32_t size = x->state_size ? 2 * x->state_size : 256;
+
+    x->states = xreallocarray(x->states, size, sizeof(*x->states));
+    x->taken = xreallocarray(x->taken, size * links, sizeof(*x->taken));
+    x->given = xreallocarray(x->given, size * links, sizeof(*x->given));
+    memset(x->taken + x->state_size * links, 0xff, (size - x->state_size) * links * 4);
+    memset(x->given + x->state_size * links, 0xff, (size - x->state_size) * links * 4);
+    x->state_size = size;
+    free(x->hash);
+    x->hash_size = 4 * size;
+    x->hash = xcalloc(x->hash_size, sizeof(*x->hash));
+    for (uint32_t s = 0; s < x->state_count; s++) {
+        *find_cell(x, &x->states[s].busy, x->states[s].idle) = s + 1;
+    }
+    for (int k = 0; k < PLAN_RANKING_COUNT; k++) {
+        if (x->rankings[k].is_built) {
+            grow_ranking(x, &x->rankings[k]);
+        }
+    }
+}
+
+uint32_t plan_index_state(struct plan_index *x, const struct mig_use *busy, uint16_t idle)
+{
+    if (x->state_count == x->state_size) {
+        grow_states(x);
+    }
+    uint32_t *cell = find_cell(x, busy, idle);
+    if (*cell) {
+        return *cell - 1;
+    }
+    uint32_t s = x->state_count++;
+    *cell = s + 1;
+    x->states[s] = (struct plan_state){.busy = *busy, .idle = idle};
+    x->states[s].busy.instances = 0;
+    for (int k = 0; k < PLAN_RANKING_COUNT; k++) {
+        if (x->rankings[k].is_built) {
+            insert_ranked(x, (enum plan_ranking_kind)k, s);
+        }
+    }
+    return s;
+}
+
+static uint32_t follow(struct plan_index *x, uint32_t state, struct mig_slice slice, bool is_take)
+{
+    size_t link = (size_t)state * x->placement_count + x->placement[slice.profile][slice.start];
+    uint32_t to = is_take ? x->taken[link] : x->given[link];
+
+    if (to == PLAN_NO_STATE) {
+        struct mig_use use = x->states[state].busy;
+        uint16_t idle = x->states[state].idle;
+        if (is_take) {
+            mig_use_add(&x->geometry, &use, slice.profile, slice.start);
+            idle &= (uint16_t)~mig_window(&x->geometry, slice.profile, slice.start);
+        } else {
+            use.instances = 1;
+            mig_use_remove(&x->geometry, &use, slice.profile, slice.start);
+        }
+        use.instances = 0;
+        to = plan_index_state(x, &use, idle);
+        *(is_take ? &x->taken[link] : &x->given[link]) = to;
+    }
+    return to;
+}
+
+uint32_t plan_index_taken(struct plan_index *x, uint32_t state, struct mig_slice slice)
+{
+    return follow(x, state, slice, true);
+}
+
+uint32_t plan_index_given(struct plan_index *x, uint32_t state, struct mig_slice slice)
+{
+    return follow(x, state, slice, false);
+}
+
+/* --- GPUs --- */
+
+static void flip_bits(struct plan_index *x, uint32_t state, bool on)
+{
+    for (int k = 0; k < PLAN_RANKING_COUNT; k++) {
+        struct plan_ranking *r = &x->rankings[k];
+        if (!r->is_built) {
+            continue;
+        }
+        const struct plan_choice *c = &r->choices[(size_t)state * x->geometry.profile_count];
+        for (int p = 0; p < x->geometry.profile_count; p++) {
+            if (c[p].key != INT64_MAX) {
+                set_bit(&r->orders[p], c[p].rank, on);
+            }
+        }
+    }
+}
+
+static void put(struct plan_state *s, struct plan_seat *seats, uint32_t at, uint32_t gpu)
+{
+    s->gpus[at] = gpu;
+    seats[gpu].at = at;
+}
+
+static uint32_t sift_up(struct plan_state *s, struct plan_seat *seats, uint32_t at, uint32_t gpu)
+{
+    while (at > 0 && s->gpus[(at - 1) / HEAP_WAYS] > gpu) {
+        put(s, seats, at, s->gpus[(at - 1) / HEAP_WAYS]);
+        at = (at - 1) / HEAP_WAYS;
+    }
+    put(s, seats, at, gpu);
+    return at;
+}
+
+static void sift_down(struct plan_state *s, struct plan_seat *seats, uint32_t at, uint32_t gpu)
+{
+    for (;;) {
+        uint32_t first = at * HEAP_WAYS + 1, best = first;
+        if (first >= s->count) {
+            break;
+        }
+        uint32_t end = first + HEAP_WAYS < s->count ? first + HEAP_WAYS : s->count;
+        for (uint32_t i = first + 1; i < end; i++) {
+            best = s->gpus[i] < s->gpus[best] ? i : best;
+        }
+        if (s->gpus[best] > gpu) {
+            break;
+        }
+        put(s, seats, at, s->gpus[best]);
+        at = best;
+    }
+    put(s, seats, at, gpu);
+}
+
+static void leave(struct plan_index *x, struct plan_seat *seats, uint32_t gpu)
+{
+    struct plan_state *s = &x->states[seats[gpu].state];
+    uint32_t at = seats[gpu].at, last = s->gpus[--s->count];
+
+    if (at < s->count && sift_up(s, seats, at, last) == at) {
+        sift_down(s, seats, at, last);
+    }
+    if (s->count == 0) {
+        flip_bits(x, seats[gpu].state, false);
+    }
+    seats[gpu].state = PLAN_NO_STATE;
+}
+
+static void enter(struct plan_index *x, struct plan_seat *seats, uint32_t gpu, uint32_t state)
+{
+    struct plan_state *s = &x->states[state];
+
+    if (s->count == s->size) {
+        s->size = s->size ? s->size + s->size / 2 + 1 : 4;
+        s->gpus = xreallocarray(s->gpus, s->size, sizeof(*s->gpus));
+    }
+    seats[gpu].state = state;
+    sift_up(s, seats, s->count++, gpu);
+    if (s->count == 1) {
+        flip_bits(x, state, true);
+    }
+}
+
+void plan_index_move(struct plan_index *x, struct plan_seat *seats, uint32_t gpu, uint32_t to)
+{
+    if (seats[gpu].state == to) {
+        return;
+    }
+    if (seats[gpu].state != PLAN_NO_STATE) {
+        leave(x, seats, gpu);
+    }
+    if (to != PLAN_NO_STATE) {
+        enter(x, seats, gpu, to);
+    }
+}

@@ -1,0 +1,104 @@
+#pragma once
+#include "mig/mig.h"
+#include "plan/cost.h"
+#include "plan/plan.h"
+#include <math.h>
+
+/* The mask index: the best GPU of a class for any profile in constant time.  See index.c.
+ * Internal to the room. */
+
+#define PLAN_NO_STATE UINT32_MAX
+
+/* Where a GPU stands in the index; one per GPU, indexed by its number. */
+struct plan_seat {
+    uint32_t state; /* in its class; PLAN_NO_STATE: not to be found */
+    uint32_t at;    /* in the state's heap */
+};
+
+/* GPUs that look alike: the same slots and engines busy, the same slots idle. */
+struct plan_state {
+    struct mig_use busy; /* instances not counted */
+    uint16_t idle;
+    uint32_t count, size;
+    uint32_t *gpus; /* 4-ary min-heap of numbers */
+};
+
+/* What one profile would cost in one state, at the best start. */
+struct plan_choice {
+    int64_t key; /* idle slots destroyed, then cost: smaller is better; INT64_MAX: does not fit */
+    uint32_t rank;
+    uint8_t start;
+};
+
+/* All states in order of preference for one profile, and which of them have a GPU. */
+struct plan_order {
+    uint32_t count;
+    uint32_t *states;   /* by rank */
+    uint64_t *has_gpu;  /* by rank */
+    uint64_t *has_word; /* bit i: has_gpu[i] is not 0 */
+};
+
+struct plan_ranking {
+    enum plan_policy policy;
+    bool is_built;
+    struct plan_choice *choices; /* [state * profiles + profile] */
+    struct plan_order orders[MIG_PROFILES_MAX];
+};
+
+enum plan_ranking_kind { PLAN_RANKING_POLICY, PLAN_RANKING_SPREAD, PLAN_RANKING_COUNT };
+
+struct plan_index {
+    struct mig_geometry geometry;
+    const struct plan_settings *settings;
+    struct plan_mix mix;
+    uint32_t state_count, state_size;
+    struct plan_state *states;
+    uint32_t *hash, hash_size; /* state + 1; 0 is empty */
+    uint32_t placement_count;
+    uint16_t placement[MIG_PROFILES_MAX][MIG_SLOTS_MAX];
+    uint32_t *taken, *given; /* [state * placements + placement], PLAN_NO_STATE: not yet known */
+    struct plan_ranking rankings[PLAN_RANKING_COUNT];
+};
+
+void plan_index_init(struct plan_index *index, const struct mig_geometry *geometry,
+                     const struct plan_settings *settings);
+void plan_index_done(struct plan_index *index);
+/* Sorts everything anew; after a change of index->mix. */
+void plan_index_rebuild(struct plan_index *index);
+
+/* The state with this occupancy. */
+uint32_t plan_index_state(struct plan_index *index, const struct mig_use *busy, uint16_t idle);
+/* The state after taking or giving back a slice; the slice must be legal there. Idle slots that it
+ * covers are no longer idle. */
+uint32_t plan_index_taken(struct plan_index *index, uint32_t state, struct mig_slice slice);
+uint32_t plan_index_given(struct plan_index *index, uint32_t state, struct mig_slice slice);
+
+/* Moves a GPU between states (PLAN_NO_STATE: out of the index). */
+void plan_index_move(struct plan_index *index, struct plan_seat *seats, uint32_t gpu, uint32_t to);
+
+/* Makes a ranking ready for use. */
+void plan_index_need(struct plan_index *index, enum plan_ranking_kind kind);
+/* The first rank from `rank` on that has a GPU, or UINT32_MAX. */
+uint32_t plan_index_next(const struct plan_index *index, enum plan_ranking_kind kind, int profile,
+                         uint32_t rank);
+static inline const struct plan_choice *plan_index_choice(const struct plan_index *index,
+                                                          enum plan_ranking_kind kind,
+                                                          uint32_t state, int profile)
+{
+    return &index->rankings[kind]
+                .choices[(size_t)state * index->geometry.profile_count + (size_t)profile];
+}
+
+/* The order in which spots are compared: idle slots destroyed first, then cost. */
+#define PLAN_KEY_DESTROYED (1ll << 48)
+#define PLAN_KEY_ZERO (1ll << 40) /* so that a negative cost stays inside its part of the key */
+
+static inline int64_t plan_key(int destroyed_slots, double cost)
+{
+    return destroyed_slots * PLAN_KEY_DESTROYED + PLAN_KEY_ZERO + llround(cost * 0x1p20);
+}
+
+static inline double plan_key_cost(int64_t key)
+{
+    return (double)(key % PLAN_KEY_DESTROYED - PLAN_KEY_ZERO) * 0x1p-20;
+}

@@ -1,0 +1,394 @@
+/* Room for a request by moving leases elsewhere.
+ *
+ * For every GPU and start where the request could go if only movable leases were out of the way,
+ * these leases are taken out on trial, the window is reserved, and each finds a new place with
+ * plan_place(), the largest first.  Candidates are tried by what their moves cost, and of equally
+ * dear ones that work, the one wins after which the fleet is least fragmented.  GPUs in the same
+ * state with the same leases in the way are tried once.
+ *
+ * The moves are then ordered so that every target is free before its source is given up; a
+ * candidate without such an order (two leases that would have to swap) is not taken. */
+#include "base/cleanup.h"
+#include "plan/fleet.h"
+#include "plan/plan.h"
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+struct candidate {
+    float cost;
+    uint32_t gpu;
+    uint64_t look; /* equal for candidates that differ in the GPU's number only */
+    struct mig_slice slice;
+    uint16_t evicted; /* bits of the GPU's movable list */
+};
+
+struct search {
+    struct plan *plan;
+    const struct plan_ask *ask;
+    int max_moves;
+    size_t count, size;
+    struct candidate *list;
+    /* One trial. */
+    int trial_count;
+    struct plan_move trial[PLAN_MOVES_MAX];
+    uint32_t before[2 * PLAN_MOVES_MAX + 2][2]; /* GPU and the state it had, to undo */
+    int before_count;
+};
+
+/* --- candidates --- */
+
+static uint64_t mix_in(uint64_t h, uint64_t v)
+{
+    h = (h ^ v) * 0x9e3779b97f4a7c15u;
+    return h ^ (h >> 31);
+}
+
+static const struct plan_exclusion *exclusion_of(const struct plan_ask *ask, uint32_t gpu)
+{
+    for (size_t i = 0; i < ask->excluded_count; i++) {
+        if (ask->excluded[i].gpu_id == gpu) {
+            return &ask->excluded[i];
+        }
+    }
+    return NULL;
+}
+
+/* Is it of any use to move this out of the way of the request?  What is larger, or the same, could
+ * take the place that it would find only for itself. */
+static bool is_worth_moving(const struct search *s, const struct mig_geometry *g, int moved,
+                            int wanted)
+{
+    return g->profiles[moved].size <= g->profiles[wanted].size &&
+           (moved != wanted || s->ask->excluded_count);
+}
+
+static void consider(struct search *s, uint32_t gpu, struct mig_slice slice)
+{
+    const struct plan_index *x = plan_gpu_index(s->plan, gpu);
+    const struct plan_detail *d = s->plan->infos[gpu].detail;
+    const struct mig_geometry *g = &x->geometry;
+    uint16_t window = mig_window(g, slice.profile, slice.start);
+    struct mig_use left = *plan_gpu_busy(s->plan, gpu);
+    struct candidate c = {.gpu = gpu, .slice = slice};
+
+    c.look = mix_in(mix_in(s->plan->infos[gpu].class_id, s->plan->infos[gpu].state), slice.start);
+    for (int i = 0; i < d->movable_count; i++) {
+        struct mig_slice m = d->movable[i].slice;
+        if (!(mig_window(g, m.profile, m.start) & window)) {
+            continue;
+        }
+        if (!is_worth_moving(s, g, m.profile, slice.profile) || !isfinite(d->movable[i].cost)) {
+            return;
+        }
+        left.instances = 1;
+        mig_use_remove(g, &left, m.profile, m.start);
+        c.evicted |= (uint16_t)(1u << i);
+        c.cost += d->movable[i].cost;
+        c.look += mix_in(m.profile, m.start);
+    }
+    if (!c.evicted || __builtin_popcount(c.evicted) > s->max_moves ||
+        !mig_fits(g, &left, slice.profile, slice.start)) {
+        return;
+    }
+    if (s->count == s->size) {
+        s->size = s->size ? 2 * s->size : 256;
+        s->list = xreallocarray(s->list, s->size, sizeof(*s->list));
+    }
+    s->list[s->count++] = c;
+}
+
+static void find_candidates(struct search *s)
+{
+    const struct plan *p = s->plan;
+
+    for (uint32_t gpu = 0; gpu < p->gpu_count; gpu++) {
+        if (p->seats[gpu].state == PLAN_NO_STATE || !p->infos[gpu].detail ||
+            !p->infos[gpu].detail->movable_count) {
+            continue;
+        }
+        const struct plan_exclusion *out = exclusion_of(s->ask, gpu);
+        const struct mig_geometry *g = &plan_gpu_index(p, gpu)->geometry;
+        int profile = s->ask->profile[p->infos[gpu].class_id];
+        size_t first = s->count;
+        for (int k = 0; profile >= 0 && k < g->profiles[profile].start_count; k++) {
+            struct mig_slice slice = {(uint8_t)profile, g->profiles[profile].starts[k]};
+            if (!out || !(out->mask & mig_window(g, slice.profile, slice.start))) {
+                consider(s, gpu, slice);
+            }
+        }
+        for (size_t i = first; out && i < s->count; i++) {
+            s->list[i].look = mix_in(s->list[i].look, gpu); /* its reservation makes it unlike */
+        }
+    }
+}
+
+static int compare_candidates(const void *va, const void *vb)
+{
+    const struct candidate *a = va, *b = vb;
+
+    if (a->cost < b->cost || a->cost > b->cost) {
+        return a->cost < b->cost ? -1 : 1;
+    }
+    if (a->look != b->look) {
+        return a->look < b->look ? -1 : 1;
+    }
+    if (a->gpu != b->gpu) {
+        return a->gpu < b->gpu ? -1 : 1;
+    }
+    return a->slice.start - b->slice.start;
+}
+
+/* --- one trial --- */
+
+/* Idle slices that something on trial covers are gone. */
+static uint16_t idle_left(const struct plan *p, uint32_t gpu, uint16_t busy)
+{
+    const struct plan_detail *d = p->infos[gpu].detail;
+    const struct mig_geometry *g = &plan_gpu_index(p, gpu)->geometry;
+    uint16_t idle = 0;
+
+    for (int i = 0; d && i < d->idle_count; i++) {
+        uint16_t w = mig_window(g, d->idle[i].profile, d->idle[i].start);
+        idle |= w & busy ? 0 : w;
+    }
+    return idle;
+}
+
+static void set_busy(struct search *s, uint32_t gpu, const struct mig_use *busy)
+{
+    struct plan *p = s->plan;
+
+    s->before[s->before_count][0] = gpu;
+    s->before[s->before_count++][1] = p->infos[gpu].state;
+    plan_set_state(p, gpu,
+                   plan_index_state(plan_gpu_index(p, gpu), busy, idle_left(p, gpu, busy->mask)));
+}
+
+static void undo(struct search *s)
+{
+    while (s->before_count > 0) {
+        s->before_count--;
+        plan_set_state(s->plan, s->before[s->before_count][0], s->before[s->before_count][1]);
+    }
+    s->trial_count = 0;
+}
+
+static double potential(const struct plan *p, uint32_t gpu, uint32_t state)
+{
+    const struct plan_index *x = plan_gpu_index(p, gpu);
+    const struct mig_use *busy = &x->states[state].busy;
+
+    return plan_unusable(&x->geometry, &x->mix, busy) + (busy->mask ? p->settings.open_cost : 0);
+}
+
+/* How much worse the fleet looks after the trial than before. */
+static double potential_change(const struct search *s)
+{
+    double sum = 0;
+
+    for (int i = 0; i < s->before_count; i++) {
+        uint32_t gpu = s->before[i][0];
+        bool is_first = true;
+        for (int k = 0; k < i; k++) {
+            is_first = is_first && s->before[k][0] != gpu;
+        }
+        if (is_first) {
+            sum += potential(s->plan, gpu, s->plan->infos[gpu].state) -
+                   potential(s->plan, gpu, s->before[i][1]);
+        }
+    }
+    return sum;
+}
+
+/* Finds a new place for what was evicted. */
+static bool place_evicted(struct search *s, uint32_t from, struct mig_slice slice)
+{
+    struct plan_ask ask;
+    struct plan_spot spot;
+    struct mig_use busy;
+
+    plan_ask_init(&ask);
+    ask.profile[s->plan->infos[from].class_id] = (int8_t)slice.profile;
+    ask.excluded = s->ask->excluded;
+    ask.excluded_count = s->ask->excluded_count;
+    if (plan_place(s->plan, &ask, &spot) < 0) {
+        return false;
+    }
+    busy = *plan_gpu_busy(s->plan, spot.gpu_id);
+    mig_use_add(&plan_gpu_index(s->plan, spot.gpu_id)->geometry, &busy, spot.slice.profile,
+                spot.slice.start);
+    set_busy(s, spot.gpu_id, &busy);
+    s->trial[s->trial_count++] = (struct plan_move){from, spot.gpu_id, slice, spot.slice, 0};
+    return true;
+}
+
+static bool try_candidate(struct search *s, const struct candidate *c)
+{
+    const struct plan_detail *d = s->plan->infos[c->gpu].detail;
+    const struct mig_geometry *g = &plan_gpu_index(s->plan, c->gpu)->geometry;
+    struct mig_use busy = *plan_gpu_busy(s->plan, c->gpu);
+
+    for (int i = 0; i < d->movable_count; i++) {
+        if (c->evicted >> i & 1) {
+            busy.instances = 1;
+            mig_use_remove(g, &busy, d->movable[i].slice.profile, d->movable[i].slice.start);
+        }
+    }
+    mig_use_add(g, &busy, c->slice.profile, c->slice.start);
+    set_busy(s, c->gpu, &busy);
+    for (int size = MIG_SLOTS_MAX; size > 0; size--) {
+        for (int i = 0; i < d->movable_count; i++) {
+            struct mig_slice m = d->movable[i].slice;
+            if ((c->evicted >> i & 1) && g->profiles[m.profile].size == size &&
+                !place_evicted(s, c->gpu, m)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+/* --- the order of the moves --- */
+
+/* What is busy on a GPU while moves are carried out. */
+struct scene {
+    int count;
+    uint32_t gpu[2 * PLAN_MOVES_MAX];
+    struct mig_use use[2 * PLAN_MOVES_MAX];
+};
+
+static struct mig_use *scene_use(struct scene *scene, const struct plan *p, uint32_t gpu)
+{
+    for (int i = 0; i < scene->count; i++) {
+        if (scene->gpu[i] == gpu) {
+            return &scene->use[i];
+        }
+    }
+    scene->gpu[scene->count] = gpu;
+    scene->use[scene->count] = *plan_gpu_busy(p, gpu);
+    scene->use[scene->count].instances = MIG_SLOTS_MAX; /* not counted here */
+    return &scene->use[scene->count++];
+}
+
+/* Carries out a move whose target is free. */
+static bool step(struct scene *scene, const struct plan *p, const struct plan_move *m)
+{
+    struct mig_use *to = scene_use(scene, p, m->to_gpu);
+    const struct mig_geometry *g = &plan_gpu_index(p, m->to_gpu)->geometry;
+
+    if (!mig_fits(g, to, m->to.profile, m->to.start)) {
+        return false;
+    }
+    mig_use_add(g, to, m->to.profile, m->to.start);
+    mig_use_remove(g, scene_use(scene, p, m->from_gpu), m->from.profile, m->from.start);
+    return true;
+}
+
+/* A move only frees its source, and all targets are disjoint, so carrying out any move that can be
+ * carried out never spoils the order of the rest. */
+static bool order_moves(const struct plan *p, const struct plan_move *moves, int count,
+                        struct plan_move *ret)
+{
+    struct scene scene = {0};
+    bool is_done[PLAN_MOVES_MAX] = {false};
+
+    for (int n = 0; n < count;) {
+        int before = n;
+        for (int i = 0; i < count; i++) {
+            if (!is_done[i] && step(&scene, p, &moves[i])) {
+                is_done[i] = true;
+                ret[n++] = moves[i];
+            }
+        }
+        if (n == before) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Idle slices to destroy, each at the first step that needs its room. */
+static void mark_destroyed(const struct plan *p, struct plan_moves *m)
+{
+    for (int i = 0; i <= m->count; i++) {
+        bool is_move = i < m->count;
+        uint32_t gpu = is_move ? m->moves[i].to_gpu : m->spot.gpu_id;
+        struct mig_slice s = is_move ? m->moves[i].to : m->spot.slice;
+        const struct mig_geometry *g = &plan_gpu_index(p, gpu)->geometry;
+        uint16_t bits = plan_idle_touched(p, gpu, mig_window(g, s.profile, s.start));
+        for (int k = 0; k < i; k++) {
+            bits &= m->moves[k].to_gpu == gpu ? (uint16_t)~m->moves[k].destroy : 0xffff;
+        }
+        *(is_move ? &m->moves[i].destroy : &m->spot.destroy) = bits;
+    }
+}
+
+/* --- the search --- */
+
+static bool accept(struct search *s, const struct candidate *c, double change,
+                   struct plan_moves *ret)
+{
+    struct plan_move trial[PLAN_MOVES_MAX], ordered[PLAN_MOVES_MAX];
+    int count = s->trial_count;
+
+    memcpy(trial, s->trial, sizeof(trial));
+    undo(s);
+    if (!order_moves(s->plan, trial, count, ordered)) {
+        return false;
+    }
+    *ret = (struct plan_moves){.count = (uint8_t)count, .cost = (double)c->cost};
+    memcpy(ret->moves, ordered, (size_t)count * sizeof(ordered[0]));
+    ret->spot = (struct plan_spot){.gpu_id = c->gpu, .slice = c->slice, .cost = change};
+    return true;
+}
+
+static int try_all(struct search *s, struct plan_moves *ret)
+{
+    struct plan_moves best = {.spot.cost = INFINITY}, found;
+    bool has_best = false;
+
+    for (size_t i = 0; i < s->count; i++) {
+        const struct candidate *c = &s->list[i];
+        if (has_best && (double)c->cost > best.cost) {
+            break;
+        }
+        if (i > 0 && c->look == s->list[i - 1].look && c->evicted) {
+            continue;
+        }
+        bool is_placed = try_candidate(s, c);
+        double change = is_placed ? potential_change(s) : (double)INFINITY;
+        if (change < best.spot.cost && accept(s, c, change, &found)) {
+            best = found;
+            has_best = true;
+        }
+        undo(s);
+    }
+    if (!has_best) {
+        return -ENOSPC;
+    }
+    mark_destroyed(s->plan, &best);
+    *ret = best;
+    return 0;
+}
+
+int plan_find_moves(struct plan *p, const struct plan_ask *ask, int max_moves,
+                    struct plan_moves *ret)
+{
+    struct plan_moves direct = {0};
+    struct search s = {.plan = p, .ask = ask, .max_moves = max_moves};
+    int r = plan_place(p, ask, &direct.spot);
+
+    if (r == 0) {
+        *ret = direct;
+        return 0;
+    }
+    s.max_moves = max_moves < PLAN_MOVES_MAX ? max_moves : PLAN_MOVES_MAX;
+    find_candidates(&s);
+    if (s.count) {
+        qsort(s.list, s.count, sizeof(*s.list), compare_candidates);
+        r = try_all(&s, ret);
+    }
+    free(s.list);
+    return r;
+}

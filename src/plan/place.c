@@ -1,0 +1,283 @@
+/* Where one request goes, and several together. */
+#include "base/cleanup.h"
+#include "plan/fleet.h"
+#include "plan/plan.h"
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+/* The best so far.  Of equal keys the lower GPU wins, so that classes and reservations do not
+ * change which one it is. */
+struct best {
+    int64_t key;
+    uint32_t gpu;
+    uint8_t profile, start;
+};
+
+static void offer(struct best *b, int64_t key, uint32_t gpu, int profile, int start)
+{
+    if (key < b->key || (key == b->key && gpu < b->gpu)) {
+        *b = (struct best){key, gpu, (uint8_t)profile, (uint8_t)start};
+    }
+}
+
+void plan_ask_init(struct plan_ask *ask)
+{
+    *ask = (struct plan_ask){0};
+    memset(ask->profile, -1, sizeof(ask->profile));
+}
+
+int plan_ask_resolve(const struct plan *p, const struct mig_want *want, struct plan_ask *ask,
+                     struct error *err)
+{
+    int found = 0;
+
+    plan_ask_init(ask);
+    if (p->class_count == 0) {
+        return err_set(err, ENOENT, "there is no GPU that can be cut");
+    }
+    for (int i = 0; i < p->class_count; i++) {
+        int profile = -1, compute = -1;
+        struct error e = {0};
+        if (mig_want_resolve(want, plan_class_geometry(p, i), &profile, &compute, &e) == 0) {
+            ask->profile[i] = (int8_t)profile;
+            found++;
+        } else if (i == 0 && err) {
+            *err = e;
+        }
+    }
+    return found ? 0 : -ENOENT;
+}
+
+static const struct plan_exclusion *exclusion_of(const struct plan_ask *ask, uint32_t gpu)
+{
+    for (size_t i = 0; i < ask->excluded_count; i++) {
+        if (ask->excluded[i].gpu_id == gpu) {
+            return &ask->excluded[i];
+        }
+    }
+    return NULL;
+}
+
+/* The lowest GPU of a state without a reservation; UINT32_MAX if all have one. */
+static uint32_t lowest_gpu(const struct plan_state *s, const struct plan_ask *ask)
+{
+    uint32_t best = UINT32_MAX;
+
+    if (!exclusion_of(ask, s->gpus[0])) {
+        return s->gpus[0];
+    }
+    for (uint32_t i = 1; i < s->count; i++) {
+        if (s->gpus[i] < best && !exclusion_of(ask, s->gpus[i])) {
+            best = s->gpus[i];
+        }
+    }
+    return best;
+}
+
+static void search_index(const struct plan_index *x, enum plan_ranking_kind kind,
+                         const struct plan_ask *ask, int profile, struct best *b)
+{
+    uint32_t rank = plan_index_next(x, kind, profile, 0);
+
+    for (; rank != UINT32_MAX; rank = plan_index_next(x, kind, profile, rank + 1)) {
+        uint32_t state = x->rankings[kind].orders[profile].states[rank];
+        const struct plan_choice *c = plan_index_choice(x, kind, state, profile);
+        uint32_t gpu = lowest_gpu(&x->states[state], ask);
+        if (gpu != UINT32_MAX) {
+            offer(b, c->key, gpu, profile, c->start);
+            return;
+        }
+    }
+}
+
+/* First-fit and round-robin go by the GPU's number, so they look at one GPU after the other. */
+static uint32_t turn_of(const struct plan *p, uint32_t gpu)
+{
+    if (p->settings.policy == PLAN_FIRST_FIT) {
+        return gpu;
+    }
+    return (gpu + p->gpu_count - p->last_gpu - 1) % p->gpu_count;
+}
+
+static int64_t numbered_key(const struct plan *p, int destroyed, uint32_t gpu, int start)
+{
+    return plan_key(destroyed, (double)turn_of(p, gpu) * MIG_SLOTS_MAX + start);
+}
+
+static bool goes_by_number(const struct plan *p, enum plan_ranking_kind kind)
+{
+    return kind == PLAN_RANKING_POLICY &&
+           (p->settings.policy == PLAN_FIRST_FIT || p->settings.policy == PLAN_ROUND_ROBIN);
+}
+
+static void search_numbers(const struct plan *p, const struct plan_ask *ask, struct best *b)
+{
+    uint32_t first = p->settings.policy == PLAN_FIRST_FIT ? 0 : p->last_gpu + 1;
+
+    for (uint32_t i = 0; i < p->gpu_count; i++) {
+        uint32_t gpu = (first + i) % p->gpu_count;
+        if (p->seats[gpu].state == PLAN_NO_STATE || exclusion_of(ask, gpu)) {
+            continue;
+        }
+        int profile = ask->profile[p->infos[gpu].class_id];
+        if (profile < 0) {
+            continue;
+        }
+        const struct plan_choice *c = plan_index_choice(plan_gpu_index(p, gpu), PLAN_RANKING_POLICY,
+                                                        p->seats[gpu].state, profile);
+        if (c->key == INT64_MAX) {
+            continue;
+        }
+        int destroyed = (int)(c->key / PLAN_KEY_DESTROYED);
+        offer(b, numbered_key(p, destroyed, gpu, c->start), gpu, profile, c->start);
+        if (!destroyed) {
+            return; /* nothing destroyed, and no later GPU has its turn before this one */
+        }
+    }
+}
+
+static int64_t spot_key(const struct plan *p, enum plan_ranking_kind kind, uint32_t gpu,
+                        struct mig_slice slice)
+{
+    const struct plan_index *x = plan_gpu_index(p, gpu);
+    const struct plan_state *s = &x->states[p->infos[gpu].state];
+    uint16_t window = mig_window(&x->geometry, slice.profile, slice.start);
+    int destroyed = __builtin_popcount(window & s->idle);
+
+    if (!mig_fits(&x->geometry, &s->busy, slice.profile, slice.start)) {
+        return INT64_MAX;
+    }
+    if (goes_by_number(p, kind)) {
+        return numbered_key(p, destroyed, gpu, slice.start);
+    }
+    return plan_key(destroyed, plan_cost(x->rankings[kind].policy, &p->settings, &x->geometry,
+                                         &x->mix, &s->busy, slice));
+}
+
+static void search_excluded(const struct plan *p, enum plan_ranking_kind kind,
+                            const struct plan_ask *ask, struct best *b)
+{
+    for (size_t i = 0; i < ask->excluded_count; i++) {
+        uint32_t gpu = ask->excluded[i].gpu_id;
+        if (!plan_has_gpu(p, gpu) || !p->infos[gpu].is_usable) {
+            continue;
+        }
+        int profile = ask->profile[p->infos[gpu].class_id];
+        const struct mig_geometry *g = &plan_gpu_index(p, gpu)->geometry;
+        for (int k = 0; profile >= 0 && k < g->profiles[profile].start_count; k++) {
+            struct mig_slice s = {(uint8_t)profile, g->profiles[profile].starts[k]};
+            if (!(mig_window(g, s.profile, s.start) & ask->excluded[i].mask)) {
+                offer(b, spot_key(p, kind, gpu, s), gpu, profile, s.start);
+            }
+        }
+    }
+}
+
+static enum plan_ranking_kind kind_of(const struct plan *p, const struct plan_ask *ask)
+{
+    enum plan_ranking_kind kind = ask->is_spread ? PLAN_RANKING_SPREAD : PLAN_RANKING_POLICY;
+
+    for (int i = 0; ask->is_spread && i < p->class_count; i++) {
+        plan_index_need(&p->classes[i]->index, kind);
+    }
+    return kind;
+}
+
+int plan_place(const struct plan *p, const struct plan_ask *ask, struct plan_spot *ret)
+{
+    enum plan_ranking_kind kind = kind_of(p, ask);
+    struct best b = {.key = INT64_MAX, .gpu = UINT32_MAX};
+
+    if (goes_by_number(p, kind)) {
+        search_numbers(p, ask, &b);
+    } else {
+        for (int i = 0; i < p->class_count; i++) {
+            if (ask->profile[i] >= 0) {
+                search_index(&p->classes[i]->index, kind, ask, ask->profile[i], &b);
+            }
+        }
+    }
+    if (ask->excluded_count) {
+        search_excluded(p, kind, ask, &b);
+    }
+    if (b.key == INT64_MAX) {
+        return -ENOSPC;
+    }
+    const struct plan_index *x = plan_gpu_index(p, b.gpu);
+    uint16_t window = mig_window(&x->geometry, b.profile, b.start);
+    *ret = (struct plan_spot){
+        .gpu_id = b.gpu,
+        .slice = {b.profile, b.start},
+        .destroy = p->infos[b.gpu].detail ? plan_idle_touched(p, b.gpu, window) : 0,
+        .cost = plan_key_cost(b.key),
+    };
+    return 0;
+}
+
+double plan_score(const struct plan *p, const struct plan_ask *ask, uint32_t gpu,
+                  struct mig_slice slice)
+{
+    assert(plan_has_gpu(p, gpu));
+    int64_t key = spot_key(p, kind_of(p, ask), gpu, slice);
+
+    return key == INT64_MAX ? (double)INFINITY : plan_key_cost(key);
+}
+
+/* Larger requests first: they have fewer places to choose from. */
+static int size_of(const struct plan *p, const struct plan_ask *ask)
+{
+    int size = 0;
+
+    for (int i = 0; i < p->class_count; i++) {
+        if (ask->profile[i] >= 0) {
+            int s = plan_class_geometry(p, i)->profiles[ask->profile[i]].size;
+            size = s > size ? s : size;
+        }
+    }
+    return size;
+}
+
+int plan_place_set(struct plan *p, const struct plan_ask *const *asks, size_t count,
+                   struct plan_spot *ret)
+{
+    CLEANUP(freep) struct plan_gpu *before = xcalloc(count, sizeof(*before));
+    CLEANUP(freep) struct plan_spot *spots = xcalloc(count, sizeof(*spots));
+    CLEANUP(freep) size_t *done = xcalloc(count, sizeof(*done));
+    uint32_t last = p->last_gpu;
+    size_t n = 0;
+    int r = 0;
+
+    for (int size = MIG_SLOTS_MAX; r == 0 && size >= 0; size--) {
+        for (size_t i = 0; r == 0 && i < count; i++) {
+            if (size_of(p, asks[i]) != size) {
+                continue;
+            }
+            r = plan_place(p, asks[i], &spots[i]);
+            if (r == 0) {
+                plan_get_gpu(p, spots[i].gpu_id, &before[n]);
+                plan_take(p, &spots[i], false, 0);
+                done[n++] = i;
+            }
+        }
+    }
+    while (n-- > 0) {
+        plan_update_gpu(p, spots[done[n]].gpu_id, &before[n]);
+    }
+    p->last_gpu = last;
+    if (r < 0) {
+        return r;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const struct mig_geometry *g = &plan_gpu_index(p, spots[i].gpu_id)->geometry;
+        uint16_t window = mig_window(g, spots[i].slice.profile, spots[i].slice.start);
+        spots[i].destroy = plan_idle_touched(p, spots[i].gpu_id, window);
+        for (size_t k = 0; k < i; k++) { /* each idle slice is destroyed once */
+            if (spots[k].gpu_id == spots[i].gpu_id) {
+                spots[i].destroy &= (uint16_t)~spots[k].destroy;
+            }
+        }
+        ret[i] = spots[i];
+    }
+    return 0;
+}
