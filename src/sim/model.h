@@ -1,0 +1,55 @@
+#pragma once
+#include <stdbool.h>
+
+/* What each GPU model can be cut into: tables compiled in from models.txt.  Read-only, any thread. */
+
+#define SIM_UNKNOWN (-1)
+#define SIM_MAX_STARTS 16
+#define SIM_MAX_GI_PROFILES 18
+#define SIM_MAX_CI_PROFILES 9
+
+enum sim_arch { SIM_ARCH_AMPERE, SIM_ARCH_HOPPER, SIM_ARCH_BLACKWELL };
+
+/* A compute instance profile inside a GPU instance; starts and size in compute slices. */
+struct sim_ci_profile {
+    const char *name;
+    int enum_value, id, slices, count, sms, size;
+    int start_count, starts[SIM_MAX_STARTS];
+};
+
+/* A GPU instance profile; starts and size in memory slots. */
+struct sim_gi_profile {
+    const char *name;
+    int enum_value, id, slices, count, sms, memory_mib;
+    int copy_engines, decoders, encoders, jpegs, ofas, is_p2p, capabilities, size;
+    int start_count, starts[SIM_MAX_STARTS];
+    int order[SIM_MAX_STARTS]; /* preference when no placement is asked for */
+    int ci_count;
+    struct sim_ci_profile cis[SIM_MAX_CI_PROFILES];
+};
+
+/* Numbers that are not known are SIM_UNKNOWN. */
+struct sim_model {
+    const char *key, *name, *confidence;
+    const char *lacks; /* why it cannot be simulated; "" when it can */
+    enum sim_arch arch;
+    int pci_id, chip, cuda_major, cuda_minor;
+    int memory_mib, reserved_mib, bar1_mib;
+    int slots, sms, max_devices;
+    int power_w, sm_clock_mhz, memory_clock_mhz;
+    int gi_count;
+    struct sim_gi_profile gis[SIM_MAX_GI_PROFILES];
+};
+
+extern const struct sim_model sim_models[];
+extern const unsigned int sim_model_count;
+
+/* By key; NULL when there is none. */
+const struct sim_model *sim_model_find(const char *key);
+/* -1 when the model has no such profile. */
+int sim_model_gi_by_enum(const struct sim_model *m, unsigned int enum_value);
+int sim_model_gi_by_id(const struct sim_model *m, unsigned int id);
+int sim_gi_ci_by_enum(const struct sim_gi_profile *gi, unsigned int enum_value);
+int sim_gi_ci_by_id(const struct sim_gi_profile *gi, unsigned int id);
+/* The profile of the whole GPU; its engine counts are what all instances together may have. */
+const struct sim_gi_profile *sim_model_whole(const struct sim_model *m);

@@ -1,0 +1,97 @@
+#pragma once
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "sim/machine.h"
+#include "sim/nvml.h"
+#include "sim/trouble.h"
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* A machine in a temporary directory, named by TANGRAM_SIM, with nvmlInit done. */
+struct fixture {
+    char dir[64];
+};
+
+static inline int fixture_remove(const char *path, const struct stat *st, int type,
+                                 struct FTW *ftw)
+{
+    (void)st;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+static inline struct fixture *fixture_new(const char *model, int gpus, const char *latency,
+                                          bool is_flipped, const char *driver)
+{
+    struct fixture *f = xcalloc(1, sizeof(*f));
+    snprintf(f->dir, sizeof(f->dir), "/tmp/tangram-test-XXXXXX");
+    assert_non_null(mkdtemp(f->dir));
+    struct sim_plan plan = {.gpus = {{.model = model, .count = gpus, .is_flipped = is_flipped}},
+                            .gpu_count = 1,
+                            .driver_version = driver,
+                            .seed = 7};
+    struct error err = {0};
+    assert_int_equal(latency_parse(latency, &plan.latency, &err), 0);
+    assert_int_equal(sim_machine_create(f->dir, &plan, &err), 0);
+    setenv("TANGRAM_SIM", f->dir, 1);
+    assert_int_equal(nvmlInit_v2(), NVML_SUCCESS);
+    return f;
+}
+
+static inline void fixture_free(struct fixture *f)
+{
+    assert_int_equal(nvmlShutdown(), NVML_SUCCESS);
+    nftw(f->dir, fixture_remove, 16, FTW_DEPTH | FTW_PHYS);
+    free(f);
+}
+
+static inline struct nvml_device *fixture_gpu(unsigned int index)
+{
+    struct nvml_device *device = NULL;
+    assert_int_equal(nvmlDeviceGetHandleByIndex_v2(index, &device), NVML_SUCCESS);
+    return device;
+}
+
+static inline struct nvml_device *fixture_mig_gpu(unsigned int index)
+{
+    struct nvml_device *device = fixture_gpu(index);
+    enum nvml_return activation = NVML_ERROR_UNKNOWN;
+    assert_int_equal(nvmlDeviceSetMigMode(device, 1, &activation), NVML_SUCCESS);
+    assert_int_equal(activation, NVML_SUCCESS);
+    return device;
+}
+
+/* Creates where the driver likes; returns the GPU instance id, or -(return code). */
+static inline int fixture_create(struct nvml_device *device, unsigned int profile)
+{
+    struct nvml_gpu_instance *gi = NULL;
+    enum nvml_return rc = nvmlDeviceCreateGpuInstance(device, profile, &gi);
+    if (rc != NVML_SUCCESS) {
+        return -(int)rc;
+    }
+    struct nvml_gi_info info;
+    assert_int_equal(nvmlGpuInstanceGetInfo(gi, &info), NVML_SUCCESS);
+    assert_int_equal(info.profile_id, profile);
+    return (int)info.id;
+}
+
+/* With a compute instance of the given profile; the MIG device. */
+static inline struct nvml_device *fixture_slice(struct nvml_device *device, unsigned int profile,
+                                                unsigned int ci_profile,
+                                                struct nvml_gpu_instance **ret_gi,
+                                                struct nvml_compute_instance **ret_ci)
+{
+    assert_int_equal(nvmlDeviceCreateGpuInstance(device, profile, ret_gi), NVML_SUCCESS);
+    assert_int_equal(nvmlGpuInstanceCreateComputeInstance(*ret_gi, ci_profile, ret_ci),
+                     NVML_SUCCESS);
+    struct nvml_ci_info info;
+    assert_int_equal(nvmlComputeInstanceGetInfo_v2(*ret_ci, &info), NVML_SUCCESS);
+    return info.device;
+}
