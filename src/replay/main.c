@@ -1,0 +1,50 @@
+/* tangram-replay: traces, protocols and bounds against the code that the daemon runs. */
+#include "base/cleanup.h"
+#include "replay/command.h"
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help;
+} commands[] = {
+    {"online", replay_command_online, "acceptance of a policy under the online protocol"},
+};
+
+static int usage(FILE *to)
+{
+    fputs("usage: tangram-replay COMMAND [OPTION...]\n", to);
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        fprintf(to, "  %-8s %s\n", commands[i].name, commands[i].help);
+    }
+    fputs("tangram-replay COMMAND --help says more.\n", to);
+    return to == stdout ? 0 : 2;
+}
+
+int replay_fail(const struct error *err)
+{
+    fprintf(stderr, "tangram-replay: %s\n", err->msg);
+    return err->code == EINVAL || err->code == ERANGE ? 2 : 1;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        return usage(stderr);
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        return usage(stdout);
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("tangram-replay " TANGRAM_VERSION);
+        return 0;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
+        if (strcmp(argv[1], commands[i].name) == 0) {
+            return commands[i].run(argc - 1, argv + 1);
+        }
+    }
+    fprintf(stderr, "tangram-replay: no command \"%.40s\"\n", argv[1]);
+    return usage(stderr);
+}
