@@ -44,10 +44,10 @@ struct http_route {
 
 /* Zero means the default that is named; texts are copied. */
 struct http_settings {
-    const char *socket_path; /* NULL: no unix socket */
-    mode_t socket_mode;      /* 0666: who may do what is decided per request, by uid */
-    const char *listen;      /* "127.0.0.1:7070", "[::1]:7070"; NULL: no TCP; loopback only */
-    int inherited_fd;        /* a listening socket from the service manager; 0 or -1: none */
+    const char *socket_path;      /* NULL: no unix socket */
+    mode_t socket_mode;           /* 0666: who may do what is decided per request, by uid */
+    const char *listen;           /* "127.0.0.1:7070", "[::1]:7070"; NULL: no TCP; loopback only */
+    int inherited_fd;             /* a listening socket from the service manager; 0 or -1: none */
     unsigned connections_max;     /* 2048; root gets in beyond it */
     unsigned connections_per_uid; /* 256 (all TCP clients count as one); root has no limit */
     size_t body_max_bytes;        /* 1 MiB */

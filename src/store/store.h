@@ -19,10 +19,10 @@ struct store;
 struct store_batch;
 
 struct store_settings {
-    const char *dir;       /* made (0700) if missing */
-    unsigned events_max;   /* history kept, 0: 10000 */
+    const char *dir;        /* made (0700) if missing */
+    unsigned events_max;    /* history kept, 0: 10000 */
     unsigned copy_delay_ms; /* second copy follows the commits by this much, 0: 1000 */
-    const char *vfs;       /* SQLite VFS, NULL: the default; tests make the disk fail with it */
+    const char *vfs;        /* SQLite VFS, NULL: the default; tests make the disk fail with it */
 };
 
 /* What opening found and did, for the log, the events and `doctor`: one sentence per line. */
