@@ -73,6 +73,7 @@ struct pool_tenant {
     char name[POOL_TENANT_SIZE];
     unsigned queued;        /* requests in the queue */
     unsigned compute_slots; /* in leases that are cutting, active or releasing */
+    unsigned max_queued, max_compute; /* as told with its last request; max_compute 0: no limit */
     UT_hash_handle hh;
 };
 
@@ -85,7 +86,6 @@ struct pool_ci {
     char mig_uuid[MIG_UUID_SIZE];
     uint64_t lease;  /* 0: idle */
     bool is_settled; /* it exists on the GPU */
-    uint64_t job;    /* making it, 0 none */
 };
 
 struct pool_slice {
@@ -103,12 +103,13 @@ struct pool_slice {
     uint64_t lease;     /* CREATING, DESTROYING: for which lease; 0 none */
     uint64_t operation; /* CREATING, DESTROYING: for which apply; 0 none */
     uint32_t processes; /* at the last look */
-    uint64_t job;       /* driver job under way, 0 none */
+    uint64_t job;       /* the driver makes or destroys it, or a compute instance in it; 0 none */
     unsigned tries;
     int64_t retry_at_ms;
     char reason[160]; /* why it is quarantined or not yet gone */
-    bool is_dirty;
-    TAILQ_ENTRY(pool_slice) dirty_link;
+    bool is_dirty, is_recorded; /* changed since the last commit; has a record */
+    bool is_listed_idle;
+    TAILQ_ENTRY(pool_slice) dirty_link, idle_link;
 };
 
 enum pool_mig_policy { POOL_MIG_KEEP, POOL_MIG_ON_DEMAND };
@@ -127,14 +128,17 @@ struct pool_gpu {
     uint64_t lease;     /* the whole GPU, 0 none */
     uint32_t processes; /* on the GPU itself, at the last look */
     bool is_scanned;    /* enumerated since the start: nothing is cut on it before */
-    uint64_t check_job; /* looks for processes before a whole GPU is let go, 0 none */
-    uint64_t mode_job;  /* a MIG mode change under way, 0 none */
-    bool wants_mig;     /* its target */
+    uint64_t scan_job;  /* an enumeration is under way, 0 none */
+    uint64_t mode_job;  /* a MIG mode change is, 0 none */
+    bool has_mode_wish; /* it is to change, as soon as no slice stands against it */
+    bool wants_mig;     /* to what */
     uint64_t mode_operation;
     int64_t cooldown_until_ms; /* after a failure nothing is cut here until then */
     unsigned failures;         /* in a row */
     int64_t create_us, destroy_us; /* measured by the driver, moving averages; 0 unknown */
     bool is_plan_stale;            /* plan/ has to hear of a change */
+    bool wants_pump;               /* has work to hand to its worker; on the pool's list then */
+    TAILQ_ENTRY(pool_gpu) pump_link;
 };
 
 /* One slice, or one whole GPU, of a lease. */
@@ -142,6 +146,8 @@ struct pool_part {
     struct pool_gpu *gpu;
     struct pool_slice *slice; /* NULL: the whole GPU */
     unsigned ci;              /* index in slice->ci */
+    uint64_t check_job;       /* RELEASING: looks for processes on it, 0 none */
+    bool is_checked;          /* RELEASING: none was found */
 };
 
 /* What is asked for.  Strings are borrowed for the call. */
@@ -188,7 +194,7 @@ struct pool_lease {
     int64_t retry_at_ms; /* RELEASING: next look for processes */
     int64_t queue_key;   /* higher goes first */
     char reason[240];
-    bool is_dirty;
+    bool is_dirty, is_recorded;
     struct plan_ask ask; /* the profile by class */
     TAILQ_ENTRY(pool_lease) dirty_link;
     TAILQ_ENTRY(pool_lease) link; /* in the queue, or among the ended */
@@ -204,11 +210,12 @@ struct pool_operation {
     int64_t created_ms, ended_ms;
     unsigned done, total;
     char error[200];
-    bool is_dirty;
+    bool is_dirty, is_recorded;
     TAILQ_ENTRY(pool_operation) dirty_link;
     TAILQ_ENTRY(pool_operation) link;
 };
 
+TAILQ_HEAD(pool_gpu_list, pool_gpu);
 TAILQ_HEAD(pool_lease_list, pool_lease);
 TAILQ_HEAD(pool_slice_list, pool_slice);
 TAILQ_HEAD(pool_operation_list, pool_operation);
@@ -259,9 +266,9 @@ unsigned pool_queue_position(const struct pool *pool, const struct pool_lease *l
 /* --- events --------------------------------------------------------------------------------- */
 
 enum pool_job_kind {
-    POOL_JOB_CREATE,    /* slice; profile_id, start, size, ci_profile_id */
+    POOL_JOB_CREATE,    /* slice; profile_id, start, size, ci_slices */
     POOL_JOB_DESTROY,   /* slice; profile_id, start, size, mig_uuid: what must be there */
-    POOL_JOB_CREATE_CI, /* slice; start, size, ci_profile_id */
+    POOL_JOB_CREATE_CI, /* slice; profile_id, start, size, ci_slices */
     POOL_JOB_CHECK,     /* slice: are there processes?  slice 0: on the GPU itself */
     POOL_JOB_MIG_MODE,  /* is_mig_enabled */
     POOL_JOB_SCAN,      /* enumerate */
@@ -275,9 +282,10 @@ struct pool_job {
     enum pool_job_kind kind;
     unsigned gpu;
     uint64_t slice;         /* its number here, 0 none */
+    uint64_t lease;         /* CHECK: whose release waits for it */
     uint32_t profile_id;    /* the driver's runtime id */
     uint8_t start, size;
-    uint32_t ci_profile_id; /* MIG_NO_ID: the full one */
+    uint8_t ci_slices;      /* compute slices of the compute instance; 0: all of the slice's */
     char mig_uuid[MIG_UUID_SIZE]; /* "" unknown */
     bool is_mig_enabled;
 };
@@ -294,10 +302,16 @@ struct pool_job_result {
     const struct mig_scan *scan;         /* SCAN, borrowed */
 };
 
+/* A tenant's own limits, over those of the settings; -1: as there. */
+struct pool_limits {
+    int64_t max_queued, max_compute;
+};
+
 struct pool_actor {
     const char *tenant;
     enum pool_role role;
     unsigned uid;
+    const struct pool_limits *limits; /* NULL: those of the settings */
 };
 
 /* One GPU's part of an apply: what shall be there at the end. */
@@ -444,7 +458,9 @@ struct pool_record {
 bool pool_is_dirty(const struct pool *pool);
 /* Takes one changed record; false when there is none left. */
 bool pool_next_dirty(struct pool *pool, struct pool_record *ret);
-/* Reads one back at start.  -EINVAL with a message; nothing has changed then. */
+/* Reads one back at start: all META first, then all SLICE, then the rest.  A slice or lease on a
+ * GPU that was not added brings that GPU in as lost.  -EINVAL with a message; nothing has changed
+ * then. */
 int pool_load_record(struct pool *pool, enum pool_record_kind kind, uint64_t id, const char *body,
                      struct error *err);
 /* After the last record: ties leases to slices, asks for scans and watches. */

@@ -1,0 +1,477 @@
+/* apply, adopt and disown: what an operator wants of the cut itself.
+ *
+ * An apply is a difference.  For each GPU plan/ finds the layout with the wanted counts that keeps
+ * the most; everything is checked on all GPUs before anything is touched, so a slice in use that
+ * stands in the way is named and nothing has changed. */
+#include "pool/internal.h"
+#include "base/text.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#define OPERATIONS_KEPT 100
+#define CHANGES_PER_GPU (2 * MIG_MAX_INSTANCES + 1)
+
+const struct pool_change *pool_last_changes(const struct pool *pool, unsigned *ret_count)
+{
+    *ret_count = pool->change_count;
+    return pool->changes;
+}
+
+const struct pool_explanation *pool_last_explanation(const struct pool *pool)
+{
+    return pool->explanation;
+}
+
+void operation_progress(struct pool *pool, uint64_t id, const char *failure)
+{
+    struct pool_operation *op = NULL;
+
+    TAILQ_FOREACH(op, &pool->operations, link)
+    {
+        if (op->id == id) {
+            break;
+        }
+    }
+    if (!op || op->state != POOL_OP_RUNNING) {
+        return;
+    }
+    op->done++;
+    if (failure && !op->error[0]) {
+        text_copy(op->error, sizeof(op->error), failure);
+    }
+    if (op->done >= op->total) {
+        op->state = op->error[0] ? POOL_OP_FAILED : POOL_OP_DONE;
+        op->ended_ms = pool->now_ms;
+        pool_tell(pool, op->error[0] ? POOL_HIST_OPERATION_FAILED : POOL_HIST_OPERATION_DONE, NULL,
+                  NULL, "op-%" PRIu64 " %s%s", id, op->error[0] ? "failed: " : "is done",
+                  op->error);
+    }
+    pool_mark_operation(pool, op);
+}
+
+static struct pool_operation *operation_new(struct pool *pool, unsigned total)
+{
+    struct pool_operation *op = xcalloc(1, sizeof(*op));
+
+    op->id = pool->next_operation++;
+    pool->is_meta_dirty = true;
+    op->total = total;
+    op->created_ms = pool->now_ms;
+    TAILQ_INSERT_TAIL(&pool->operations, op, link);
+    pool_mark_operation(pool, op);
+    if (++pool->operation_count > OPERATIONS_KEPT) {
+        struct pool_operation *old = TAILQ_FIRST(&pool->operations);
+        TAILQ_REMOVE(&pool->operations, old, link);
+        pool->operation_count--;
+        if (old->is_dirty) {
+            TAILQ_REMOVE(&pool->dirty_operations, old, dirty_link);
+        }
+        if (old->is_recorded) {
+            pool_mark_gone(pool, POOL_RECORD_OPERATION, old->id);
+        }
+        free(old);
+    }
+    return op;
+}
+
+/* --- one GPU's difference --------------------------------------------------------------------- */
+
+struct gpu_diff {
+    struct pool_gpu *gpu;
+    const struct pool_target *target;
+    bool changes_mode;
+    struct pool_slice *current[MIG_MAX_INSTANCES];
+    unsigned current_count;
+    bool is_odd[MIG_MAX_INSTANCES]; /* right profile, other compute instances: must go */
+    struct plan_diff diff;
+    uint8_t wanted[MIG_PROFILES_MAX]; /* slices by profile */
+};
+
+static int full_ci_of(const struct mig_profile *p)
+{
+    for (int i = 0; i < p->compute_count; i++) {
+        if (p->compute[i].slices == p->slices) {
+            return i;
+        }
+    }
+    return MIG_PROFILE_NONE;
+}
+
+/* How many compute instances of the wanted kind a slice of this entry carries. */
+static unsigned cis_per_slice(const struct pool_gpu *gpu, int profile, int ci_profile)
+{
+    const struct mig_profile *p = &gpu->geometry->profiles[profile];
+    unsigned each = ci_profile >= 0 ? p->compute[ci_profile].slices : p->slices;
+
+    return each && each < p->slices ? p->slices / each : 1;
+}
+
+static int wanted_ci(const struct gpu_diff *d, int profile)
+{
+    for (unsigned i = 0; i < d->target->want_count; i++) {
+        if (d->target->want[i].profile == profile && d->target->want[i].ci_profile >= 0) {
+            return d->target->want[i].ci_profile;
+        }
+    }
+    return profile >= 0 ? full_ci_of(&d->gpu->geometry->profiles[profile]) : MIG_PROFILE_NONE;
+}
+
+/* Has the slice the compute instances that the target wants in slices of its profile? */
+static bool has_wanted_cis(const struct gpu_diff *d, const struct pool_slice *s)
+{
+    int ci = wanted_ci(d, s->profile);
+
+    if (s->ci_count != cis_per_slice(d->gpu, s->profile, ci)) {
+        return false;
+    }
+    for (unsigned c = 0; c < s->ci_count; c++) {
+        if (s->ci[c].profile != ci) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool is_pinned(const struct pool_slice *s)
+{
+    return s->state == POOL_SLICE_FOREIGN || s->state == POOL_SLICE_CREATING || !slice_is_spare(s);
+}
+
+/* Counts slices by profile; two kinds of compute instances in one profile cannot be told apart. */
+static enum pool_answer count_wanted(struct gpu_diff *d, char *why, size_t size)
+{
+    int kind[MIG_PROFILES_MAX];
+
+    for (unsigned i = 0; i < MIG_PROFILES_MAX; i++) {
+        kind[i] = MIG_PROFILE_NONE;
+    }
+    for (unsigned i = 0; i < d->target->want_count; i++) {
+        int p = d->target->want[i].profile, ci = d->target->want[i].ci_profile;
+        unsigned per = cis_per_slice(d->gpu, p, ci);
+        unsigned slices = (d->target->want[i].count + per - 1) / per;
+        if (d->wanted[p] && kind[p] != ci) {
+            snprintf(why, size, "GPU %u: %s is wanted with two kinds of compute instances; that is "
+                     "not supported", d->gpu->info.index, d->gpu->geometry->profiles[p].name);
+            return POOL_BAD_REQUEST;
+        }
+        if (slices > MIG_SLOTS_MAX) {
+            snprintf(why, size, "GPU %u: %u x %s cannot fit", d->gpu->info.index,
+                     d->target->want[i].count, d->gpu->geometry->profiles[p].name);
+            return POOL_CAN_NEVER_FIT;
+        }
+        kind[p] = ci;
+        d->wanted[p] = (uint8_t)(d->wanted[p] + slices);
+    }
+    return POOL_OK;
+}
+
+static enum pool_answer check_mode(struct gpu_diff *d, char *why, size_t size)
+{
+    const struct mig_gpu_info *info = &d->gpu->info;
+    bool wants = d->target->is_mig_enabled;
+
+    d->changes_mode = wants != info->is_mig_enabled;
+    if (d->gpu->lease && wants) {
+        snprintf(why, size, "GPU %u is leased whole (l-%" PRIu64 ")", info->index, d->gpu->lease);
+        return POOL_IN_USE;
+    }
+    if (!d->changes_mode) {
+        return POOL_OK;
+    }
+    if (!info->is_mig_capable) {
+        snprintf(why, size, "GPU %u (%s) cannot do MIG", info->index, info->name);
+        return POOL_CAN_NEVER_FIT;
+    }
+    if (d->gpu->mig_policy != POOL_MIG_ON_DEMAND) {
+        snprintf(why, size, "GPU %u: its MIG mode is %s and the configuration keeps it; set "
+                 "mig_mode: on-demand for it, or switch it by hand", info->index,
+                 info->is_mig_enabled ? "on" : "off");
+        return POOL_NOT_ALLOWED;
+    }
+    if (!info->is_resetless) {
+        snprintf(why, size, "GPU %u: this generation switches MIG mode only with a GPU reset: stop "
+                 "its clients, then nvidia-smi -i %u -mig %d and, if it stays pending, "
+                 "nvidia-smi --gpu-reset", info->index, info->index, wants);
+        return POOL_NOT_ALLOWED;
+    }
+    return POOL_OK;
+}
+
+static void note_blockers(struct pool *pool, struct gpu_diff *d, uint16_t odd_in_use)
+{
+    for (unsigned i = 0; i < d->current_count; i++) {
+        const struct pool_slice *s = d->current[i];
+        if (d->diff.blocker >> i & 1 || odd_in_use >> i & 1) {
+            explain_block(pool->explanation, d->gpu, s, slice_holder(pool, s),
+                          s->state == POOL_SLICE_FOREIGN ? "not made by tangram (adopt it first)"
+                                                         : "in use");
+        }
+    }
+}
+
+static enum pool_answer diff_slices(struct pool *pool, struct gpu_diff *d, char *why, size_t size)
+{
+    struct plan_diff_slice current[MIG_MAX_INSTANCES];
+    unsigned index[MIG_MAX_INSTANCES], count = 0;
+    uint16_t odd_in_use = 0;
+    struct error err = {0};
+    struct plan_diff diff = {0};
+
+    for (unsigned i = 0; i < d->gpu->slice_count; i++) {
+        struct pool_slice *s = d->gpu->slices[i];
+        unsigned at = d->current_count++;
+        d->current[at] = s;
+        bool is_known = s->profile >= 0;
+        d->is_odd[at] = is_known && d->wanted[s->profile] && !has_wanted_cis(d, s);
+        if (!is_known || (d->is_odd[at] && is_pinned(s))) {
+            odd_in_use |= (uint16_t)(1u << at);
+        } else if (!d->is_odd[at] && s->state != POOL_SLICE_DESTROYING) {
+            current[count].slice = (struct mig_slice){(uint8_t)s->profile, s->start};
+            current[count].is_pinned = is_pinned(s);
+            index[count++] = at;
+        }
+    }
+    int rc = plan_layout_diff(d->gpu->geometry, current, count, d->wanted, &diff, &err);
+    d->diff.create_count = diff.create_count;
+    memcpy(d->diff.create, diff.create, sizeof(diff.create));
+    for (unsigned i = 0; i < count; i++) {
+        d->diff.keep |= (uint16_t)((diff.keep >> i & 1) << index[i]);
+        d->diff.destroy |= (uint16_t)((diff.destroy >> i & 1) << index[i]);
+        d->diff.blocker |= (uint16_t)((diff.blocker >> i & 1) << index[i]);
+    }
+    if (rc == -ENOSPC) {
+        snprintf(why, size, "GPU %u: %.200s", d->gpu->info.index, err.msg);
+        return POOL_CAN_NEVER_FIT;
+    }
+    if (rc < 0 || odd_in_use) {
+        snprintf(why, size, "GPU %u: slices in use, or not made by tangram, stand in the way; "
+                 "nothing was changed", d->gpu->info.index);
+        note_blockers(pool, d, odd_in_use);
+        return POOL_IN_USE;
+    }
+    return POOL_OK;
+}
+
+static enum pool_answer diff_gpu(struct pool *pool, struct gpu_diff *d, char *why, size_t size)
+{
+    const char *unusable = NULL;
+    enum pool_answer answer = check_mode(d, why, size);
+
+    if (answer != POOL_OK) {
+        return answer;
+    }
+    if (!d->gpu->is_managed || d->gpu->health != POOL_HEALTH_OK || !d->gpu->is_scanned) {
+        gpu_is_usable(pool, d->gpu, &unusable);
+        snprintf(why, size, "GPU %u: %s", d->gpu->info.index, unusable ? unusable : "not usable");
+        return POOL_NOT_ALLOWED;
+    }
+    if (!d->gpu->geometry) {
+        snprintf(why, size, "GPU %u: its profiles are not known while its MIG mode is off",
+                 d->gpu->info.index);
+        return d->target->want_count ? POOL_NOT_ALLOWED : POOL_OK;
+    }
+    answer = count_wanted(d, why, size);
+    return answer == POOL_OK ? diff_slices(pool, d, why, size) : answer;
+}
+
+/* --- from difference to deeds ----------------------------------------------------------------- */
+
+static struct pool_change *add_change(struct pool *pool, const struct gpu_diff *d, int kind)
+{
+    struct pool_change *c = &pool->changes[pool->change_count++];
+
+    memset(c, 0, sizeof(*c));
+    c->gpu = d->gpu->id;
+    c->kind = kind;
+    return c;
+}
+
+static void list_changes(struct pool *pool, const struct gpu_diff *d)
+{
+    if (d->changes_mode) {
+        add_change(pool, d, POOL_CHANGE_MODE)->is_mig_enabled = d->target->is_mig_enabled;
+    }
+    for (unsigned i = 0; i < d->current_count; i++) {
+        const struct pool_slice *s = d->current[i];
+        struct pool_change *c = add_change(
+            pool, d, d->diff.keep >> i & 1 ? POOL_CHANGE_KEEP : POOL_CHANGE_DESTROY);
+        text_copy(c->profile_name, sizeof(c->profile_name), s->profile_name);
+        c->start = s->start;
+        c->size = s->size;
+    }
+    for (unsigned i = 0; i < d->diff.create_count; i++) {
+        const struct mig_profile *p = &d->gpu->geometry->profiles[d->diff.create[i].profile];
+        struct pool_change *c = add_change(pool, d, POOL_CHANGE_CREATE);
+        text_copy(c->profile_name, sizeof(c->profile_name), p->name);
+        c->start = d->diff.create[i].start;
+        c->size = p->size;
+    }
+}
+
+static unsigned count_deeds(const struct pool *pool)
+{
+    unsigned deeds = 0;
+
+    for (unsigned i = 0; i < pool->change_count; i++) {
+        deeds += pool->changes[i].kind != POOL_CHANGE_KEEP;
+    }
+    return deeds;
+}
+
+static void carry_out(struct pool *pool, struct gpu_diff *d, uint64_t operation)
+{
+    for (unsigned i = 0; i < d->current_count; i++) {
+        struct pool_slice *s = d->current[i];
+        if (d->diff.keep >> i & 1) {
+            continue;
+        }
+        if (s->state == POOL_SLICE_IDLE) {
+            slice_doom(pool, s, 0, operation);
+        } else {
+            s->operation = operation; /* on its way out already */
+        }
+    }
+    for (unsigned i = 0; i < d->diff.create_count; i++) {
+        int profile = d->diff.create[i].profile, ci = wanted_ci(d, profile);
+        struct pool_slice *s = slice_new(pool, d->gpu, profile, d->diff.create[i].start);
+        if (!s) {
+            operation_progress(pool, operation, "too many slices on one GPU");
+            continue;
+        }
+        s->operation = operation;
+        for (unsigned n = cis_per_slice(d->gpu, profile, ci); n > 0; n--) {
+            slice_add_ci(s, ci, 0);
+        }
+        slice_set_state(pool, s, POOL_SLICE_CREATING);
+    }
+    if (d->changes_mode) {
+        gpu_ask_mode(pool, d->gpu, d->target->is_mig_enabled, operation);
+    }
+}
+
+static void answer_apply(struct pool *pool, const struct pool_event *event, uint64_t operation)
+{
+    if (event->reply_to) {
+        pool_reply(pool, event->reply_to, POOL_OK, 0, "%s", "");
+        pool->out->action[pool->out->count - 1].operation = operation;
+    }
+}
+
+void pool_on_apply(struct pool *pool, const struct pool_event *event)
+{
+    CLEANUP(freep) struct gpu_diff *diffs = xcalloc(event->target_count, sizeof(*diffs));
+    enum pool_answer answer = POOL_OK;
+    char why[240] = "";
+
+    pool->change_count = 0;
+    pool->changes = xreallocarray(pool->changes, event->target_count * CHANGES_PER_GPU + 1,
+                                  sizeof(*pool->changes));
+    memset(pool->explanation, 0, sizeof(*pool->explanation));
+    if (event->actor.role < POOL_ROLE_OPERATOR) {
+        answer = POOL_FORBIDDEN;
+        snprintf(why, sizeof(why), "only an operator may apply a layout");
+    }
+    for (unsigned i = 0; i < event->target_count && answer == POOL_OK; i++) {
+        diffs[i].target = &event->targets[i];
+        diffs[i].gpu = pool->gpus[event->targets[i].gpu];
+        answer = diff_gpu(pool, &diffs[i], why, sizeof(why));
+        if (answer == POOL_OK) {
+            list_changes(pool, &diffs[i]);
+        }
+    }
+    unsigned deeds = count_deeds(pool);
+    if (answer != POOL_OK) {
+        text_copy(pool->explanation->reason, sizeof(pool->explanation->reason), why);
+        pool->change_count = 0;
+        pool_reply(pool, event->reply_to, answer, 0, "%s", why);
+        return;
+    }
+    if (event->is_dry_run || !deeds) {
+        answer_apply(pool, event, 0);
+        return;
+    }
+    struct pool_operation *op = operation_new(pool, deeds);
+    for (unsigned i = 0; i < event->target_count; i++) {
+        carry_out(pool, &diffs[i], op->id);
+    }
+    answer_apply(pool, event, op->id);
+}
+
+/* --- adopt and disown ------------------------------------------------------------------------- */
+
+static struct pool_slice *slice_of_event(struct pool *pool, const struct pool_event *event)
+{
+    struct pool_gpu *gpu = event->gpu < pool->gpu_count ? pool->gpus[event->gpu] : NULL;
+
+    for (unsigned i = 0; gpu && i < gpu->slice_count; i++) {
+        if (gpu->slices[i]->start == event->start) {
+            return gpu->slices[i];
+        }
+    }
+    return NULL;
+}
+
+static void adopt(struct pool *pool, const struct pool_event *event, struct pool_slice *s)
+{
+    char label[96];
+
+    if (s->state != POOL_SLICE_FOREIGN) {
+        pool_reply(pool, event->reply_to, POOL_BAD_REQUEST, 0, "%s is tangram's already",
+                   slice_label(s, label));
+    } else if (!s->gpu->is_managed || s->profile < 0) {
+        pool_reply(pool, event->reply_to, POOL_NOT_ALLOWED, 0, "%s: %s", slice_label(s, label),
+                   s->profile < 0 ? "its profile is unknown" : "tangram does not manage this GPU");
+    } else {
+        /* Who used it is unknown: it is made anew before anybody gets it (law 6). */
+        text_copy(s->tenant, sizeof(s->tenant), "(adopted)");
+        s->reason[0] = '\0';
+        slice_set_state(pool, s, POOL_SLICE_IDLE);
+        pool->wants_queue_pass = true;
+        pool_tell(pool, POOL_HIST_SLICE_ADOPTED, s->gpu, NULL, "%s was adopted by %s",
+                  slice_label(s, label), event->actor.tenant);
+        pool_reply(pool, event->reply_to, POOL_OK, 0, "%s", "");
+    }
+}
+
+static void disown(struct pool *pool, const struct pool_event *event, struct pool_slice *s)
+{
+    char label[96];
+
+    if (s->state == POOL_SLICE_FOREIGN) {
+        pool_reply(pool, event->reply_to, POOL_BAD_REQUEST, 0, "%s is not tangram's",
+                   slice_label(s, label));
+    } else if (s->state != POOL_SLICE_IDLE || s->job) {
+        pool_reply(pool, event->reply_to, POOL_IN_USE, 0, "%s is %s", slice_label(s, label),
+                   pool_slice_state_name(s->state));
+    } else {
+        pool_mark_gone(pool, POOL_RECORD_SLICE, s->id);
+        if (s->is_dirty) {
+            TAILQ_REMOVE(&pool->dirty_slices, s, dirty_link);
+            s->is_dirty = false;
+        }
+        s->is_recorded = false;
+        s->tenant[0] = '\0';
+        slice_set_state(pool, s, POOL_SLICE_FOREIGN);
+        pool_tell(pool, POOL_HIST_SLICE_DISOWNED, s->gpu, NULL, "%s was let go by %s",
+                  slice_label(s, label), event->actor.tenant);
+        pool_reply(pool, event->reply_to, POOL_OK, 0, "%s", "");
+    }
+}
+
+void pool_on_adopt(struct pool *pool, const struct pool_event *event)
+{
+    struct pool_slice *s = slice_of_event(pool, event);
+
+    if (event->actor.role < POOL_ROLE_OPERATOR) {
+        pool_reply(pool, event->reply_to, POOL_FORBIDDEN, 0,
+                   "only an operator may adopt or disown slices");
+    } else if (!s) {
+        pool_reply(pool, event->reply_to, POOL_NOT_FOUND, 0, "no slice starts at slot %u there",
+                   event->start);
+    } else if (event->kind == POOL_EV_ADOPT) {
+        adopt(pool, event, s);
+    } else {
+        disown(pool, event, s);
+    }
+}

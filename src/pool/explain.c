@@ -1,0 +1,309 @@
+/* Answers to "why" and "what if".  Nothing here changes the pool for good: a preview arranges the
+ * requests in the books exactly as lease_grant() would, looks, and takes everything back. */
+#include "pool/internal.h"
+#include "base/text.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+const struct pool_lease *slice_holder(const struct pool *pool, const struct pool_slice *slice)
+{
+    for (unsigned c = 0; c < slice->ci_count; c++) {
+        if (slice->ci[c].lease) {
+            return pool_find_lease(pool, slice->ci[c].lease);
+        }
+    }
+    return NULL;
+}
+
+int64_t slice_until_ms(const struct pool *pool, const struct pool_slice *slice)
+{
+    int64_t until = 0;
+
+    if (slice->state == POOL_SLICE_DESTROYING) {
+        return pool->now_ms + slice->gpu->destroy_us / 1000 + 1;
+    }
+    for (unsigned c = 0; c < slice->ci_count; c++) {
+        const struct pool_lease *l =
+            slice->ci[c].lease ? pool_find_lease(pool, slice->ci[c].lease) : NULL;
+        if (l && l->ttl_ms == 0) {
+            return 0;
+        }
+        int64_t end = l ? (l->expires_ms ? l->expires_ms : pool->now_ms + l->ttl_ms) : 0;
+        until = end > until ? end : until;
+    }
+    /* Overdue: a process runs on it, and nobody knows how long. */
+    return until > pool->now_ms ? until : 0;
+}
+
+void explain_block(struct pool_explanation *ret, const struct pool_gpu *gpu,
+                   const struct pool_slice *slice, const struct pool_lease *lease, const char *why)
+{
+    for (unsigned i = 0; i < ret->block_count; i++) {
+        if (ret->block[i].gpu == gpu && ret->block[i].slice == slice) {
+            return;
+        }
+    }
+    if (ret->block_count < POOL_BLOCKS_MAX) {
+        struct pool_block *b = &ret->block[ret->block_count++];
+        *b = (struct pool_block){.gpu = gpu, .slice = slice, .lease = lease};
+        text_copy(b->why, sizeof(b->why), why);
+    }
+}
+
+static void describe_slice(const struct pool *pool, const struct pool_slice *s, char buf[static 120])
+{
+    const struct pool_lease *l = slice_holder(pool, s);
+    char when[32];
+
+    switch (s->state) {
+    case POOL_SLICE_LEASED:
+    case POOL_SLICE_CREATING:
+        if (l && l->state == POOL_LEASE_RELEASING) {
+            snprintf(buf, 120, "released, but %u process(es) still run on it", s->processes);
+        } else if (l && l->expires_ms) {
+            snprintf(buf, 120, "leased until %s", text_format_time_ms(l->expires_ms, when));
+        } else {
+            snprintf(buf, 120, "%s", l ? "leased until released" : "being made");
+        }
+        break;
+    case POOL_SLICE_IDLE:
+        snprintf(buf, 120, "free, but %u process(es) run on it", s->processes);
+        break;
+    case POOL_SLICE_FOREIGN:
+        snprintf(buf, 120, "not made by tangram (an operator can adopt it)");
+        break;
+    case POOL_SLICE_DESTROYING:
+    case POOL_SLICE_QUARANTINED:
+    case POOL_SLICE_STATE_COUNT:
+        snprintf(buf, 120, "to be destroyed; the driver says: %.80s", s->reason);
+        break;
+    }
+}
+
+static void block_until(const struct pool *pool, struct pool_explanation *ret,
+                        const struct pool_gpu *gpu, const struct pool_slice *slice, const char *why)
+{
+    unsigned before = ret->block_count;
+    const struct pool_lease *holder =
+        slice ? slice_holder(pool, slice) : pool_find_lease(pool, gpu->lease);
+
+    explain_block(ret, gpu, slice, holder, why);
+    if (ret->block_count > before) {
+        ret->block[before].until_ms = slice ? slice_until_ms(pool, slice)
+                                            : (holder ? holder->expires_ms : 0);
+    }
+}
+
+/* Why nothing of the GPU can be had at all; NULL when something could. */
+static const char *whole_gpu_block(const struct pool *pool, const struct pool_lease *lease,
+                                   const struct pool_gpu *gpu)
+{
+    const char *why = NULL;
+    bool wants_whole = lease->want.kind == MIG_WANT_GPU && !gpu->info.is_mig_enabled;
+
+    if (!wants_whole || gpu->health != POOL_HEALTH_OK || !gpu->is_managed) {
+        gpu_is_usable(pool, gpu, &why);
+    } else if (gpu->lease) {
+        why = "it is leased whole";
+    } else if (gpu->processes) {
+        why = "processes run on it";
+    }
+    return why;
+}
+
+/* Everything on this GPU that stands in some window of the profile. */
+static void explain_gpu(const struct pool *pool, const struct pool_lease *lease,
+                        const struct pool_gpu *gpu, struct pool_explanation *ret)
+{
+    const char *whole = whole_gpu_block(pool, lease, gpu);
+    int p = lease_profile_on(lease, gpu);
+    uint16_t windows = 0;
+    char why[120];
+
+    if (whole) {
+        block_until(pool, ret, gpu, NULL, whole);
+        return;
+    }
+    for (unsigned i = 0; p >= 0 && i < gpu->geometry->profiles[p].start_count; i++) {
+        windows |= mig_window(gpu->geometry, p, gpu->geometry->profiles[p].starts[i]);
+    }
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        const struct pool_slice *s = gpu->slices[i];
+        if (slice_mask(s) & windows && !slice_is_spare(s)) {
+            describe_slice(pool, s, why);
+            block_until(pool, ret, gpu, s, why);
+        }
+    }
+}
+
+/* "l-3 (vision), l-4 (speech)": who holds what stands in the way. */
+static void list_holders(const struct pool_explanation *e, char *buf, size_t size)
+{
+    size_t at = 0;
+    unsigned left_out = 0;
+
+    buf[0] = '\0';
+    for (unsigned i = 0; i < e->block_count; i++) {
+        const struct pool_block *b = &e->block[i];
+        char item[96];
+        if (b->lease) {
+            snprintf(item, sizeof(item), "l-%" PRIu64 " (%.30s)", b->lease->id,
+                     b->lease->tenant->name);
+        } else if (b->slice) {
+            snprintf(item, sizeof(item), "a %s %s slice", pool_slice_state_name(b->slice->state),
+                     b->slice->profile_name);
+        } else {
+            snprintf(item, sizeof(item), "GPU %u: %.60s", b->gpu->info.index, b->why);
+        }
+        if (strstr(buf, item)) {
+            continue;
+        }
+        if (at + strlen(item) + 16 > size) {
+            left_out++;
+            continue;
+        }
+        at += (size_t)snprintf(buf + at, size - at, "%s%s", at ? ", " : "", item);
+    }
+    if (left_out) {
+        snprintf(buf + at, size - at, ", %u more", left_out);
+    }
+}
+
+/* Would it have its place if nobody else were waiting? */
+static bool is_only_held(const struct pool *pool, const struct pool_lease *lease)
+{
+    const struct pool_lease *head = TAILQ_FIRST(&pool->queue);
+    struct plan_spot spot;
+    struct plan_ask ask = lease->ask;
+
+    ask.excluded = NULL;
+    ask.excluded_count = 0;
+    return head && head != lease && lease->count == 1 &&
+           plan_place(pool->plan, &ask, &spot) == 0;
+}
+
+static void say_why_queued(const struct pool *pool, const struct pool_lease *lease,
+                           struct pool_explanation *ret)
+{
+    const struct pool_lease *head = TAILQ_FIRST(&pool->queue);
+    unsigned most = lease->tenant->max_compute;
+    char holders[180];
+    struct hold hold;
+
+    if (most && lease->tenant->compute_slots + lease->compute_slots > most) {
+        snprintf(ret->reason, sizeof(ret->reason),
+                 "%s has %u of the %u compute slots that it may have, and this takes %u",
+                 lease->tenant->name, lease->tenant->compute_slots, most, lease->compute_slots);
+        return;
+    }
+    if (is_only_held(pool, lease)) {
+        snprintf(ret->reason, sizeof(ret->reason),
+                 "there is room, but it is kept for l-%" PRIu64 " (%s), the head of the queue",
+                 head->id, head->profile);
+        return;
+    }
+    for (unsigned i = 0; i < pool->gpu_count; i++) {
+        const char *why = NULL;
+        if (lease_is_possible_on(lease, pool->gpus[i], &why)) {
+            explain_gpu(pool, lease, pool->gpus[i], ret);
+        }
+    }
+    list_holders(ret, holders, sizeof(holders));
+    snprintf(ret->reason, sizeof(ret->reason), "%s%.8s does not fit now%s%s",
+             lease->profile, lease->count > 1 ? " (all)" : "",
+             *holders ? "; in the way: " : "", holders);
+    hold_for(pool, lease, &hold);
+    ret->expected_start_ms = hold.count ? hold.free_at_ms : 0;
+}
+
+void pool_explain(const struct pool *pool, const struct pool_lease *lease, int64_t now_ms,
+                  struct pool_explanation *ret)
+{
+    (void)now_ms;
+    ret->reason[0] = '\0';
+    ret->expected_start_ms = 0;
+    ret->block_count = 0;
+    if (lease->state == POOL_LEASE_QUEUED) {
+        say_why_queued(pool, lease, ret);
+        return;
+    }
+    text_copy(ret->reason, sizeof(ret->reason), lease->reason);
+    if (!ret->reason[0]) {
+        snprintf(ret->reason, sizeof(ret->reason), "it does not wait: it is %s",
+                 pool_lease_state_name(lease->state));
+    }
+}
+
+/* --- previews --------------------------------------------------------------------------------- */
+
+static void note_step(const struct pool_lease *lease, const struct pool_part *p,
+                      struct pool_preview *ret)
+{
+    struct pool_preview_step *step = &ret->step[ret->step_count++];
+    const struct pool_slice *s = p->slice;
+
+    *step = (struct pool_preview_step){.gpu = p->gpu, .is_reused = true};
+    if (!s) {
+        text_copy(step->profile_name, sizeof(step->profile_name), "gpu");
+        return;
+    }
+    text_copy(step->profile_name, sizeof(step->profile_name), s->ci[p->ci].name);
+    step->start = s->start;
+    step->size = s->size;
+    step->is_reused = s->ci[p->ci].is_settled;
+    for (unsigned i = 0; i < p->gpu->slice_count && s->state == POOL_SLICE_CREATING; i++) {
+        const struct pool_slice *o = p->gpu->slices[i];
+        if (o->state == POOL_SLICE_DESTROYING && o->lease == lease->id) {
+            step->destroys |= slice_mask(o);
+        }
+    }
+    int64_t us = step->is_reused ? 0 : p->gpu->create_us;
+    us += step->destroys ? p->gpu->destroy_us : 0;
+    ret->estimate_us = us > ret->estimate_us ? us : ret->estimate_us;
+}
+
+/* Requests side by side: one lease each, taken back in the end. */
+void pool_preview(struct pool *pool, const struct pool_actor *actor,
+                  const struct pool_request *requests, unsigned request_count, int64_t now_ms,
+                  struct pool_preview *ret)
+{
+    CLEANUP(freep) struct pool_lease **leases = xcalloc(request_count, sizeof(*leases));
+    uint64_t next_lease = pool->next_lease, next_slice = pool->next_slice;
+    bool was_meta_dirty = pool->is_meta_dirty, wanted_pass = pool->wants_queue_pass;
+    struct error err = {0};
+
+    memset(ret, 0, sizeof(*ret));
+    pool->now_ms = now_ms;
+    ret->is_fitting = ret->is_possible = true;
+    const struct pool_lease *head = TAILQ_FIRST(&pool->queue);
+    if (head) {
+        hold_for(pool, head, &pool->hold);
+    }
+    for (unsigned i = 0; i < request_count && ret->is_fitting; i++) {
+        struct pool_lease *l = leases[i] = lease_new(pool, actor, &requests[i]);
+        bool is_known = lease_resolve(pool, l, &err) == 0;
+        ret->is_possible = is_known && lease_possible_count(pool, l) >= l->count;
+        if (!is_known) {
+            text_copy(ret->blocked.reason, sizeof(ret->blocked.reason), err.msg);
+        }
+        ret->is_fitting = ret->is_possible && ret->step_count + l->count <= POOL_MAX_COUNT &&
+                          lease_grant(pool, l, head ? &pool->hold : NULL) == GRANT_DONE;
+        for (unsigned k = 0; k < l->part_count && ret->is_fitting; k++) {
+            note_step(l, &l->part[k], ret);
+        }
+        if (!ret->is_fitting && is_known) {
+            say_why_queued(pool, l, &ret->blocked);
+        }
+    }
+    for (unsigned i = request_count; i-- > 0;) {
+        if (leases[i]) {
+            lease_ungrant(pool, leases[i]);
+            lease_free(pool, leases[i]);
+        }
+    }
+    pool->next_lease = next_lease;
+    pool->next_slice = next_slice;
+    pool->is_meta_dirty = was_meta_dirty;
+    pool->wants_queue_pass = wanted_pass;
+}

@@ -1,0 +1,576 @@
+/* Finding places for a lease.
+ *
+ * Every part is looked for in this order: a whole GPU if that is what is wanted; an idle slice of
+ * the very profile that nobody else has used (no driver call at all); room for one more compute
+ * instance in a slice of the same tenant; a place to cut, which plan/ chooses; at last a GPU whose
+ * MIG mode may be switched on.  All parts are arranged in the pool's own books first, so that the
+ * second part sees the first; if one finds no place, all is taken back, and as no job has been
+ * issued yet, nothing has happened.
+ *
+ * A hold keeps the slots that the head of the queue waits for: they are left alone by everybody
+ * else, unless it is known that they will be free again in time. */
+#include "pool/internal.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#define IDLE_CANDIDATES_MAX 64 /* idle slices of one profile that are scored for one request */
+
+bool lease_allows_gpu(const struct pool_lease *lease, const struct pool_gpu *gpu)
+{
+    return !lease->model || strcasestr(gpu->info.name, lease->model);
+}
+
+/* The profile that takes all of a GPU; MIG_PROFILE_NONE if the table has none. */
+static int full_profile(const struct mig_geometry *g)
+{
+    for (int p = 0; p < g->profile_count; p++) {
+        const struct mig_profile *q = &g->profiles[p];
+        if (q->slices == g->slices && q->size == g->slots && !strpbrk(q->name, "+-")) {
+            return p;
+        }
+    }
+    return MIG_PROFILE_NONE;
+}
+
+int lease_profile_on(const struct pool_lease *lease, const struct pool_gpu *gpu)
+{
+    return gpu->class_id < 0 ? MIG_PROFILE_NONE : lease->ask.profile[gpu->class_id];
+}
+
+int lease_resolve(struct pool *pool, struct pool_lease *lease, struct error *err)
+{
+    int rc = 0, found = 0;
+
+    plan_ask_init(&lease->ask);
+    if (lease->want.kind == MIG_WANT_GPU) {
+        for (int c = 0; c < pool->class_count; c++) {
+            lease->ask.profile[c] = (int8_t)full_profile(pool->classes[c].geometry);
+        }
+    } else {
+        rc = plan_ask_resolve(pool->plan, &lease->want, &lease->ask, err);
+    }
+    for (int c = 0; rc == 0 && c < pool->class_count; c++) {
+        if (lease->model && !strcasestr(pool->classes[c].model, lease->model)) {
+            lease->ask.profile[c] = MIG_PROFILE_NONE;
+        }
+        found += lease->ask.profile[c] >= 0;
+    }
+    if (rc == 0 && !found && lease->want.kind != MIG_WANT_GPU) {
+        return err_set(err, ENOENT, "no GPU here whose name has '%s' offers %s",
+                       lease->model ? lease->model : "", lease->profile);
+    }
+    return rc;
+}
+
+/* The compute-instance profile of the lease within a slice profile. */
+static int ci_profile_on(const struct pool_lease *lease, const struct pool_gpu *gpu, int profile)
+{
+    int resolved = MIG_PROFILE_NONE, ci = MIG_PROFILE_NONE;
+
+    if (lease->want.kind == MIG_WANT_GPU ||
+        mig_want_resolve(&lease->want, gpu->geometry, &resolved, &ci, NULL) < 0 ||
+        resolved != profile) {
+        const struct mig_profile *p = &gpu->geometry->profiles[profile];
+        for (int i = 0; i < p->compute_count; i++) {
+            if (p->compute[i].slices == p->slices) {
+                return i;
+            }
+        }
+        return MIG_PROFILE_NONE;
+    }
+    return ci;
+}
+
+bool lease_is_possible_on(const struct pool_lease *lease, const struct pool_gpu *gpu,
+                          const char **why)
+{
+    int profile = lease_profile_on(lease, gpu);
+    bool is_whole = lease->want.kind == MIG_WANT_GPU;
+    bool has_mode = gpu->info.is_mig_enabled || gpu->info.is_mig_pending ||
+                    (gpu->mig_policy == POOL_MIG_ON_DEMAND && gpu->info.is_resetless);
+
+    *why = NULL;
+    if (!lease_allows_gpu(lease, gpu)) {
+        *why = "it is another model";
+    } else if (!gpu->is_managed) {
+        *why = "it is not managed by tangram";
+    } else if (is_whole) {
+        *why = gpu->info.is_mig_enabled && profile < 0 ? "no profile takes all of it" : NULL;
+    } else if (!gpu->info.is_mig_capable) {
+        *why = "it cannot do MIG";
+    } else if (!has_mode) {
+        *why = "its MIG mode is off and the configuration keeps it (mig_mode: keep)";
+    } else if (profile < 0 || !gpu->geometry->profiles[profile].start_count) {
+        *why = "it does not offer this profile";
+    }
+    return !*why;
+}
+
+unsigned lease_possible_count(const struct pool *pool, const struct pool_lease *lease)
+{
+    static const struct mig_use empty;
+    unsigned total = 0;
+    const char *why = NULL;
+
+    for (unsigned i = 0; i < pool->gpu_count && total < POOL_MAX_COUNT; i++) {
+        const struct pool_gpu *gpu = pool->gpus[i];
+        if (!lease_is_possible_on(lease, gpu, &why)) {
+            continue;
+        }
+        if (lease->want.kind == MIG_WANT_GPU) {
+            total++;
+            continue;
+        }
+        int p = lease_profile_on(lease, gpu);
+        int ci = ci_profile_on(lease, gpu, p);
+        int each = ci >= 0 ? gpu->geometry->profiles[p].compute[ci].max_count : 1;
+        total += (unsigned)(mig_remaining(gpu->geometry, &empty, p) * (each > 0 ? each : 1));
+    }
+    return total;
+}
+
+void lease_add_part(struct pool_lease *lease, struct pool_gpu *gpu, struct pool_slice *slice,
+                    unsigned ci)
+{
+    if (!lease->part) {
+        lease->part = xcalloc(lease->count, sizeof(*lease->part));
+    }
+    lease->part[lease->part_count++] = (struct pool_part){.gpu = gpu, .slice = slice, .ci = ci};
+}
+
+/* Does the lease end before the held slots are wanted? */
+static bool ends_in_time(const struct pool *pool, const struct pool_lease *lease,
+                         const struct hold *hold)
+{
+    return hold->free_at_ms && lease->ttl_ms &&
+           pool->now_ms + lease->ttl_ms <= hold->free_at_ms;
+}
+
+/* The hold as far as it binds this lease. */
+static void bind_hold(const struct pool *pool, struct pool_lease *lease, const struct hold *hold)
+{
+    bool is_bound = hold && hold->count && hold->lease != lease->id &&
+                    !ends_in_time(pool, lease, hold);
+
+    lease->ask.excluded = is_bound ? hold->window : NULL;
+    lease->ask.excluded_count = is_bound ? hold->count : 0;
+}
+
+static uint16_t held_mask(const struct pool_lease *lease, const struct pool_gpu *gpu)
+{
+    for (size_t i = 0; i < lease->ask.excluded_count; i++) {
+        if (lease->ask.excluded[i].gpu_id == gpu->id) {
+            return lease->ask.excluded[i].mask;
+        }
+    }
+    return 0;
+}
+
+/* Law 6: only its last user, or nobody yet. */
+static bool may_reuse(const struct pool_lease *lease, const struct pool_slice *s)
+{
+    return !s->processes && !s->job && (!s->tenant[0] || !strcmp(s->tenant, lease->tenant->name));
+}
+
+/* --- the kinds of places, best first ---------------------------------------------------------- */
+
+static bool take_whole_gpu(struct pool *pool, struct pool_lease *lease)
+{
+    for (unsigned i = 0; i < pool->gpu_count; i++) {
+        struct pool_gpu *gpu = pool->gpus[i];
+        bool is_free = gpu->is_managed && gpu->health == POOL_HEALTH_OK && gpu->is_scanned &&
+                       !gpu->info.is_mig_enabled && !gpu->info.is_mig_pending && !gpu->mode_job &&
+                       !gpu->lease && !gpu->processes && !gpu->slice_count;
+        if (is_free && lease_allows_gpu(lease, gpu) && !held_mask(lease, gpu)) {
+            gpu->lease = lease->id;
+            lease_add_part(lease, gpu, NULL, 0);
+            gpu_changed(pool, gpu);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Index of the one compute instance that makes the slice what the lease wants, or -1. */
+static int matching_ci(const struct pool_lease *lease, const struct pool_slice *s)
+{
+    bool is_single = s->ci_count == 1 && s->ci[0].is_settled && !s->ci[0].lease;
+
+    return is_single && s->ci[0].profile == ci_profile_on(lease, s->gpu, s->profile) ? 0 : -1;
+}
+
+static struct pool_slice *best_idle(struct pool *pool, struct pool_lease *lease)
+{
+    struct pool_slice *best = NULL, *s = NULL;
+    double best_score = INFINITY;
+    unsigned looked_at = 0;
+
+    for (int c = 0; c < pool->class_count; c++) {
+        int profile = lease->ask.profile[c];
+        if (profile < 0) {
+            continue;
+        }
+        TAILQ_FOREACH(s, &pool->classes[c].idle[profile], idle_link)
+        {
+            if (!may_reuse(lease, s) || !gpu_is_usable(pool, s->gpu, NULL) ||
+                held_mask(lease, s->gpu) & slice_mask(s) || matching_ci(lease, s) < 0) {
+                continue;
+            }
+            struct mig_slice m = {(uint8_t)profile, s->start};
+            double score = plan_score(pool->plan, &lease->ask, s->gpu->id, m);
+            if (!best || score < best_score) {
+                best = s;
+                best_score = score;
+            }
+            if (++looked_at == IDLE_CANDIDATES_MAX) {
+                return best;
+            }
+        }
+    }
+    return best;
+}
+
+static bool take_idle(struct pool *pool, struct pool_lease *lease)
+{
+    struct pool_slice *s = best_idle(pool, lease);
+
+    if (!s) {
+        return false;
+    }
+    s->ci[0].lease = lease->id;
+    lease_add_part(lease, s->gpu, s, 0);
+    slice_set_state(pool, s, POOL_SLICE_LEASED);
+    return true;
+}
+
+/* Compute slices of the slice that no compute instance has. */
+static unsigned free_compute(const struct pool_slice *s)
+{
+    unsigned used = 0;
+
+    for (unsigned c = 0; c < s->ci_count; c++) {
+        used += s->ci[c].compute_slots;
+    }
+    return used < s->compute_slots ? s->compute_slots - used : 0;
+}
+
+/* A free compute instance of the wanted profile in the slice, made if there is room; -1 none. */
+static int ci_in_slice(const struct pool_lease *lease, struct pool_slice *s)
+{
+    int profile = ci_profile_on(lease, s->gpu, s->profile);
+
+    for (unsigned c = 0; c < s->ci_count; c++) {
+        if (!s->ci[c].lease && s->ci[c].is_settled && s->ci[c].profile == profile) {
+            return (int)c;
+        }
+    }
+    if (profile < 0 || s->ci_count == MIG_MAX_COMPUTE ||
+        s->gpu->geometry->profiles[s->profile].compute[profile].slices > free_compute(s)) {
+        return -1;
+    }
+    slice_add_ci(s, profile, 0);
+    return (int)s->ci_count - 1;
+}
+
+/* May the lease have a compute instance in this slice?  Slices are shared within one tenant, never
+ * between two. */
+static bool may_share(const struct pool *pool, const struct pool_lease *lease,
+                      const struct pool_slice *s)
+{
+    bool is_in_use = s->state == POOL_SLICE_LEASED || s->state == POOL_SLICE_CREATING;
+    bool is_own = is_in_use ? !strcmp(s->tenant, lease->tenant->name)
+                            : s->state == POOL_SLICE_IDLE && may_reuse(lease, s);
+
+    return is_own && s->profile == lease_profile_on(lease, s->gpu) && s->profile >= 0 &&
+           gpu_is_usable(pool, s->gpu, NULL) && !(held_mask(lease, s->gpu) & slice_mask(s));
+}
+
+static bool take_ci_in(struct pool *pool, struct pool_lease *lease, struct pool_slice *s)
+{
+    int ci = may_share(pool, lease, s) ? ci_in_slice(lease, s) : -1;
+
+    if (ci < 0) {
+        return false;
+    }
+    s->ci[ci].lease = lease->id;
+    lease_add_part(lease, s->gpu, s, (unsigned)ci);
+    if (s->state == POOL_SLICE_IDLE) {
+        slice_set_state(pool, s, POOL_SLICE_LEASED);
+    }
+    pool_mark_slice(pool, s);
+    gpu_changed(pool, s->gpu);
+    return true;
+}
+
+/* Only for "1c." requests. */
+static bool take_compute_instance(struct pool *pool, struct pool_lease *lease)
+{
+    for (unsigned i = 0; lease->want.compute_instance_slices && i < pool->gpu_count; i++) {
+        struct pool_gpu *gpu = pool->gpus[i];
+        for (unsigned k = 0; k < gpu->slice_count; k++) {
+            if (take_ci_in(pool, lease, gpu->slices[k])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Marks what the plan said must go for this spot. */
+static void doom_for(struct pool *pool, const struct pool_lease *lease,
+                     const struct plan_spot *spot)
+{
+    struct pool_gpu *gpu = pool->gpus[spot->gpu_id];
+    struct plan_gpu told;
+
+    plan_get_gpu(pool->plan, gpu->id, &told);
+    for (unsigned i = 0; i < told.idle_count; i++) {
+        for (unsigned k = 0; spot->destroy >> i & 1 && k < gpu->slice_count; k++) {
+            struct pool_slice *old = gpu->slices[k];
+            if (old->start == told.idle[i].start && old->state == POOL_SLICE_IDLE) {
+                slice_doom(pool, old, lease->id, 0);
+            }
+        }
+    }
+}
+
+/* plan/ hears of what has changed since the last look. */
+static void refresh_stale(struct pool *pool)
+{
+    struct pool_gpu *gpu = NULL;
+
+    TAILQ_FOREACH(gpu, &pool->pump, pump_link)
+    {
+        if (gpu->is_plan_stale) {
+            gpu_refresh_plan(pool, gpu);
+        }
+    }
+}
+
+static bool take_cut(struct pool *pool, struct pool_lease *lease)
+{
+    struct plan_spot spot;
+
+    if (plan_place(pool->plan, &lease->ask, &spot) < 0) {
+        return false;
+    }
+    struct pool_gpu *gpu = pool->gpus[spot.gpu_id];
+    struct pool_slice *s = slice_new(pool, gpu, spot.slice.profile, spot.slice.start);
+    if (!s) {
+        return false;
+    }
+    s->lease = lease->id;
+    if (lease->want.compute_instance_slices) {
+        /* So that the next part of the same tenant finds it. */
+        snprintf(s->tenant, sizeof(s->tenant), "%s", lease->tenant->name);
+    }
+    slice_set_state(pool, s, POOL_SLICE_CREATING);
+    slice_add_ci(s, ci_profile_on(lease, gpu, s->profile), lease->id);
+    lease_add_part(lease, gpu, s, 0);
+    doom_for(pool, lease, &spot);
+    return true;
+}
+
+static bool take_part(struct pool *pool, struct pool_lease *lease)
+{
+    refresh_stale(pool);
+    if (lease->want.kind == MIG_WANT_GPU && take_whole_gpu(pool, lease)) {
+        return true;
+    }
+    if (take_idle(pool, lease) || take_compute_instance(pool, lease)) {
+        return true;
+    }
+    return take_cut(pool, lease);
+}
+
+/* Switches a GPU to MIG mode for a request that nothing else can serve. */
+static bool ask_for_mode(struct pool *pool, const struct pool_lease *lease)
+{
+    for (unsigned i = 0; i < pool->gpu_count; i++) {
+        struct pool_gpu *gpu = pool->gpus[i];
+        if (!gpu->is_managed || gpu->health != POOL_HEALTH_OK || !gpu->is_scanned ||
+            gpu->info.is_mig_enabled || !gpu->info.is_resetless || gpu->processes || gpu->lease ||
+            gpu->mig_policy != POOL_MIG_ON_DEMAND || gpu->cooldown_until_ms > pool->now_ms ||
+            lease_profile_on(lease, gpu) < 0) {
+            continue;
+        }
+        if (!gpu->has_mode_wish) {
+            gpu_ask_mode(pool, gpu, true, 0);
+        }
+        return true;
+    }
+    return false;
+}
+
+static bool is_over_quota(const struct pool_lease *lease)
+{
+    unsigned most = lease->tenant->max_compute;
+
+    return most && lease->tenant->compute_slots + lease->compute_slots > most;
+}
+
+enum grant_result lease_grant(struct pool *pool, struct pool_lease *lease, const struct hold *hold)
+{
+    if (is_over_quota(lease)) {
+        return GRANT_QUOTA;
+    }
+    bind_hold(pool, lease, hold);
+    while (lease->part_count < lease->count && take_part(pool, lease)) {
+    }
+    bool is_complete = lease->part_count == lease->count;
+    if (!is_complete) {
+        lease_ungrant(pool, lease);
+        if (lease->want.kind != MIG_WANT_GPU && pool->out) {
+            ask_for_mode(pool, lease);
+        }
+    }
+    lease->ask.excluded = NULL;
+    lease->ask.excluded_count = 0;
+    return is_complete ? GRANT_DONE : GRANT_BLOCKED;
+}
+
+/* One part of what lease_grant() arranged, back to what it was. */
+static void undo_part(struct pool *pool, struct pool_lease *lease, struct pool_part *part)
+{
+    struct pool_slice *s = part->slice;
+
+    if (!s) {
+        part->gpu->lease = 0;
+        gpu_changed(pool, part->gpu);
+        return;
+    }
+    if (s->state == POOL_SLICE_CREATING && s->lease == lease->id && !s->job) {
+        slice_remove(pool, s);
+        return;
+    }
+    s->ci[part->ci].lease = 0;
+    if (!s->ci[part->ci].is_settled) {
+        slice_drop_ci(s, part->ci);
+    }
+    if (s->state == POOL_SLICE_LEASED && !slice_is_leased(s)) {
+        slice_set_state(pool, s, POOL_SLICE_IDLE);
+    }
+    gpu_changed(pool, s->gpu);
+}
+
+void lease_ungrant(struct pool *pool, struct pool_lease *lease)
+{
+    while (lease->part_count) {
+        struct pool_part *part = &lease->part[--lease->part_count];
+        struct pool_gpu *gpu = part->gpu;
+        undo_part(pool, lease, part);
+        for (unsigned i = 0; i < gpu->slice_count; i++) {
+            struct pool_slice *s = gpu->slices[i];
+            if (s->state == POOL_SLICE_DESTROYING && s->lease == lease->id && !s->job &&
+                !s->tries) {
+                s->lease = 0;
+                slice_set_state(pool, s, POOL_SLICE_IDLE);
+            }
+        }
+        gpu_refresh_plan(pool, gpu);
+    }
+    free(TAKE_PTR(lease->part));
+}
+
+/* --- the hold --------------------------------------------------------------------------------- */
+
+/* When the slots of a window come free: ret_at_ms 0 is unknown.  False: never, as far as we can
+ * say (foreign, quarantined). */
+static bool window_opens(const struct pool *pool, const struct pool_gpu *gpu, uint16_t window,
+                         int64_t *ret_at_ms, unsigned *ret_busy)
+{
+    int64_t at = pool->now_ms;
+    bool is_known = true;
+
+    *ret_busy = 0;
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        const struct pool_slice *s = gpu->slices[i];
+        if (!(slice_mask(s) & window) || slice_is_spare(s)) {
+            continue;
+        }
+        if (s->state == POOL_SLICE_FOREIGN || s->state == POOL_SLICE_QUARANTINED) {
+            return false;
+        }
+        int64_t until = slice_until_ms(pool, s);
+        is_known = is_known && until;
+        at = until > at ? until : at;
+        *ret_busy += (unsigned)__builtin_popcount(slice_mask(s) & window);
+    }
+    *ret_at_ms = is_known ? at : 0;
+    return true;
+}
+
+struct window {
+    const struct pool_gpu *gpu;
+    uint16_t mask;
+    int64_t at_ms;
+    unsigned busy;
+};
+
+/* Known before unknown, then sooner, then less busy, then as found. */
+static bool is_better(const struct window *a, const struct window *b)
+{
+    if (!b->gpu || !a->at_ms != !b->at_ms) {
+        return !b->gpu || a->at_ms;
+    }
+    return a->at_ms != b->at_ms ? a->at_ms < b->at_ms : a->busy < b->busy;
+}
+
+static void look_at_gpu(const struct pool *pool, const struct pool_lease *lease,
+                        const struct pool_gpu *gpu, uint16_t taken, struct window *best)
+{
+    int p = lease_profile_on(lease, gpu);
+    bool is_out = gpu->health != POOL_HEALTH_OK || !gpu->is_managed || gpu->lease ||
+                  !gpu->info.is_mig_enabled || p < 0;
+
+    for (unsigned i = 0; !is_out && i < gpu->geometry->profiles[p].start_count; i++) {
+        struct window w = {.gpu = gpu};
+        w.mask = mig_window(gpu->geometry, p, gpu->geometry->profiles[p].starts[i]);
+        if (!(w.mask & taken) && window_opens(pool, gpu, w.mask, &w.at_ms, &w.busy) &&
+            is_better(&w, best)) {
+            *best = w;
+        }
+    }
+}
+
+static struct plan_exclusion *hold_entry(struct hold *hold, unsigned gpu_id)
+{
+    for (unsigned i = 0; i < hold->count; i++) {
+        if (hold->window[i].gpu_id == gpu_id) {
+            return &hold->window[i];
+        }
+    }
+    return NULL;
+}
+
+void hold_for(const struct pool *pool, const struct pool_lease *lease, struct hold *ret)
+{
+    bool is_known = true;
+
+    ret->count = 0;
+    ret->free_at_ms = 0;
+    ret->lease = lease->id;
+    for (unsigned n = 0; n < lease->count; n++) {
+        struct window best = {0};
+        for (unsigned i = 0; i < pool->gpu_count; i++) {
+            const struct pool_gpu *gpu = pool->gpus[i];
+            const struct plan_exclusion *e = hold_entry(ret, gpu->id);
+            look_at_gpu(pool, lease, gpu, e ? e->mask : 0, &best);
+        }
+        if (!best.gpu) {
+            ret->count = 0; /* it cannot be served soon: nobody is held up for it */
+            return;
+        }
+        struct plan_exclusion *e = hold_entry(ret, best.gpu->id);
+        if (!e) {
+            e = &ret->window[ret->count++];
+            *e = (struct plan_exclusion){.gpu_id = best.gpu->id};
+        }
+        e->mask |= best.mask;
+        is_known = is_known && best.at_ms;
+        ret->free_at_ms = best.at_ms > ret->free_at_ms ? best.at_ms : ret->free_at_ms;
+    }
+    ret->free_at_ms = is_known ? ret->free_at_ms : 0;
+}

@@ -1,0 +1,185 @@
+#pragma once
+#include "pool/pool.h"
+
+/* What the files of this room share.  The rules that hold between any two events:
+ *
+ *   - gpu->slices are disjoint except that a CREATING slice without a job may overlap DESTROYING
+ *     ones: they go first, then its job is issued (gpu_pump());
+ *   - a slice with a job has exactly one job, and only its result changes the slice's state;
+ *   - a lease that is CUTTING, ACTIVE or RELEASING has `count` parts, and each part's compute
+ *     instance (or whole GPU) names the lease; no other lease has parts;
+ *   - a QUEUED lease is in the queue's list, an ended one in the list of the ended. */
+
+enum timer_kind { TIMER_LEASE, TIMER_GPU };
+
+struct timer {
+    int64_t when_ms;
+    enum timer_kind kind;
+    uint64_t id;
+};
+
+/* GPUs of one model with one geometry: a class of plan/. */
+struct pool_class {
+    char model[96];
+    const struct mig_geometry *geometry; /* owned by plan/ */
+    struct pool_slice_list idle[MIG_PROFILES_MAX]; /* ours, free, by profile; oldest first */
+};
+
+/* A reservation for the blocked head of the queue. */
+struct hold {
+    struct plan_exclusion window[POOL_MAX_COUNT];
+    unsigned count;
+    int64_t free_at_ms; /* when the last of it is known to come free; 0 unknown */
+    uint64_t lease;
+};
+
+struct gone_record {
+    enum pool_record_kind kind;
+    uint64_t id;
+};
+
+struct pool {
+    struct pool_settings settings;
+    struct plan *plan;
+    struct pool_class *classes;
+    int class_count;
+    struct pool_gpu **gpus;
+    unsigned gpu_count;
+    struct pool_lease *leases;   /* hash by id */
+    struct pool_tenant *tenants; /* hash by name */
+    struct pool_lease_list queue, ended;
+    unsigned ended_count;
+    struct pool_operation_list operations; /* newest last */
+    unsigned operation_count;
+    uint64_t next_lease, next_slice, next_job, next_operation;
+    bool is_meta_dirty;
+    struct pool_lease_list dirty_leases;
+    struct pool_slice_list dirty_slices;
+    struct pool_operation_list dirty_operations;
+    struct gone_record *gone;
+    unsigned gone_count, gone_size;
+    struct pool_gpu_list pump;
+    struct timer *timers; /* binary heap by when_ms */
+    unsigned timer_count, timer_size;
+    bool wants_queue_pass; /* something came free: look at the whole queue */
+    struct hold hold;      /* of the last pass */
+    int64_t now_ms;
+    struct pool_actions *out; /* of the current step */
+    struct pool_change *changes;
+    unsigned change_count;
+    struct pool_explanation *explanation;
+};
+
+/* pool.c */
+struct pool_action *pool_act(struct pool *pool, enum pool_action_kind kind);
+void pool_reply(struct pool *pool, uint64_t cookie, enum pool_answer answer, uint64_t lease,
+                const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+void pool_tell(struct pool *pool, enum pool_history what, const struct pool_gpu *gpu,
+               const struct pool_lease *lease, const char *fmt, ...)
+    __attribute__((format(printf, 5, 6)));
+struct pool_job *pool_emit_job(struct pool *pool, enum pool_job_kind kind, struct pool_gpu *gpu);
+void pool_add_timer(struct pool *pool, int64_t when_ms, enum timer_kind kind, uint64_t id);
+bool pool_pop_timer(struct pool *pool, int64_t now_ms, struct timer *ret);
+struct pool_tenant *pool_tenant_get(struct pool *pool, const char *name);
+struct pool_lease *pool_lease_get(struct pool *pool, uint64_t id);
+void pool_mark_lease(struct pool *pool, struct pool_lease *lease);
+void pool_mark_slice(struct pool *pool, struct pool_slice *slice);
+void pool_mark_operation(struct pool *pool, struct pool_operation *op);
+void pool_mark_gone(struct pool *pool, enum pool_record_kind kind, uint64_t id);
+
+/* slice.c: slices and what the driver does to them. */
+static inline uint16_t slice_mask(const struct pool_slice *s)
+{
+    return (uint16_t)(((1u << s->size) - 1) << s->start);
+}
+/* A new slice at its place in gpu->slices; NULL when the GPU's list is full. */
+struct pool_slice *slice_new(struct pool *pool, struct pool_gpu *gpu, int profile, unsigned start);
+void slice_remove(struct pool *pool, struct pool_slice *slice);
+void slice_set_state(struct pool *pool, struct pool_slice *slice, enum pool_slice_state state);
+struct pool_slice *slice_by_id(struct pool_gpu *gpu, uint64_t id);
+/* Has the slice a lease now (law 1)? */
+bool slice_is_leased(const struct pool_slice *slice);
+/* May it be destroyed to make room? */
+bool slice_is_spare(const struct pool_slice *slice);
+void slice_add_ci(struct pool_slice *slice, int ci_profile, uint64_t lease);
+void slice_drop_ci(struct pool_slice *slice, unsigned index);
+/* Copies what the driver found into the slice. */
+void slice_learn(struct pool *pool, struct pool_slice *slice, const struct mig_instance *found);
+/* Marks it to be destroyed; the pump issues the job. */
+void slice_doom(struct pool *pool, struct pool_slice *slice, uint64_t lease, uint64_t operation);
+const char *slice_label(const struct pool_slice *slice, char buf[static 96]);
+
+void gpu_changed(struct pool *pool, struct pool_gpu *gpu);
+/* Can something be placed on it at all now?  With why (may be NULL) when not. */
+bool gpu_is_usable(const struct pool *pool, const struct pool_gpu *gpu, const char **why);
+void gpu_refresh_plan(struct pool *pool, struct pool_gpu *gpu);
+void gpu_cool_down(struct pool *pool, struct pool_gpu *gpu);
+void gpu_pump_all(struct pool *pool);
+/* Asks for an enumeration, unless one is on its way. */
+void gpu_ask_scan(struct pool *pool, struct pool_gpu *gpu);
+void gpu_ask_mode(struct pool *pool, struct pool_gpu *gpu, bool is_enabled, uint64_t operation);
+
+/* result.c: what comes back from the driver. */
+void pool_on_result(struct pool *pool, const struct pool_job_result *result);
+void pool_on_health(struct pool *pool, struct pool_gpu *gpu, enum pool_health health,
+                    const char *why);
+
+/* scan.c: what is really there. */
+void pool_on_scan(struct pool *pool, struct pool_gpu *gpu, const struct mig_scan *scan);
+
+/* grant.c: finding places for a lease. */
+enum grant_result { GRANT_DONE, GRANT_BLOCKED, GRANT_QUOTA };
+/* All parts or none.  DONE: the lease is ACTIVE or CUTTING. */
+enum grant_result lease_grant(struct pool *pool, struct pool_lease *lease, const struct hold *hold);
+/* Takes back what lease_grant() has arranged and the driver has not begun. */
+void lease_ungrant(struct pool *pool, struct pool_lease *lease);
+void lease_add_part(struct pool_lease *lease, struct pool_gpu *gpu, struct pool_slice *slice,
+                    unsigned ci);
+void hold_for(const struct pool *pool, const struct pool_lease *lease, struct hold *ret);
+bool lease_allows_gpu(const struct pool_lease *lease, const struct pool_gpu *gpu);
+/* Profile index on this GPU that answers the lease; MIG_PROFILE_NONE if none does. */
+int lease_profile_on(const struct pool_lease *lease, const struct pool_gpu *gpu);
+/* Could this GPU ever hold one part of it?  With why not. */
+bool lease_is_possible_on(const struct pool_lease *lease, const struct pool_gpu *gpu,
+                          const char **why);
+unsigned lease_possible_count(const struct pool *pool, const struct pool_lease *lease);
+
+/* lease.c: the life of a lease and the queue. */
+struct pool_lease *lease_new(struct pool *pool, const struct pool_actor *actor,
+                             const struct pool_request *request);
+void lease_free(struct pool *pool, struct pool_lease *lease);
+void lease_enqueue(struct pool *pool, struct pool_lease *lease);
+void lease_dequeue(struct pool *pool, struct pool_lease *lease);
+void lease_set_reason(struct pool_lease *lease, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* All parts exist: it is the tenant's now. */
+void lease_activate_if_settled(struct pool *pool, struct pool_lease *lease);
+/* A part could not be made: back to the queue, with its place in it. */
+void lease_requeue(struct pool *pool, struct pool_lease *lease, const char *why);
+void lease_end(struct pool *pool, struct pool_lease *lease, enum pool_lease_state state,
+               const char *why);
+/* Begins its end: checks for processes first. */
+void lease_release(struct pool *pool, struct pool_lease *lease, enum pool_lease_state end_state,
+                   const char *why);
+void lease_on_check(struct pool *pool, struct pool_lease *lease, struct pool_part *part,
+                    const struct pool_job_result *result);
+void lease_on_timer(struct pool *pool, struct pool_lease *lease);
+void lease_check_parts(struct pool *pool, struct pool_lease *lease);
+void lease_on_request(struct pool *pool, const struct pool_event *event);
+void lease_on_release(struct pool *pool, const struct pool_event *event);
+void lease_on_renew(struct pool *pool, const struct pool_event *event);
+void lease_on_holder_gone(struct pool *pool, const struct pool_event *event);
+void queue_pass(struct pool *pool);
+int lease_resolve(struct pool *pool, struct pool_lease *lease, struct error *err);
+
+/* apply.c */
+void pool_on_apply(struct pool *pool, const struct pool_event *event);
+void pool_on_adopt(struct pool *pool, const struct pool_event *event);
+void operation_progress(struct pool *pool, uint64_t id, const char *failure);
+
+/* explain.c */
+void explain_block(struct pool_explanation *ret, const struct pool_gpu *gpu,
+                   const struct pool_slice *slice, const struct pool_lease *lease,
+                   const char *why);
+const struct pool_lease *slice_holder(const struct pool *pool, const struct pool_slice *slice);
+int64_t slice_until_ms(const struct pool *pool, const struct pool_slice *slice);

@@ -1,0 +1,615 @@
+/* The life of a lease, and the queue.
+ *
+ *   request ─▶ QUEUED ─▶ CUTTING ─▶ ACTIVE ─▶ RELEASING ─▶ RELEASED | EXPIRED
+ *                 ▲          │                     (looks for processes: law 1)
+ *                 └──────────┘ a part could not be made
+ *
+ * REJECTED is the end of what must not wait, or was tried too often; LOST of what the driver no
+ * longer has.  The queue is ordered by priority and age in one fixed key, so that waiting long
+ * enough outweighs any priority, and a request keeps its place when it has to come back. */
+#include "pool/internal.h"
+#include "base/text.h"
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ATTEMPTS_MAX 8
+#define RECHECK_MS 1000
+
+void lease_set_reason(struct pool_lease *lease, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(lease->reason, sizeof(lease->reason), fmt, ap);
+    va_end(ap);
+}
+
+struct pool_lease *lease_new(struct pool *pool, const struct pool_actor *actor,
+                             const struct pool_request *request)
+{
+    struct pool_lease *l = xcalloc(1, sizeof(*l));
+    int64_t ttl = request->ttl_ms ? request->ttl_ms : pool->settings.default_ttl_ms;
+
+    if (pool->settings.max_ttl_ms && (!ttl || ttl > pool->settings.max_ttl_ms)) {
+        ttl = pool->settings.max_ttl_ms;
+    }
+    l->id = pool->next_lease++;
+    pool->is_meta_dirty = true;
+    l->tenant = pool_tenant_get(pool, actor->tenant);
+    if (actor->limits) {
+        const struct pool_limits *own = actor->limits;
+        l->tenant->max_queued = own->max_queued < 0 ? pool->settings.max_queued_per_tenant
+                                                    : (unsigned)own->max_queued;
+        l->tenant->max_compute = own->max_compute < 0 ? pool->settings.max_compute_per_tenant
+                                                      : (unsigned)own->max_compute;
+    }
+    l->uid = actor->uid;
+    text_copy(l->profile, sizeof(l->profile), request->profile);
+    l->want = request->want;
+    l->count = request->count;
+    l->model = xstrdup(request->model);
+    l->name = xstrdup(request->name);
+    l->labels = xstrdup(request->labels);
+    l->idempotency_key = xstrdup(request->idempotency_key);
+    l->request_hash = request->request_hash;
+    l->ttl_ms = ttl;
+    l->priority = request->priority;
+    l->is_movable = request->is_movable;
+    l->must_not_wait = request->must_not_wait;
+    l->holder_pid = request->holder_pid;
+    l->holder_start = request->holder_start;
+    l->created_ms = pool->now_ms;
+    l->queue_key = (int64_t)l->priority * (pool->settings.age_step_ms ? pool->settings.age_step_ms
+                                                                      : INT64_C(1) << 44) -
+                   l->created_ms;
+    HASH_ADD(hh, pool->leases, id, sizeof(l->id), l);
+    return l;
+}
+
+void lease_free(struct pool *pool, struct pool_lease *lease)
+{
+    if (lease->is_dirty) {
+        TAILQ_REMOVE(&pool->dirty_leases, lease, dirty_link);
+    }
+    HASH_DEL(pool->leases, lease);
+    free(lease->model);
+    free(lease->name);
+    free(lease->labels);
+    free(lease->idempotency_key);
+    free(lease->part);
+    free(lease);
+}
+
+void lease_enqueue(struct pool *pool, struct pool_lease *lease)
+{
+    struct pool_lease *after = TAILQ_LAST(&pool->queue, pool_lease_list);
+
+    while (after && (after->queue_key < lease->queue_key ||
+                     (after->queue_key == lease->queue_key && after->id > lease->id))) {
+        after = TAILQ_PREV(after, pool_lease_list, link);
+    }
+    if (after) {
+        TAILQ_INSERT_AFTER(&pool->queue, after, lease, link);
+    } else {
+        TAILQ_INSERT_HEAD(&pool->queue, lease, link);
+    }
+    lease->is_queued = true;
+    lease->tenant->queued++;
+    lease->state = POOL_LEASE_QUEUED;
+    pool_mark_lease(pool, lease);
+}
+
+void lease_dequeue(struct pool *pool, struct pool_lease *lease)
+{
+    if (lease->is_queued) {
+        TAILQ_REMOVE(&pool->queue, lease, link);
+        lease->is_queued = false;
+        lease->tenant->queued--;
+    }
+}
+
+/* Slots that count against the tenant's quota: known once the parts are. */
+static void count_slots(struct pool_lease *lease, bool is_taken)
+{
+    if (is_taken) {
+        lease->tenant->compute_slots += lease->compute_slots;
+    } else {
+        lease->tenant->compute_slots -= lease->compute_slots;
+    }
+}
+
+static void log_cut(struct pool *pool, const struct pool_lease *lease)
+{
+    char label[96];
+    const struct pool_slice *s = lease->part[0].slice;
+
+    pool_tell(pool, POOL_HIST_LEASE_CUTTING, lease->part[0].gpu, lease, "%s is cut for l-%" PRIu64
+              "%s", s ? slice_label(s, label) : lease->profile, lease->id,
+              lease->count > 1 ? " (and more)" : "");
+}
+
+void lease_activate_if_settled(struct pool *pool, struct pool_lease *lease)
+{
+    for (unsigned i = 0; i < lease->part_count; i++) {
+        const struct pool_part *p = &lease->part[i];
+        if (p->slice && !p->slice->ci[p->ci].is_settled) {
+            return;
+        }
+    }
+    for (unsigned i = 0; i < lease->part_count; i++) {
+        struct pool_slice *s = lease->part[i].slice;
+        if (s) {
+            text_copy(s->tenant, sizeof(s->tenant), lease->tenant->name);
+            s->lease = 0;
+            s->operation = 0;
+            slice_set_state(pool, s, POOL_SLICE_LEASED);
+        }
+    }
+    lease->state = POOL_LEASE_ACTIVE;
+    lease->granted_ms = pool->now_ms;
+    lease->reason[0] = '\0';
+    if (lease->ttl_ms) {
+        lease->expires_ms = pool->now_ms + lease->ttl_ms;
+        pool_add_timer(pool, lease->expires_ms, TIMER_LEASE, lease->id);
+    }
+    pool_mark_lease(pool, lease);
+    pool_tell(pool, POOL_HIST_LEASE_GRANTED, lease->part[0].gpu, lease,
+              "l-%" PRIu64 " has %s", lease->id, lease->profile);
+}
+
+/* Tries to give the lease its parts now. */
+static enum grant_result try_grant(struct pool *pool, struct pool_lease *lease,
+                                   const struct hold *hold)
+{
+    enum grant_result result = lease_grant(pool, lease, hold);
+
+    if (result != GRANT_DONE) {
+        return result;
+    }
+    lease_dequeue(pool, lease);
+    count_slots(lease, true);
+    lease->state = POOL_LEASE_CUTTING;
+    pool_mark_lease(pool, lease);
+    lease_activate_if_settled(pool, lease);
+    if (lease->state == POOL_LEASE_CUTTING) {
+        lease_set_reason(lease, "the slice is being cut");
+        log_cut(pool, lease);
+    }
+    return GRANT_DONE;
+}
+
+static void forget_ended(struct pool *pool)
+{
+    while (pool->ended_count > pool->settings.keep_ended) {
+        struct pool_lease *oldest = TAILQ_FIRST(&pool->ended);
+        TAILQ_REMOVE(&pool->ended, oldest, link);
+        pool->ended_count--;
+        if (oldest->is_recorded) {
+            pool_mark_gone(pool, POOL_RECORD_LEASE, oldest->id);
+        }
+        lease_free(pool, oldest);
+    }
+}
+
+/* Lets go of the parts: slices become idle and keep their last user's name. */
+static void drop_parts(struct pool *pool, struct pool_lease *lease)
+{
+    for (unsigned i = 0; i < lease->part_count; i++) {
+        struct pool_part *p = &lease->part[i];
+        struct pool_slice *s = p->slice;
+        if (!s) {
+            p->gpu->lease = 0;
+            gpu_changed(pool, p->gpu);
+            continue;
+        }
+        s->ci[p->ci].lease = 0;
+        if (s->lease == lease->id) {
+            s->lease = 0;
+        }
+        if (s->state == POOL_SLICE_LEASED && !slice_is_leased(s)) {
+            slice_set_state(pool, s, POOL_SLICE_IDLE);
+        } else if (s->state == POOL_SLICE_CREATING && !s->job && !slice_is_leased(s)) {
+            slice_remove(pool, s);
+        } else {
+            pool_mark_slice(pool, s);
+            gpu_changed(pool, s->gpu);
+        }
+    }
+    if (lease->part_count) {
+        count_slots(lease, false);
+    }
+    lease->part_count = 0;
+    free(TAKE_PTR(lease->part));
+    pool->wants_queue_pass = true;
+}
+
+void lease_end(struct pool *pool, struct pool_lease *lease, enum pool_lease_state state,
+               const char *why)
+{
+    static const enum pool_history histories[POOL_LEASE_STATE_COUNT] = {
+        [POOL_LEASE_RELEASED] = POOL_HIST_LEASE_RELEASED,
+        [POOL_LEASE_EXPIRED] = POOL_HIST_LEASE_EXPIRED,
+        [POOL_LEASE_REJECTED] = POOL_HIST_LEASE_REJECTED,
+        [POOL_LEASE_LOST] = POOL_HIST_LEASE_LOST,
+    };
+    const struct pool_gpu *gpu = lease->part_count ? lease->part[0].gpu : NULL;
+
+    if (lease->is_queued) {
+        lease_dequeue(pool, lease);
+        pool->wants_queue_pass = true;
+    }
+    drop_parts(pool, lease);
+    lease->state = state;
+    lease->ended_ms = pool->now_ms;
+    lease_set_reason(lease, "%s", why);
+    TAILQ_INSERT_TAIL(&pool->ended, lease, link);
+    pool->ended_count++;
+    pool_mark_lease(pool, lease);
+    pool_tell(pool, histories[state], gpu, lease, "l-%" PRIu64 " (%s) %s%s%s", lease->id,
+              lease->profile, pool_lease_state_name(state), *why ? ": " : "", why);
+}
+
+void lease_requeue(struct pool *pool, struct pool_lease *lease, const char *why)
+{
+    char text[200];
+
+    text_copy(text, sizeof(text), why);
+    drop_parts(pool, lease);
+    if (++lease->attempts >= ATTEMPTS_MAX) {
+        lease_end(pool, lease, POOL_LEASE_REJECTED, text);
+        return;
+    }
+    lease_enqueue(pool, lease);
+    lease_set_reason(lease, "tried again after: %s", text);
+}
+
+/* --- its end ---------------------------------------------------------------------------------- */
+
+void lease_check_parts(struct pool *pool, struct pool_lease *lease)
+{
+    for (unsigned i = 0; i < lease->part_count; i++) {
+        struct pool_part *p = &lease->part[i];
+        if (p->is_checked || p->check_job) {
+            continue;
+        }
+        struct pool_job *job = pool_emit_job(pool, POOL_JOB_CHECK, p->gpu);
+        p->check_job = job->id;
+        job->lease = lease->id;
+        if (p->slice) {
+            const struct pool_slice *s = p->slice;
+            job->slice = s->id;
+            job->profile_id = s->profile_id;
+            job->start = s->start;
+            job->size = s->size;
+            text_copy(job->mig_uuid, sizeof(job->mig_uuid), s->ci[p->ci].mig_uuid);
+        }
+    }
+}
+
+void lease_release(struct pool *pool, struct pool_lease *lease, enum pool_lease_state end_state,
+                   const char *why)
+{
+    if (lease->state == POOL_LEASE_QUEUED || lease->state == POOL_LEASE_CUTTING) {
+        lease_end(pool, lease, end_state, why);
+        return;
+    }
+    if (lease->state != POOL_LEASE_ACTIVE) {
+        return;
+    }
+    lease->state = POOL_LEASE_RELEASING;
+    lease->end_state = end_state;
+    lease_set_reason(lease, "%s", why);
+    pool_mark_lease(pool, lease);
+    if (lease->part_count) {
+        lease_check_parts(pool, lease);
+    } else {
+        lease_end(pool, lease, end_state, why); /* its record was damaged */
+    }
+}
+
+void lease_on_check(struct pool *pool, struct pool_lease *lease, struct pool_part *part,
+                    const struct pool_job_result *result)
+{
+    bool is_gone = result->code == -ENOENT;
+
+    part->check_job = 0;
+    if (lease->state != POOL_LEASE_RELEASING) {
+        return;
+    }
+    if (part->slice && result->code == 0) {
+        part->slice->processes = result->processes;
+    } else if (!part->slice && result->code == 0) {
+        part->gpu->processes = result->processes;
+    }
+    if (is_gone || (result->code == 0 && !result->processes)) {
+        part->is_checked = true;
+    } else {
+        lease_set_reason(lease, "%s",
+                         result->code ? result->message : "a process still runs on the slice");
+        lease->retry_at_ms = pool->now_ms + RECHECK_MS;
+        pool_add_timer(pool, lease->retry_at_ms, TIMER_LEASE, lease->id);
+        pool_mark_lease(pool, lease);
+    }
+    for (unsigned i = 0; i < lease->part_count; i++) {
+        if (!lease->part[i].is_checked) {
+            return;
+        }
+    }
+    lease_end(pool, lease, lease->end_state, lease->end_state == POOL_LEASE_EXPIRED
+                                                 ? "its time was up" : "");
+}
+
+void lease_on_timer(struct pool *pool, struct pool_lease *lease)
+{
+    if (lease->state == POOL_LEASE_ACTIVE && lease->expires_ms &&
+        lease->expires_ms <= pool->now_ms) {
+        lease_release(pool, lease, POOL_LEASE_EXPIRED, "its time is up");
+    } else if (lease->state == POOL_LEASE_RELEASING && lease->retry_at_ms <= pool->now_ms) {
+        lease_check_parts(pool, lease);
+    }
+}
+
+/* --- requests --------------------------------------------------------------------------------- */
+
+static const struct pool_lease *find_by_key(const struct pool *pool, const char *tenant,
+                                            const char *key)
+{
+    for (const struct pool_lease *l = pool->leases; l; l = l->hh.next) {
+        if (l->idempotency_key && !strcmp(l->idempotency_key, key) &&
+            !strcmp(l->tenant->name, tenant)) {
+            return l;
+        }
+    }
+    return NULL;
+}
+
+/* Answers a repeated request; false when it is none. */
+static bool answer_repeat(struct pool *pool, const struct pool_event *event)
+{
+    const char *key = event->request->idempotency_key;
+    const struct pool_lease *l = key ? find_by_key(pool, event->actor.tenant, key) : NULL;
+
+    if (!l) {
+        return false;
+    }
+    if (l->request_hash != event->request->request_hash) {
+        pool_reply(pool, event->reply_to, POOL_KEY_CONFLICT, 0,
+                   "this idempotency key was used for another request (l-%" PRIu64 ")", l->id);
+    } else {
+        pool_reply(pool, event->reply_to, POOL_OK, l->id, "%s", "");
+    }
+    return true;
+}
+
+/* Compute slots that the whole lease will take, by the first class that answers. */
+static unsigned slots_of(const struct pool *pool, const struct pool_lease *lease)
+{
+    for (int c = 0; c < pool->class_count; c++) {
+        if (lease->ask.profile[c] >= 0) {
+            unsigned each = lease->want.compute_instance_slices
+                                ? lease->want.compute_instance_slices
+                                : pool->classes[c].geometry->profiles[lease->ask.profile[c]].slices;
+            return each * lease->count;
+        }
+    }
+    return lease->count;
+}
+
+/* Why no GPU here could ever hold it; "" when one could. */
+static void impossible_reason(struct pool *pool, struct pool_lease *lease, char *buf, size_t size)
+{
+    struct error err = {0};
+    const char *why = "there is no GPU here";
+    unsigned most = lease->tenant->max_compute, could = 0;
+
+    buf[0] = '\0';
+    if (lease_resolve(pool, lease, &err) < 0) {
+        text_copy(buf, size, err.msg);
+        return;
+    }
+    lease->compute_slots = slots_of(pool, lease);
+    could = lease_possible_count(pool, lease);
+    if (most && lease->compute_slots > most) {
+        snprintf(buf, size, "it takes %u compute slots, and a tenant may have %u at most",
+                 lease->compute_slots, most);
+    } else if (could && could < lease->count) {
+        snprintf(buf, size, "%u x %s are asked for, and the GPUs here can hold %u at most",
+                 lease->count, lease->profile, could);
+    } else if (!could) {
+        for (unsigned i = 0; i < pool->gpu_count; i++) {
+            if (lease_is_possible_on(lease, pool->gpus[i], &why)) {
+                continue;
+            }
+            size_t at = strlen(buf);
+            snprintf(buf + at, size - at, "%sGPU %u: %s", at ? "; " : "",
+                     pool->gpus[i]->info.index, why);
+        }
+        if (!pool->gpu_count) {
+            snprintf(buf, size, "%s", why);
+        }
+    }
+}
+
+/* A lease that is refused before it has begun leaves nothing behind. */
+static void refuse(struct pool *pool, const struct pool_event *event, struct pool_lease *lease,
+                   enum pool_answer answer, const char *why)
+{
+    pool_reply(pool, event->reply_to, answer, 0, "%s", why);
+    lease_free(pool, lease);
+}
+
+static void watch_holder(struct pool *pool, const struct pool_lease *lease)
+{
+    if (lease->holder_pid) {
+        struct pool_action *a = pool_act(pool, POOL_DO_WATCH);
+        a->lease = lease->id;
+        a->pid = lease->holder_pid;
+        a->pid_start = lease->holder_start;
+    }
+}
+
+static void wait_in_queue(struct pool *pool, const struct pool_event *event,
+                          struct pool_lease *lease)
+{
+    struct pool_explanation *why = pool->explanation;
+
+    if (lease->must_not_wait) {
+        pool_explain(pool, lease, pool->now_ms, why);
+        refuse(pool, event, lease, POOL_DOES_NOT_FIT, why->reason);
+        return;
+    }
+    if (lease->tenant->queued >= lease->tenant->max_queued) {
+        char text[160];
+        snprintf(text, sizeof(text), "%s has %u requests waiting already, %u are allowed; cancel "
+                 "one or wait", lease->tenant->name, lease->tenant->queued,
+                 lease->tenant->max_queued);
+        refuse(pool, event, lease, POOL_QUEUE_FULL, text);
+        return;
+    }
+    lease_enqueue(pool, lease);
+    pool_tell(pool, POOL_HIST_LEASE_QUEUED, NULL, lease, "l-%" PRIu64 " waits for %s", lease->id,
+              lease->profile);
+    watch_holder(pool, lease);
+    pool_reply(pool, event->reply_to, POOL_OK, lease->id, "%s", "");
+}
+
+void lease_on_request(struct pool *pool, const struct pool_event *event)
+{
+    char why[240];
+
+    if (answer_repeat(pool, event)) {
+        return;
+    }
+    struct pool_lease *lease = lease_new(pool, &event->actor, event->request);
+    impossible_reason(pool, lease, why, sizeof(why));
+    if (*why) {
+        refuse(pool, event, lease, POOL_CAN_NEVER_FIT, why);
+        return;
+    }
+    plan_learn(pool->plan, &lease->ask);
+    /* It may pass those who wait only by leaving alone what the head waits for. */
+    const struct pool_lease *head = TAILQ_FIRST(&pool->queue);
+    bool is_first = !head || head->queue_key < lease->queue_key;
+    enum grant_result result = GRANT_BLOCKED;
+    if (is_first || pool->settings.backfill_depth) {
+        if (!is_first) {
+            hold_for(pool, head, &pool->hold);
+        }
+        result = try_grant(pool, lease, is_first ? NULL : &pool->hold);
+    }
+    if (result != GRANT_DONE) {
+        wait_in_queue(pool, event, lease);
+        return;
+    }
+    watch_holder(pool, lease);
+    pool_reply(pool, event->reply_to, POOL_OK, lease->id, "%s", "");
+}
+
+/* The lease of an event, if the actor may change it; answers otherwise. */
+static struct pool_lease *lease_for(struct pool *pool, const struct pool_event *event)
+{
+    struct pool_lease *lease = pool_lease_get(pool, event->lease);
+    bool is_own = lease && !strcmp(lease->tenant->name, event->actor.tenant) &&
+                  event->actor.role >= POOL_ROLE_TENANT;
+
+    if (!lease) {
+        pool_reply(pool, event->reply_to, POOL_NOT_FOUND, 0, "there is no lease l-%" PRIu64,
+                   event->lease);
+        return NULL;
+    }
+    if (!is_own && event->actor.role < POOL_ROLE_OPERATOR) {
+        pool_reply(pool, event->reply_to, POOL_FORBIDDEN, lease->id,
+                   "l-%" PRIu64 " belongs to %s", lease->id, lease->tenant->name);
+        return NULL;
+    }
+    if (pool_lease_is_ended(lease->state)) {
+        pool_reply(pool, event->reply_to, POOL_ALREADY_ENDED, lease->id,
+                   "l-%" PRIu64 " has ended already (%s)", lease->id,
+                   pool_lease_state_name(lease->state));
+        return NULL;
+    }
+    return lease;
+}
+
+void lease_on_release(struct pool *pool, const struct pool_event *event)
+{
+    struct pool_lease *lease = lease_for(pool, event);
+    char why[120];
+
+    if (!lease) {
+        return;
+    }
+    bool has_begun = lease->state == POOL_LEASE_ACTIVE || lease->state == POOL_LEASE_RELEASING;
+    snprintf(why, sizeof(why), "%s by %s", has_begun ? "released" : "cancelled",
+             event->actor.tenant);
+    lease_release(pool, lease, POOL_LEASE_RELEASED, why);
+    pool_reply(pool, event->reply_to, POOL_OK, event->lease, "%s", "");
+}
+
+void lease_on_renew(struct pool *pool, const struct pool_event *event)
+{
+    struct pool_lease *lease = lease_for(pool, event);
+    int64_t ttl = event->ttl_ms, most = pool->settings.max_ttl_ms;
+
+    if (!lease) {
+        return;
+    }
+    if (lease->state == POOL_LEASE_RELEASING) {
+        pool_reply(pool, event->reply_to, POOL_ALREADY_ENDED, lease->id,
+                   "l-%" PRIu64 " is being released", lease->id);
+        return;
+    }
+    if (most && (!ttl || ttl > most)) {
+        pool_reply(pool, event->reply_to, POOL_NOT_ALLOWED, lease->id,
+                   "the longest time limit here is %" PRId64 " s (limits: max_ttl)", most / 1000);
+        return;
+    }
+    lease->ttl_ms = ttl;
+    lease->expires_ms = 0;
+    if (lease->state == POOL_LEASE_ACTIVE && ttl) {
+        lease->expires_ms = pool->now_ms + ttl;
+        pool_add_timer(pool, lease->expires_ms, TIMER_LEASE, lease->id);
+    }
+    pool_mark_lease(pool, lease);
+    pool_tell(pool, POOL_HIST_LEASE_RENEWED, NULL, lease, "l-%" PRIu64 " has a new time limit",
+              lease->id);
+    pool_reply(pool, event->reply_to, POOL_OK, lease->id, "%s", "");
+}
+
+void lease_on_holder_gone(struct pool *pool, const struct pool_event *event)
+{
+    struct pool_lease *lease = pool_lease_get(pool, event->lease);
+
+    if (lease && !pool_lease_is_ended(lease->state)) {
+        lease_release(pool, lease, POOL_LEASE_RELEASED, "the process that asked for it has ended");
+    }
+}
+
+/* --- the queue -------------------------------------------------------------------------------- */
+
+void queue_pass(struct pool *pool)
+{
+    struct pool_lease *l = NULL, *next = NULL;
+    unsigned behind = 0;
+    bool is_held = false;
+
+    pool->wants_queue_pass = false;
+    for (l = TAILQ_FIRST(&pool->queue); l; l = next) {
+        next = TAILQ_NEXT(l, link);
+        if (is_held && behind++ >= pool->settings.backfill_depth) {
+            break;
+        }
+        enum grant_result result = try_grant(pool, l, is_held ? &pool->hold : NULL);
+        if (result == GRANT_BLOCKED && l->must_not_wait) {
+            pool_explain(pool, l, pool->now_ms, pool->explanation);
+            lease_end(pool, l, POOL_LEASE_REJECTED, pool->explanation->reason);
+        } else if (result == GRANT_BLOCKED && !is_held) {
+            hold_for(pool, l, &pool->hold);
+            is_held = true;
+        }
+    }
+    forget_ended(pool);
+    pool->wants_queue_pass = false;
+}

@@ -1,0 +1,478 @@
+/* What must survive, as JSON.  A lease's record repeats where its slices are, so that either record
+ * alone is enough to know that the slice is in use. */
+#include "pool/internal.h"
+#include "base/text.h"
+#include "base/tree.h"
+#include <inttypes.h>
+#include <string.h>
+
+static json_t *text_or_null(const char *s)
+{
+    return s ? json_string(s) : json_null();
+}
+
+/* --- writing ---------------------------------------------------------------------------------- */
+
+static char *dump(json_t *tree)
+{
+    char *text = json_dumps(tree, JSON_COMPACT);
+
+    json_decref(tree);
+    return text ? text : xstrdup("{}");
+}
+
+static json_t *part_tree(const struct pool_part *p)
+{
+    const struct pool_slice *s = p->slice;
+
+    if (!s) {
+        return json_pack("{s:s}", "gpu", p->gpu->info.uuid);
+    }
+    const struct pool_ci *ci = &s->ci[p->ci];
+    return json_pack("{s:s, s:I, s:i, s:s, s:I, s:i, s:i, s:s}", "gpu", p->gpu->info.uuid, "slice",
+                     (json_int_t)s->id, "ci", (int)p->ci, "profile", s->profile_name, "profile_id",
+                     (json_int_t)s->profile_id, "start", s->start, "size", s->size, "mig_uuid",
+                     ci->mig_uuid);
+}
+
+static char *lease_body(const struct pool_lease *l)
+{
+    json_t *parts = json_array();
+
+    for (unsigned i = 0; i < l->part_count; i++) {
+        json_array_append_new(parts, part_tree(&l->part[i]));
+    }
+    return dump(json_pack(
+        "{s:s, s:s, s:s, s:i, s:s, s:i, s:o, s:o, s:o, s:o, s:I, s:I, s:i, s:b, s:b, s:i, s:I, s:I,"
+        " s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:s, s:o}",
+        "state", pool_lease_state_name(l->state), "end_state", pool_lease_state_name(l->end_state),
+        "tenant", l->tenant->name, "uid", (int)l->uid, "profile", l->profile, "count",
+        (int)l->count, "model", text_or_null(l->model), "name", text_or_null(l->name), "labels",
+        text_or_null(l->labels), "key", text_or_null(l->idempotency_key), "hash",
+        (json_int_t)l->request_hash, "ttl_ms", (json_int_t)l->ttl_ms, "priority", l->priority,
+        "movable", l->is_movable, "must_not_wait", l->must_not_wait, "pid", l->holder_pid,
+        "pid_start", (json_int_t)l->holder_start, "created_ms", (json_int_t)l->created_ms,
+        "granted_ms", (json_int_t)l->granted_ms, "expires_ms", (json_int_t)l->expires_ms,
+        "ended_ms", (json_int_t)l->ended_ms, "driver_us", (json_int_t)l->driver_us, "queue_key",
+        (json_int_t)l->queue_key, "attempts", (int)l->attempts, "compute_slots",
+        (int)l->compute_slots, "reason", l->reason, "parts", parts));
+}
+
+static char *slice_body(const struct pool_slice *s)
+{
+    json_t *cis = json_array();
+
+    for (unsigned c = 0; c < s->ci_count; c++) {
+        const struct pool_ci *ci = &s->ci[c];
+        json_array_append_new(
+            cis, json_pack("{s:I, s:s, s:i, s:s, s:I, s:b}", "id", (json_int_t)ci->id, "name",
+                           ci->name, "compute_slots", ci->compute_slots, "mig_uuid", ci->mig_uuid,
+                           "lease", (json_int_t)ci->lease, "settled", ci->is_settled));
+    }
+    return dump(json_pack("{s:s, s:s, s:s, s:I, s:i, s:i, s:i, s:I, s:s, s:I, s:I, s:o}", "gpu",
+                          s->gpu->info.uuid, "state", pool_slice_state_name(s->state), "profile",
+                          s->profile_name, "profile_id", (json_int_t)s->profile_id, "start",
+                          s->start, "size", s->size, "compute_slots", s->compute_slots, "gi_id",
+                          (json_int_t)s->gi_id, "tenant", s->tenant, "lease",
+                          (json_int_t)s->lease, "operation", (json_int_t)s->operation, "cis", cis));
+}
+
+static char *operation_body(const struct pool_operation *op)
+{
+    return dump(json_pack("{s:i, s:I, s:I, s:i, s:i, s:s}", "state", (int)op->state, "created_ms",
+                          (json_int_t)op->created_ms, "ended_ms", (json_int_t)op->ended_ms, "done",
+                          (int)op->done, "total", (int)op->total, "error", op->error));
+}
+
+bool pool_is_dirty(const struct pool *pool)
+{
+    return pool->is_meta_dirty || pool->gone_count || !TAILQ_EMPTY(&pool->dirty_leases) ||
+           !TAILQ_EMPTY(&pool->dirty_slices) || !TAILQ_EMPTY(&pool->dirty_operations);
+}
+
+static bool next_object(struct pool *pool, struct pool_record *ret)
+{
+    struct pool_slice *s = TAILQ_FIRST(&pool->dirty_slices);
+    struct pool_lease *l = TAILQ_FIRST(&pool->dirty_leases);
+    struct pool_operation *op = TAILQ_FIRST(&pool->dirty_operations);
+
+    if (s) {
+        TAILQ_REMOVE(&pool->dirty_slices, s, dirty_link);
+        s->is_dirty = false;
+        s->is_recorded = true;
+        *ret = (struct pool_record){POOL_RECORD_SLICE, s->id, slice_body(s)};
+    } else if (l) {
+        TAILQ_REMOVE(&pool->dirty_leases, l, dirty_link);
+        l->is_dirty = false;
+        l->is_recorded = true;
+        *ret = (struct pool_record){POOL_RECORD_LEASE, l->id, lease_body(l)};
+    } else if (op) {
+        TAILQ_REMOVE(&pool->dirty_operations, op, dirty_link);
+        op->is_dirty = false;
+        op->is_recorded = true;
+        *ret = (struct pool_record){POOL_RECORD_OPERATION, op->id, operation_body(op)};
+    }
+    return s || l || op;
+}
+
+bool pool_next_dirty(struct pool *pool, struct pool_record *ret)
+{
+    if (pool->is_meta_dirty) {
+        pool->is_meta_dirty = false;
+        *ret = (struct pool_record){
+            POOL_RECORD_META, 0,
+            dump(json_pack("{s:I, s:I, s:I}", "next_lease", (json_int_t)pool->next_lease,
+                           "next_slice", (json_int_t)pool->next_slice, "next_operation",
+                           (json_int_t)pool->next_operation))};
+        return true;
+    }
+    if (pool->gone_count) {
+        struct gone_record g = pool->gone[--pool->gone_count];
+        *ret = (struct pool_record){g.kind, g.id, NULL};
+        return true;
+    }
+    return next_object(pool, ret);
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+
+static int64_t get_int(const json_t *tree, const char *key)
+{
+    return json_integer_value(json_object_get(tree, key));
+}
+
+static const char *get_text(const json_t *tree, const char *key)
+{
+    const char *s = json_string_value(json_object_get(tree, key));
+
+    return s ? s : "";
+}
+
+static char *get_optional(const json_t *tree, const char *key)
+{
+    return xstrdup(json_string_value(json_object_get(tree, key)));
+}
+
+/* Index of the name, or -1. */
+static int find_name(const char *name, const char *(*name_of)(unsigned), unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (!strcmp(name, name_of(i))) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+static const char *lease_state_at(unsigned i)
+{
+    return pool_lease_state_name((enum pool_lease_state)i);
+}
+
+static const char *slice_state_at(unsigned i)
+{
+    return pool_slice_state_name((enum pool_slice_state)i);
+}
+
+/* The GPU with this UUID; one that is not here comes in as lost, so that what is on it is not
+ * forgotten. */
+static struct pool_gpu *gpu_for_record(struct pool *pool, const char *uuid)
+{
+    struct mig_gpu_info info = {.index = MIG_NO_ID, .minor = MIG_NO_ID, .is_healthy = true};
+    unsigned id = 0;
+
+    for (unsigned i = 0; i < pool->gpu_count; i++) {
+        if (!strcmp(pool->gpus[i]->info.uuid, uuid)) {
+            return pool->gpus[i];
+        }
+    }
+    if (!*uuid || strlen(uuid) >= sizeof(info.uuid)) {
+        return NULL;
+    }
+    text_copy(info.uuid, sizeof(info.uuid), uuid);
+    text_copy(info.name, sizeof(info.name), "absent GPU");
+    if (pool_add_gpu(pool, &info, NULL, false, POOL_MIG_KEEP, &id, NULL) < 0) {
+        return NULL;
+    }
+    pool->gpus[id]->health = POOL_HEALTH_LOST;
+    text_copy(pool->gpus[id]->health_reason, sizeof(pool->gpus[id]->health_reason),
+              "the driver does not list this GPU any more");
+    return pool->gpus[id];
+}
+
+static bool is_free_on_record(const struct pool_gpu *gpu, const struct pool_slice *s)
+{
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        const struct pool_slice *o = gpu->slices[i];
+        bool is_coming = o->state == POOL_SLICE_CREATING || s->state == POOL_SLICE_CREATING;
+        if (o->id == s->id || (!is_coming && slice_mask(o) & slice_mask(s))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void load_ci(struct pool_slice *s, const json_t *tree)
+{
+    struct pool_ci *ci = &s->ci[s->ci_count++];
+    const struct mig_profile *p = s->profile >= 0 ? &s->gpu->geometry->profiles[s->profile] : NULL;
+
+    ci->id = (uint32_t)get_int(tree, "id");
+    ci->compute_slots = (uint8_t)get_int(tree, "compute_slots");
+    ci->lease = (uint64_t)get_int(tree, "lease");
+    ci->is_settled = json_is_true(json_object_get(tree, "settled"));
+    ci->profile = MIG_PROFILE_NONE;
+    text_copy(ci->name, sizeof(ci->name), get_text(tree, "name"));
+    text_copy(ci->mig_uuid, sizeof(ci->mig_uuid), get_text(tree, "mig_uuid"));
+    for (int i = 0; p && i < p->compute_count; i++) {
+        if (!strcmp(p->compute[i].name, ci->name)) {
+            ci->profile = i;
+        }
+    }
+}
+
+/* The part of a slice that both its own record and its lease's have. */
+static int load_place(struct pool *pool, uint64_t id, enum pool_slice_state state,
+                      const json_t *tree, struct pool_slice **ret, struct error *err)
+{
+    struct pool_slice probe = {.id = id, .state = state};
+    struct pool_gpu *gpu = gpu_for_record(pool, get_text(tree, "gpu"));
+    int64_t start = get_int(tree, "start"), size = get_int(tree, "size");
+
+    if (!gpu || start < 0 || size < 1 || start + size > MIG_SLOTS_MAX) {
+        return err_set(err, EINVAL, "the record of slice %" PRIu64 " names no possible place", id);
+    }
+    probe.start = (uint8_t)start;
+    probe.size = (uint8_t)size;
+    if (!is_free_on_record(gpu, &probe)) {
+        return err_set(err, EINVAL, "the record of slice %" PRIu64 " overlaps another", id);
+    }
+    uint32_t profile_id = (uint32_t)get_int(tree, "profile_id");
+    int profile = gpu->geometry ? mig_profile_by_id(gpu->geometry, profile_id) : MIG_PROFILE_NONE;
+    struct pool_slice *s = slice_new(pool, gpu, profile, (unsigned)start);
+    if (!s) {
+        return err_set(err, EINVAL, "too many slices on one GPU");
+    }
+    pool->next_slice--; /* it has its number */
+    pool->next_slice = pool->next_slice > id ? pool->next_slice : id + 1;
+    s->id = id;
+    s->size = probe.size;
+    s->profile_id = profile_id;
+    s->compute_slots = s->compute_slots ? s->compute_slots
+                                        : (uint8_t)get_int(tree, "compute_slots");
+    text_copy(s->profile_name, sizeof(s->profile_name), get_text(tree, "profile"));
+    s->is_recorded = true;
+    *ret = s;
+    return 0;
+}
+
+static int load_slice(struct pool *pool, uint64_t id, const json_t *tree, struct error *err)
+{
+    int state = find_name(get_text(tree, "state"), slice_state_at, POOL_SLICE_STATE_COUNT);
+    const json_t *cis = json_object_get(tree, "cis");
+    struct pool_slice *s = NULL;
+    size_t i = 0;
+    const json_t *ci = NULL;
+
+    if (state < 0) {
+        return err_set(err, EINVAL, "the record of slice %" PRIu64 " has no known state", id);
+    }
+    int rc = load_place(pool, id, (enum pool_slice_state)state, tree, &s, err);
+    if (rc < 0) {
+        return rc;
+    }
+    s->gi_id = (uint32_t)get_int(tree, "gi_id");
+    s->lease = (uint64_t)get_int(tree, "lease");
+    s->operation = (uint64_t)get_int(tree, "operation");
+    text_copy(s->tenant, sizeof(s->tenant), get_text(tree, "tenant"));
+    json_array_foreach(cis, i, ci)
+    {
+        if (i < MIG_MAX_COMPUTE) {
+            load_ci(s, ci);
+        }
+    }
+    slice_set_state(pool, s, (enum pool_slice_state)state);
+    return 0;
+}
+
+/* The slice of a part, made again from the lease's record when its own is lost. */
+static struct pool_slice *slice_for_part(struct pool *pool, struct pool_gpu *gpu,
+                                         const json_t *tree, const struct pool_lease *lease)
+{
+    uint64_t id = (uint64_t)get_int(tree, "slice");
+    struct pool_slice *s = slice_by_id(gpu, id);
+
+    if (s || load_place(pool, id, POOL_SLICE_LEASED, tree, &s, NULL) < 0) {
+        return s;
+    }
+    struct pool_ci *ci = &s->ci[s->ci_count++];
+    ci->lease = lease->id;
+    ci->id = MIG_NO_ID;
+    ci->profile = MIG_PROFILE_NONE;
+    ci->is_settled = true;
+    ci->compute_slots = s->compute_slots;
+    text_copy(ci->name, sizeof(ci->name), s->profile_name);
+    text_copy(ci->mig_uuid, sizeof(ci->mig_uuid), get_text(tree, "mig_uuid"));
+    text_copy(s->tenant, sizeof(s->tenant), lease->tenant->name);
+    slice_set_state(pool, s, POOL_SLICE_LEASED);
+    return s;
+}
+
+static int load_part(struct pool *pool, struct pool_lease *lease, const json_t *tree)
+{
+    struct pool_gpu *gpu = gpu_for_record(pool, get_text(tree, "gpu"));
+    unsigned ci = (unsigned)get_int(tree, "ci");
+
+    if (!gpu || lease->part_count == lease->count) {
+        return -EINVAL;
+    }
+    if (!json_object_get(tree, "slice")) {
+        gpu->lease = lease->id;
+        lease_add_part(lease, gpu, NULL, 0);
+        return 0;
+    }
+    struct pool_slice *s = slice_for_part(pool, gpu, tree, lease);
+    if (!s) {
+        return -EINVAL;
+    }
+    ci = ci < s->ci_count ? ci : 0;
+    if (ci >= s->ci_count) {
+        return -EINVAL;
+    }
+    s->ci[ci].lease = lease->id;
+    lease_add_part(lease, gpu, s, ci);
+    return 0;
+}
+
+static void load_lease_fields(struct pool_lease *l, const json_t *tree)
+{
+    l->uid = (unsigned)get_int(tree, "uid");
+    l->driver_us = get_int(tree, "driver_us");
+    l->created_ms = get_int(tree, "created_ms");
+    l->granted_ms = get_int(tree, "granted_ms");
+    l->expires_ms = get_int(tree, "expires_ms");
+    l->ended_ms = get_int(tree, "ended_ms");
+    l->queue_key = get_int(tree, "queue_key");
+    l->ttl_ms = get_int(tree, "ttl_ms");
+    l->attempts = (unsigned)get_int(tree, "attempts");
+    l->compute_slots = (unsigned)get_int(tree, "compute_slots");
+    text_copy(l->reason, sizeof(l->reason), get_text(tree, "reason"));
+}
+
+/* Puts a lease that was read where its state says. */
+static void place_lease(struct pool *pool, struct pool_lease *l, enum pool_lease_state state,
+                        const json_t *parts)
+{
+    bool is_whole = true;
+    size_t i = 0;
+    const json_t *part = NULL;
+
+    l->state = state;
+    if (pool_lease_is_ended(state)) {
+        TAILQ_INSERT_TAIL(&pool->ended, l, link);
+        pool->ended_count++;
+        return;
+    }
+    if (state == POOL_LEASE_QUEUED) {
+        lease_enqueue(pool, l);
+        return;
+    }
+    json_array_foreach(parts, i, part)
+    {
+        is_whole = load_part(pool, l, part) == 0 && is_whole;
+    }
+    l->tenant->compute_slots += l->part_count ? l->compute_slots : 0;
+    if (!is_whole || l->part_count != l->count) {
+        lease_set_reason(l, "its record is damaged: not all of its slices are known");
+    }
+}
+
+static int load_lease(struct pool *pool, uint64_t id, const json_t *tree, struct error *err)
+{
+    int state = find_name(get_text(tree, "state"), lease_state_at, POOL_LEASE_STATE_COUNT);
+    int end_state = find_name(get_text(tree, "end_state"), lease_state_at, POOL_LEASE_STATE_COUNT);
+    int64_t count = get_int(tree, "count");
+    CLEANUP(freep) char *model = get_optional(tree, "model");
+    CLEANUP(freep) char *name = get_optional(tree, "name");
+    CLEANUP(freep) char *labels = get_optional(tree, "labels");
+    CLEANUP(freep) char *key = get_optional(tree, "key");
+    struct pool_request request = {
+        .profile = get_text(tree, "profile"), .count = (unsigned)count, .model = model,
+        .name = name, .labels = labels, .ttl_ms = get_int(tree, "ttl_ms"),
+        .priority = (int)get_int(tree, "priority"),
+        .is_movable = json_is_true(json_object_get(tree, "movable")),
+        .must_not_wait = json_is_true(json_object_get(tree, "must_not_wait")),
+        .holder_pid = (int)get_int(tree, "pid"),
+        .holder_start = (uint64_t)get_int(tree, "pid_start"), .idempotency_key = key,
+        .request_hash = (uint64_t)get_int(tree, "hash")};
+    struct pool_actor actor = {.tenant = get_text(tree, "tenant")};
+
+    if (state < 0 || end_state < 0 || count < 1 || count > POOL_MAX_COUNT || !*actor.tenant ||
+        pool_find_lease(pool, id)) {
+        return err_set(err, EINVAL, "the record of lease l-%" PRIu64 " is damaged", id);
+    }
+    int rc = mig_want_parse(request.profile, &request.want, err);
+    if (rc < 0) {
+        return err_wrap(err, "the record of lease l-%" PRIu64, id);
+    }
+    uint64_t next = pool->next_lease;
+    pool->next_lease = id;
+    struct pool_lease *l = lease_new(pool, &actor, &request);
+    pool->next_lease = next > id ? next : id + 1;
+    l->is_recorded = true;
+    l->end_state = (enum pool_lease_state)end_state;
+    load_lease_fields(l, tree);
+    lease_resolve(pool, l, NULL); /* what no GPU here offers any more waits for one that does */
+    place_lease(pool, l, (enum pool_lease_state)state, json_object_get(tree, "parts"));
+    return 0;
+}
+
+static void load_operation(struct pool *pool, uint64_t id, const json_t *tree)
+{
+    struct pool_operation *op = xcalloc(1, sizeof(*op));
+
+    op->id = id;
+    op->state = (enum pool_operation_state)get_int(tree, "state");
+    op->created_ms = get_int(tree, "created_ms");
+    op->ended_ms = get_int(tree, "ended_ms");
+    op->done = (unsigned)get_int(tree, "done");
+    op->total = (unsigned)get_int(tree, "total");
+    text_copy(op->error, sizeof(op->error), get_text(tree, "error"));
+    op->is_recorded = true;
+    TAILQ_INSERT_TAIL(&pool->operations, op, link);
+    pool->operation_count++;
+}
+
+static void load_meta(struct pool *pool, const json_t *tree)
+{
+    pool->next_lease = (uint64_t)get_int(tree, "next_lease");
+    pool->next_slice = (uint64_t)get_int(tree, "next_slice");
+    pool->next_operation = (uint64_t)get_int(tree, "next_operation");
+}
+
+int pool_load_record(struct pool *pool, enum pool_record_kind kind, uint64_t id, const char *body,
+                     struct error *err)
+{
+    CLEANUP(json_decrefp) json_t *tree = NULL;
+    int rc = tree_from_json(body, strlen(body), &tree, err);
+
+    if (rc == 0 && !json_is_object(tree)) {
+        rc = err_set(err, EINVAL, "record %d/%" PRIu64 " is not an object", (int)kind, id);
+    }
+    if (rc < 0) {
+        return rc;
+    }
+    switch (kind) {
+    case POOL_RECORD_META:
+        load_meta(pool, tree);
+        return 0;
+    case POOL_RECORD_SLICE:
+        return load_slice(pool, id, tree, err);
+    case POOL_RECORD_LEASE:
+        return load_lease(pool, id, tree, err);
+    case POOL_RECORD_OPERATION:
+        load_operation(pool, id, tree);
+        return 0;
+    }
+    return err_set(err, EINVAL, "unknown kind of record %d", (int)kind);
+}

@@ -1,0 +1,375 @@
+/* What comes back from the driver.
+ *
+ * A result names its job and the slice it was for.  The slice may have lost its lease meanwhile, or
+ * be gone altogether (a scan found it missing): then the result is only bookkeeping.  A failure
+ * never leaves a slice half-known: either nothing is there and the slice goes from the books, or
+ * something is and it is to be destroyed. */
+#include "pool/internal.h"
+#include "base/text.h"
+#include <inttypes.h>
+#include <string.h>
+
+#define DESTROY_TRIES 6 /* then the slice is quarantined and what was planned on it is let go */
+#define DESTROY_RETRY_FIRST_MS 100
+#define QUARANTINE_RETRY_MS 30000
+
+static void average(int64_t *mean_us, int64_t us)
+{
+    *mean_us = *mean_us ? (*mean_us * 7 + us) / 8 : us;
+}
+
+/* Every lease that has a part in the slice goes back to the queue.  The slice may be gone after. */
+static void requeue_leases_of(struct pool *pool, struct pool_gpu *gpu, uint64_t slice_id,
+                              const char *why)
+{
+    for (;;) {
+        struct pool_slice *s = slice_by_id(gpu, slice_id);
+        struct pool_lease *lease = NULL;
+        for (unsigned c = 0; s && c < s->ci_count && !lease; c++) {
+            lease = s->ci[c].lease ? pool_lease_get(pool, s->ci[c].lease) : NULL;
+        }
+        if (!lease) {
+            return;
+        }
+        lease_requeue(pool, lease, why);
+    }
+}
+
+static void add_driver_time(struct pool *pool, const struct pool_slice *s, int64_t us)
+{
+    for (unsigned c = 0; c < s->ci_count; c++) {
+        struct pool_lease *lease = s->ci[c].lease ? pool_lease_get(pool, s->ci[c].lease) : NULL;
+        if (lease && lease->state == POOL_LEASE_CUTTING) {
+            lease->driver_us += us;
+        }
+    }
+}
+
+/* The slice exists: whoever waited for it has it now. */
+static void settle(struct pool *pool, struct pool_slice *s)
+{
+    uint64_t operation = s->operation;
+    uint64_t leases[MIG_MAX_COMPUTE];
+    unsigned count = 0;
+    bool is_whole = true;
+
+    for (unsigned c = 0; c < s->ci_count; c++) {
+        is_whole = is_whole && s->ci[c].is_settled;
+        if (s->ci[c].lease && s->ci[c].is_settled) {
+            leases[count++] = s->ci[c].lease;
+        }
+    }
+    if (s->state == POOL_SLICE_CREATING) {
+        if (!count) {
+            s->tenant[0] = '\0';
+            s->lease = 0;
+        }
+        slice_set_state(pool, s, slice_is_leased(s) ? POOL_SLICE_LEASED : POOL_SLICE_IDLE);
+        pool->wants_queue_pass = pool->wants_queue_pass || !count;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        struct pool_lease *lease = pool_lease_get(pool, leases[i]);
+        if (lease && lease->state == POOL_LEASE_CUTTING) {
+            lease_activate_if_settled(pool, lease);
+        }
+    }
+    if (is_whole) {
+        s->operation = 0;
+        operation_progress(pool, operation, NULL);
+    }
+}
+
+static void on_created(struct pool *pool, struct pool_slice *s,
+                       const struct pool_job_result *result)
+{
+    struct pool_gpu *gpu = s->gpu;
+    char label[96];
+
+    gpu->failures = 0;
+    average(&gpu->create_us, result->driver_us);
+    add_driver_time(pool, s, result->driver_us);
+    slice_learn(pool, s, &result->instance);
+    pool_tell(pool, POOL_HIST_SLICE_CREATED, gpu, NULL, "%s was made", slice_label(s, label));
+    settle(pool, s);
+}
+
+static void on_create_failed(struct pool *pool, struct pool_slice *s,
+                             const struct pool_job_result *result)
+{
+    struct pool_gpu *gpu = s->gpu;
+    uint64_t id = s->id, operation = s->operation;
+    char label[96];
+
+    gpu_cool_down(pool, gpu);
+    if (result->has_instance) {
+        s->gi_id = result->instance.gi_id;
+        text_copy(s->reason, sizeof(s->reason), "left over from an attempt that failed");
+        slice_set_state(pool, s, POOL_SLICE_QUARANTINED);
+        s->retry_at_ms = pool->now_ms + DESTROY_RETRY_FIRST_MS;
+        pool_add_timer(pool, s->retry_at_ms, TIMER_GPU, gpu->id);
+        pool_tell(pool, POOL_HIST_SLICE_QUARANTINED, gpu, NULL, "%s could not be made whole: %s",
+                  slice_label(s, label), result->message);
+    }
+    operation_progress(pool, operation, result->message);
+    requeue_leases_of(pool, gpu, id, result->message);
+    s = slice_by_id(gpu, id);
+    if (s && s->state == POOL_SLICE_CREATING) {
+        slice_remove(pool, s);
+    }
+    gpu_ask_scan(pool, gpu);
+}
+
+static void on_create(struct pool *pool, struct pool_slice *s, const struct pool_job_result *result)
+{
+    s->job = 0;
+    if (result->code == 0) {
+        on_created(pool, s, result);
+    } else {
+        on_create_failed(pool, s, result);
+    }
+}
+
+static void on_create_ci(struct pool *pool, struct pool_slice *s,
+                         const struct pool_job_result *result)
+{
+    struct pool_gpu *gpu = s->gpu;
+
+    s->job = 0;
+    add_driver_time(pool, s, result->driver_us);
+    if (result->code == 0) {
+        slice_learn(pool, s, &result->instance);
+        settle(pool, s);
+        return;
+    }
+    gpu_cool_down(pool, gpu);
+    for (unsigned c = s->ci_count; c-- > 0;) {
+        if (s->ci[c].is_settled) {
+            continue;
+        }
+        struct pool_lease *lease = pool_lease_get(pool, s->ci[c].lease);
+        if (lease) {
+            lease_requeue(pool, lease, result->message);
+        }
+        slice_drop_ci(s, c);
+    }
+    pool_mark_slice(pool, s);
+    gpu_changed(pool, gpu);
+}
+
+/* Those whose slice was to come where this one will not go. */
+static void give_up_claims(struct pool *pool, struct pool_slice *stuck, const char *why)
+{
+    struct pool_gpu *gpu = stuck->gpu;
+    uint16_t mask = slice_mask(stuck);
+
+    for (unsigned i = 0; i < gpu->slice_count;) {
+        struct pool_slice *s = gpu->slices[i];
+        uint64_t id = s->id;
+        if (s->state != POOL_SLICE_CREATING || s->job || !(slice_mask(s) & mask)) {
+            i++;
+            continue;
+        }
+        operation_progress(pool, s->operation, why);
+        requeue_leases_of(pool, gpu, id, why);
+        s = slice_by_id(gpu, id);
+        if (s) {
+            slice_remove(pool, s);
+        }
+        i = 0;
+    }
+}
+
+static void on_destroy_failed(struct pool *pool, struct pool_slice *s,
+                              const struct pool_job_result *result)
+{
+    unsigned shift = s->tries < 6 ? s->tries : 6;
+    char label[96];
+
+    s->tries++;
+    text_copy(s->reason, sizeof(s->reason), result->message);
+    s->retry_at_ms = pool->now_ms + (DESTROY_RETRY_FIRST_MS << shift);
+    if (s->state == POOL_SLICE_DESTROYING && s->tries >= DESTROY_TRIES) {
+        slice_set_state(pool, s, POOL_SLICE_QUARANTINED);
+        pool_tell(pool, POOL_HIST_SLICE_QUARANTINED, s->gpu, NULL,
+                  "%s does not go away: %s", slice_label(s, label), result->message);
+        operation_progress(pool, s->operation, result->message);
+        s->operation = 0;
+        give_up_claims(pool, s, result->message);
+    }
+    if (s->state == POOL_SLICE_QUARANTINED && s->tries >= DESTROY_TRIES) {
+        s->retry_at_ms = pool->now_ms + QUARANTINE_RETRY_MS;
+    }
+    pool_add_timer(pool, s->retry_at_ms, TIMER_GPU, s->gpu->id);
+    pool_mark_slice(pool, s);
+    gpu_changed(pool, s->gpu);
+}
+
+static void on_destroy(struct pool *pool, struct pool_slice *s,
+                       const struct pool_job_result *result)
+{
+    struct pool_gpu *gpu = s->gpu;
+    struct pool_lease *lease = s->lease ? pool_lease_get(pool, s->lease) : NULL;
+    char label[96];
+
+    s->job = 0;
+    if (lease && lease->state == POOL_LEASE_CUTTING) {
+        lease->driver_us += result->driver_us;
+    }
+    if (result->code == -ESTALE) {
+        gpu_ask_scan(pool, gpu); /* something else stands there: ours is gone */
+    } else if (result->code != 0 && result->code != -ENOENT) {
+        on_destroy_failed(pool, s, result);
+        return;
+    }
+    if (result->code == 0) {
+        average(&gpu->destroy_us, result->driver_us);
+        pool_tell(pool, POOL_HIST_SLICE_DESTROYED, gpu, NULL, "%s was destroyed",
+                  slice_label(s, label));
+    }
+    uint64_t operation = s->operation;
+    slice_remove(pool, s);
+    operation_progress(pool, operation, NULL);
+}
+
+static void on_check(struct pool *pool, const struct pool_job_result *result)
+{
+    struct pool_lease *lease = pool_lease_get(pool, result->job.lease);
+
+    for (unsigned i = 0; lease && i < lease->part_count; i++) {
+        if (lease->part[i].check_job == result->job.id) {
+            lease_on_check(pool, lease, &lease->part[i], result);
+            return;
+        }
+    }
+}
+
+static void on_mode(struct pool *pool, struct pool_gpu *gpu, const struct pool_job_result *result)
+{
+    uint64_t operation = gpu->mode_operation;
+    const bool is_there = result->code == 0 && result->is_mig_enabled == gpu->wants_mig;
+
+    if (gpu->mode_job != result->job.id) {
+        return;
+    }
+    gpu->mode_job = 0;
+    gpu->mode_operation = 0;
+    gpu->has_mode_wish = false;
+    if (result->code == 0) {
+        gpu->info.is_mig_enabled = result->is_mig_enabled;
+        gpu->info.is_mig_pending = result->is_mig_pending;
+    }
+    if (is_there) {
+        gpu->failures = 0;
+        pool_tell(pool, POOL_HIST_GPU_MODE, gpu, NULL, "MIG mode of GPU %u is %s now",
+                  gpu->info.index, gpu->wants_mig ? "on" : "off");
+    } else {
+        gpu_cool_down(pool, gpu);
+        pool_tell(pool, POOL_HIST_GPU_MODE, gpu, NULL, "MIG mode of GPU %u could not be switched "
+                  "%s: %s", gpu->info.index, gpu->wants_mig ? "on" : "off", result->message);
+    }
+    operation_progress(pool, operation, is_there ? NULL : result->message);
+    pool->wants_queue_pass = true;
+    gpu_changed(pool, gpu);
+    gpu_ask_scan(pool, gpu);
+}
+
+static void on_slice_result(struct pool *pool, struct pool_gpu *gpu,
+                            const struct pool_job_result *result)
+{
+    struct pool_slice *s = slice_by_id(gpu, result->job.slice);
+
+    if (!s || s->job != result->job.id) {
+        if (result->code == 0) {
+            gpu_ask_scan(pool, gpu); /* nobody here knows the slice: see what is there */
+        }
+        return;
+    }
+    if (result->job.kind == POOL_JOB_CREATE) {
+        on_create(pool, s, result);
+    } else if (result->job.kind == POOL_JOB_DESTROY) {
+        on_destroy(pool, s, result);
+    } else {
+        on_create_ci(pool, s, result);
+    }
+}
+
+void pool_on_result(struct pool *pool, const struct pool_job_result *result)
+{
+    struct pool_gpu *gpu = result->job.gpu < pool->gpu_count ? pool->gpus[result->job.gpu] : NULL;
+
+    if (!gpu) {
+        return;
+    }
+    if (gpu->health == POOL_HEALTH_UNRESPONSIVE && result->code != -ENODEV) {
+        pool_on_health(pool, gpu, POOL_HEALTH_OK, "");
+    }
+    switch (result->job.kind) {
+    case POOL_JOB_CREATE:
+    case POOL_JOB_DESTROY:
+    case POOL_JOB_CREATE_CI:
+        on_slice_result(pool, gpu, result);
+        break;
+    case POOL_JOB_CHECK:
+        on_check(pool, result);
+        break;
+    case POOL_JOB_MIG_MODE:
+        on_mode(pool, gpu, result);
+        break;
+    case POOL_JOB_SCAN:
+        gpu->scan_job = 0;
+        if (result->code == 0 && result->scan) {
+            pool_on_scan(pool, gpu, result->scan);
+        }
+        break;
+    case POOL_JOB_COUNT:
+        break;
+    }
+    if (result->code == -ENODEV) {
+        pool_on_health(pool, gpu, POOL_HEALTH_LOST, result->message);
+    }
+}
+
+/* Requests that were being cut on a GPU that has stopped answering look elsewhere; what the driver
+ * may still make for them becomes idle. */
+static void let_go_of(struct pool *pool, struct pool_gpu *gpu, const char *why)
+{
+    for (unsigned i = 0; i < gpu->slice_count;) {
+        struct pool_slice *s = gpu->slices[i];
+        uint64_t id = s->id;
+        if (s->state != POOL_SLICE_CREATING || !slice_is_leased(s)) {
+            i++;
+            continue;
+        }
+        requeue_leases_of(pool, gpu, id, why);
+        s = slice_by_id(gpu, id);
+        i = s ? i + 1 : 0;
+    }
+}
+
+void pool_on_health(struct pool *pool, struct pool_gpu *gpu, enum pool_health health,
+                    const char *why)
+{
+    static const enum pool_history histories[POOL_HEALTH_COUNT] = {
+        [POOL_HEALTH_OK] = POOL_HIST_GPU_RECOVERED,
+        [POOL_HEALTH_UNRESPONSIVE] = POOL_HIST_GPU_UNRESPONSIVE,
+        [POOL_HEALTH_LOST] = POOL_HIST_GPU_LOST,
+        [POOL_HEALTH_FAILED] = POOL_HIST_GPU_UNRESPONSIVE,
+    };
+
+    if (gpu->health == health) {
+        return;
+    }
+    gpu->health = health;
+    text_copy(gpu->health_reason, sizeof(gpu->health_reason), why);
+    pool_tell(pool, histories[health], gpu, NULL, "GPU %u is %s%s%s", gpu->info.index,
+              health == POOL_HEALTH_OK ? "answering again" : pool_health_name(health),
+              *why ? ": " : "", why);
+    if (health == POOL_HEALTH_OK) {
+        gpu->failures = 0;
+        gpu_ask_scan(pool, gpu);
+    } else {
+        let_go_of(pool, gpu, gpu->health_reason);
+    }
+    gpu_changed(pool, gpu);
+    pool->wants_queue_pass = true;
+}

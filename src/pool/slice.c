@@ -1,0 +1,448 @@
+/* Slices, and the GPUs that carry them.
+ *
+ * Nothing here talks to a driver.  A slice that is to come is put on the GPU's list as CREATING, one
+ * that is to go is marked DESTROYING, and gpu_pump() turns what is ready into jobs: a slice is
+ * destroyed as soon as it is marked, and made as soon as nothing that still exists stands on its
+ * slots or holds its engines.  So the order of a re-cut follows from the state, also after a
+ * crash. */
+#include "pool/internal.h"
+#include "base/text.h"
+#include <stdio.h>
+#include <string.h>
+
+#define SPARE_TRIES 3              /* then it is no longer counted as room */
+#define COOLDOWN_FIRST_MS 1000
+#define COOLDOWN_MOST_MS 60000
+
+struct pool_slice *slice_new(struct pool *pool, struct pool_gpu *gpu, int profile, unsigned start)
+{
+    if (gpu->slice_count == MIG_MAX_INSTANCES) {
+        return NULL;
+    }
+    struct pool_slice *s = xcalloc(1, sizeof(*s));
+    s->id = pool->next_slice++;
+    pool->is_meta_dirty = true;
+    s->gpu = gpu;
+    s->profile = profile;
+    s->start = (uint8_t)start;
+    s->gi_id = MIG_NO_ID;
+    if (profile >= 0) {
+        const struct mig_profile *p = &gpu->geometry->profiles[profile];
+        s->profile_id = p->id;
+        s->size = p->size;
+        s->compute_slots = p->slices;
+        text_copy(s->profile_name, sizeof(s->profile_name), p->name);
+    }
+    unsigned at = gpu->slice_count++;
+    while (at && gpu->slices[at - 1]->start > start) {
+        gpu->slices[at] = gpu->slices[at - 1];
+        at--;
+    }
+    gpu->slices[at] = s;
+    gpu_changed(pool, gpu);
+    return s;
+}
+
+static void unlist_idle(struct pool *pool, struct pool_slice *s)
+{
+    if (s->is_listed_idle) {
+        TAILQ_REMOVE(&pool->classes[s->gpu->class_id].idle[s->profile], s, idle_link);
+        s->is_listed_idle = false;
+    }
+}
+
+/* Keeps the lists of idle slices by profile, where a request looks for an exact match. */
+static void relist_idle(struct pool *pool, struct pool_slice *s)
+{
+    bool is_offered = s->state == POOL_SLICE_IDLE && s->profile >= 0 && s->gpu->class_id >= 0;
+
+    if (!is_offered) {
+        unlist_idle(pool, s);
+    } else if (!s->is_listed_idle) {
+        TAILQ_INSERT_TAIL(&pool->classes[s->gpu->class_id].idle[s->profile], s, idle_link);
+        s->is_listed_idle = true;
+    }
+}
+
+void slice_remove(struct pool *pool, struct pool_slice *slice)
+{
+    struct pool_gpu *gpu = slice->gpu;
+    unsigned at = 0;
+
+    unlist_idle(pool, slice);
+    if (slice->is_dirty) {
+        TAILQ_REMOVE(&pool->dirty_slices, slice, dirty_link);
+    }
+    if (slice->is_recorded) {
+        pool_mark_gone(pool, POOL_RECORD_SLICE, slice->id);
+    }
+    while (gpu->slices[at] != slice) {
+        at++;
+    }
+    gpu->slice_count--;
+    memmove(&gpu->slices[at], &gpu->slices[at + 1],
+            (gpu->slice_count - at) * sizeof(struct pool_slice *));
+    free(slice);
+    gpu_changed(pool, gpu);
+    pool->wants_queue_pass = true;
+}
+
+void slice_set_state(struct pool *pool, struct pool_slice *slice, enum pool_slice_state state)
+{
+    slice->state = state;
+    relist_idle(pool, slice);
+    pool_mark_slice(pool, slice);
+    gpu_changed(pool, slice->gpu);
+}
+
+struct pool_slice *slice_by_id(struct pool_gpu *gpu, uint64_t id)
+{
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        if (gpu->slices[i]->id == id) {
+            return gpu->slices[i];
+        }
+    }
+    return NULL;
+}
+
+bool slice_is_leased(const struct pool_slice *slice)
+{
+    for (unsigned c = 0; c < slice->ci_count; c++) {
+        if (slice->ci[c].lease) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool slice_is_spare(const struct pool_slice *slice)
+{
+    if (slice->state == POOL_SLICE_IDLE) {
+        return !slice->processes && !slice->job && slice->profile >= 0;
+    }
+    return slice->state == POOL_SLICE_DESTROYING && slice->tries < SPARE_TRIES;
+}
+
+void slice_add_ci(struct pool_slice *slice, int ci_profile, uint64_t lease)
+{
+    struct pool_ci *ci = &slice->ci[slice->ci_count++];
+    const struct mig_profile *p = &slice->gpu->geometry->profiles[slice->profile];
+
+    memset(ci, 0, sizeof(*ci));
+    ci->id = MIG_NO_ID;
+    ci->profile = ci_profile;
+    ci->lease = lease;
+    ci->compute_slots = p->slices;
+    text_copy(ci->name, sizeof(ci->name), p->name);
+    if (ci_profile >= 0) {
+        ci->compute_slots = p->compute[ci_profile].slices;
+        text_copy(ci->name, sizeof(ci->name), p->compute[ci_profile].name);
+    }
+}
+
+void slice_drop_ci(struct pool_slice *slice, unsigned index)
+{
+    slice->ci_count--;
+    memmove(&slice->ci[index], &slice->ci[index + 1],
+            (slice->ci_count - index) * sizeof(slice->ci[0]));
+}
+
+/* A compute instance as the driver shows it, for one that we did not ask for. */
+static void learn_ci(const struct pool_slice *s, struct pool_ci *ci, const struct mig_compute *found)
+{
+    const struct mig_profile *p = s->profile >= 0 ? &s->gpu->geometry->profiles[s->profile] : NULL;
+
+    ci->id = found->id;
+    ci->is_settled = true;
+    text_copy(ci->mig_uuid, sizeof(ci->mig_uuid), found->mig_uuid);
+    if (ci->name[0]) {
+        return;
+    }
+    ci->profile = MIG_PROFILE_NONE;
+    ci->compute_slots = found->size ? found->size : s->compute_slots;
+    text_copy(ci->name, sizeof(ci->name), s->profile_name);
+    for (int i = 0; p && i < p->compute_count; i++) {
+        if (p->compute[i].id == found->profile_id) {
+            ci->profile = i;
+            ci->compute_slots = p->compute[i].slices;
+            text_copy(ci->name, sizeof(ci->name), p->compute[i].name);
+        }
+    }
+}
+
+void slice_learn(struct pool *pool, struct pool_slice *slice, const struct mig_instance *found)
+{
+    slice->gi_id = found->gi_id;
+    slice->processes = found->has_processes ? found->process_count : slice->processes;
+    /* Settled ones keep their place, because leases name them by it; then come those that were
+     * asked for and are new, then the unasked. */
+    for (unsigned i = 0; i < found->ci_count; i++) {
+        const struct mig_compute *f = &found->ci[i];
+        unsigned c = 0;
+        while (c < slice->ci_count && !(slice->ci[c].is_settled && slice->ci[c].id == f->id)) {
+            c++;
+        }
+        if (c == slice->ci_count) {
+            for (c = 0; c < slice->ci_count && slice->ci[c].is_settled; c++) {
+            }
+        }
+        if (c < MIG_MAX_COMPUTE) {
+            if (c == slice->ci_count) {
+                slice->ci_count++;
+                memset(&slice->ci[c], 0, sizeof(slice->ci[c]));
+            }
+            learn_ci(slice, &slice->ci[c], f);
+        }
+    }
+    pool_mark_slice(pool, slice);
+    gpu_changed(pool, slice->gpu);
+}
+
+void slice_doom(struct pool *pool, struct pool_slice *slice, uint64_t lease, uint64_t operation)
+{
+    slice->lease = lease;
+    slice->operation = operation;
+    slice->tries = 0;
+    slice->retry_at_ms = 0;
+    slice->reason[0] = '\0';
+    slice_set_state(pool, slice, POOL_SLICE_DESTROYING);
+}
+
+const char *slice_label(const struct pool_slice *slice, char buf[static 96])
+{
+    snprintf(buf, 96, "%s at GPU %u:%u", slice->profile_name, slice->gpu->info.index,
+             slice->start);
+    return buf;
+}
+
+/* --- GPUs ----------------------------------------------------------------------------------- */
+
+void gpu_changed(struct pool *pool, struct pool_gpu *gpu)
+{
+    gpu->is_plan_stale = true;
+    if (!gpu->wants_pump) {
+        gpu->wants_pump = true;
+        TAILQ_INSERT_TAIL(&pool->pump, gpu, pump_link);
+    }
+}
+
+bool gpu_is_usable(const struct pool *pool, const struct pool_gpu *gpu, const char **why)
+{
+    const char *reason = NULL;
+
+    if (!gpu->is_managed) {
+        reason = "it is not managed by tangram (see gpus: in the configuration)";
+    } else if (gpu->health != POOL_HEALTH_OK) {
+        reason = gpu->health_reason[0] ? gpu->health_reason : "the GPU does not answer";
+    } else if (!gpu->is_scanned) {
+        reason = "it is still being read";
+    } else if (gpu->mode_job || gpu->has_mode_wish) {
+        reason = "its MIG mode is being switched";
+    } else if (gpu->lease) {
+        reason = "it is leased whole";
+    } else if (!gpu->info.is_mig_capable || !gpu->geometry) {
+        reason = gpu->info.is_mig_capable ? "its MIG mode is off" : "it cannot do MIG";
+    } else if (!gpu->info.is_mig_enabled) {
+        reason = "its MIG mode is off";
+    } else if (!gpu->info.is_mig_pending) {
+        reason = "its MIG mode ends with the next reset";
+    } else if (gpu->cooldown_until_ms > pool->now_ms) {
+        reason = "it rests after a failed driver call";
+    }
+    if (why) {
+        *why = reason;
+    }
+    return !reason;
+}
+
+/* Is there a slice to come on these slots? */
+static bool is_claimed(const struct pool_gpu *gpu, uint16_t mask)
+{
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        if (gpu->slices[i]->state == POOL_SLICE_CREATING && slice_mask(gpu->slices[i]) & mask) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_movable(const struct pool *pool, const struct pool_slice *s)
+{
+    const struct pool_lease *lease = NULL;
+
+    if (s->state != POOL_SLICE_LEASED || s->ci_count != 1 || s->job || s->profile < 0) {
+        return false;
+    }
+    lease = pool_find_lease(pool, s->ci[0].lease);
+    return lease && lease->is_movable && lease->state == POOL_LEASE_ACTIVE;
+}
+
+void gpu_refresh_plan(struct pool *pool, struct pool_gpu *gpu)
+{
+    struct plan_gpu view = {.is_usable = gpu_is_usable(pool, gpu, NULL)};
+
+    gpu->is_plan_stale = false;
+    if (gpu->class_id < 0) {
+        return;
+    }
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        const struct pool_slice *s = gpu->slices[i];
+        struct mig_slice m = {.profile = (uint8_t)s->profile, .start = s->start};
+        if (slice_is_spare(s)) {
+            /* Where another is to come already, the coming one counts. */
+            if (!is_claimed(gpu, slice_mask(s))) {
+                view.idle[view.idle_count++] = m;
+            }
+        } else if (s->profile < 0) {
+            mig_use_block(&view.busy, slice_mask(s));
+        } else {
+            mig_use_add(gpu->geometry, &view.busy, s->profile, s->start);
+            if (is_movable(pool, s)) {
+                view.movable[view.movable_count++] = (struct plan_movable){m, 1.0F};
+            }
+        }
+    }
+    plan_update_gpu(pool->plan, gpu->id, &view);
+}
+
+void gpu_cool_down(struct pool *pool, struct pool_gpu *gpu)
+{
+    unsigned shift = gpu->failures < 6 ? gpu->failures : 6;
+    int64_t ms = COOLDOWN_FIRST_MS << shift;
+
+    gpu->failures++;
+    gpu->cooldown_until_ms = pool->now_ms + (ms < COOLDOWN_MOST_MS ? ms : COOLDOWN_MOST_MS);
+    pool_add_timer(pool, gpu->cooldown_until_ms, TIMER_GPU, gpu->id);
+    gpu_changed(pool, gpu);
+}
+
+void gpu_ask_mode(struct pool *pool, struct pool_gpu *gpu, bool is_enabled, uint64_t operation)
+{
+    gpu->has_mode_wish = true;
+    gpu->wants_mig = is_enabled;
+    gpu->mode_operation = operation;
+    gpu_changed(pool, gpu);
+}
+
+void gpu_ask_scan(struct pool *pool, struct pool_gpu *gpu)
+{
+    if (!gpu->scan_job) {
+        gpu->scan_job = pool_emit_job(pool, POOL_JOB_SCAN, gpu)->id;
+    }
+}
+
+/* --- the pump --------------------------------------------------------------------------------- */
+
+static struct pool_job *emit_slice_job(struct pool *pool, enum pool_job_kind kind,
+                                       struct pool_slice *s)
+{
+    struct pool_job *job = pool_emit_job(pool, kind, s->gpu);
+
+    job->slice = s->id;
+    job->profile_id = s->profile_id;
+    job->start = s->start;
+    job->size = s->size;
+    s->job = job->id;
+    return job;
+}
+
+/* How the driver room wants it: 0 is all of the slice. */
+static uint8_t ci_slices(const struct pool_slice *s, const struct pool_ci *ci)
+{
+    return ci->compute_slots == s->compute_slots ? 0 : ci->compute_slots;
+}
+
+/* What exists on the GPU, as far as it stands in the way of something to come. */
+static struct mig_use use_of_existing(const struct pool_gpu *gpu)
+{
+    struct mig_use use = {0};
+
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        const struct pool_slice *s = gpu->slices[i];
+        if (s->state == POOL_SLICE_CREATING && !s->job) {
+            continue;
+        }
+        if (s->profile < 0) {
+            mig_use_block(&use, slice_mask(s));
+        } else {
+            mig_use_add(gpu->geometry, &use, s->profile, s->start);
+        }
+    }
+    return use;
+}
+
+static void pump_destroy(struct pool *pool, struct pool_slice *s)
+{
+    bool is_due = s->state == POOL_SLICE_DESTROYING || s->state == POOL_SLICE_QUARANTINED;
+
+    if (!is_due || s->job || s->retry_at_ms > pool->now_ms || slice_is_leased(s)) {
+        return;
+    }
+    struct pool_job *job = emit_slice_job(pool, POOL_JOB_DESTROY, s);
+    if (s->ci_count == 1 && s->ci[0].is_settled) {
+        text_copy(job->mig_uuid, sizeof(job->mig_uuid), s->ci[0].mig_uuid);
+    }
+}
+
+static void pump_create(struct pool *pool, struct pool_slice *s)
+{
+    struct mig_use use = use_of_existing(s->gpu);
+
+    if (s->state == POOL_SLICE_CREATING && !s->job && s->gpu->info.is_mig_enabled &&
+        s->profile >= 0 && mig_fits(s->gpu->geometry, &use, s->profile, s->start)) {
+        struct pool_job *job = emit_slice_job(pool, POOL_JOB_CREATE, s);
+        job->ci_slices = ci_slices(s, &s->ci[0]);
+    }
+}
+
+static void pump_ci(struct pool *pool, struct pool_slice *s)
+{
+    if (s->job || (s->state != POOL_SLICE_IDLE && s->state != POOL_SLICE_LEASED)) {
+        return;
+    }
+    for (unsigned c = 0; c < s->ci_count; c++) {
+        if (!s->ci[c].is_settled) {
+            struct pool_job *job = emit_slice_job(pool, POOL_JOB_CREATE_CI, s);
+            job->ci_slices = ci_slices(s, &s->ci[c]);
+            return;
+        }
+    }
+}
+
+/* The mode is switched on at once, and off when the last slice has gone. */
+static void pump_mode(struct pool *pool, struct pool_gpu *gpu)
+{
+    if (gpu->has_mode_wish && !gpu->mode_job && (gpu->wants_mig || !gpu->slice_count)) {
+        struct pool_job *job = pool_emit_job(pool, POOL_JOB_MIG_MODE, gpu);
+        job->is_mig_enabled = gpu->wants_mig;
+        gpu->mode_job = job->id;
+    }
+}
+
+static void gpu_pump(struct pool *pool, struct pool_gpu *gpu)
+{
+    if (gpu->health == POOL_HEALTH_OK && gpu->is_scanned && !gpu->mode_job) {
+        pump_mode(pool, gpu);
+        for (unsigned i = 0; i < gpu->slice_count; i++) {
+            pump_destroy(pool, gpu->slices[i]);
+        }
+        for (unsigned i = 0; i < gpu->slice_count; i++) {
+            pump_create(pool, gpu->slices[i]);
+            pump_ci(pool, gpu->slices[i]);
+        }
+    }
+    if (gpu->is_plan_stale) {
+        gpu_refresh_plan(pool, gpu);
+    }
+}
+
+void gpu_pump_all(struct pool *pool)
+{
+    struct pool_gpu *gpu = NULL;
+
+    while ((gpu = TAILQ_FIRST(&pool->pump))) {
+        TAILQ_REMOVE(&pool->pump, gpu, pump_link);
+        gpu->wants_pump = false;
+        gpu_pump(pool, gpu);
+    }
+}
