@@ -31,9 +31,10 @@ static void fill_v1(const struct sim_gi_profile *gi, const struct sim_ci_profile
     };
 }
 
-enum nvml_return
-nvmlGpuInstanceGetComputeInstanceProfileInfo(struct nvml_gpu_instance *gi, unsigned int profile,
-                                             unsigned int engine, struct nvml_ci_profile *info)
+enum nvml_return nvmlGpuInstanceGetComputeInstanceProfileInfo(struct nvml_gpu_instance *gi,
+                                                              unsigned int profile,
+                                                              unsigned int engine,
+                                                              struct nvml_ci_profile *info)
 {
     CLEANUP(call_end) struct call c = {0};
     enum nvml_return rc = call_gi(&c, __func__, gi, 0);
@@ -72,7 +73,8 @@ static enum nvml_return fill_versioned(const struct sim_gi_profile *gi,
     snprintf(v2->name, sizeof(v2->name), "MIG %s", p->name);
     if (is_v3) {
         struct nvml_ci_profile_v3 *v3 = info;
-        v3->capabilities = (unsigned int)gi->capabilities & 2 ? 1 : 0; /* GFX: 2 of a GI, 1 of a CI */
+        v3->capabilities =
+            (unsigned int)gi->capabilities & 2 ? 1 : 0; /* GFX: 2 of a GI, 1 of a CI */
     }
     return NVML_SUCCESS;
 }
@@ -116,9 +118,9 @@ nvmlGpuInstanceGetComputeInstancePossiblePlacements(struct nvml_gpu_instance *gi
     return NVML_SUCCESS;
 }
 
-enum nvml_return
-nvmlGpuInstanceGetComputeInstanceRemainingCapacity(struct nvml_gpu_instance *gi, unsigned int id,
-                                                   unsigned int *count)
+enum nvml_return nvmlGpuInstanceGetComputeInstanceRemainingCapacity(struct nvml_gpu_instance *gi,
+                                                                    unsigned int id,
+                                                                    unsigned int *count)
 {
     CLEANUP(call_end) struct call c = {0};
     enum nvml_return rc = call_gi(&c, __func__, gi, 0);
@@ -145,8 +147,8 @@ static enum nvml_return ci_create(struct call *c, struct sim_state *next, void *
     if (!gi->is_used || gi->serial != c->serial) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    return slice_ci_create(&c->model->gis[gi->profile], next, c->gi, create->profile,
-                           create->start, &create->id);
+    return slice_ci_create(&c->model->gis[gi->profile], next, c->gi, create->profile, create->start,
+                           &create->id);
 }
 
 static enum nvml_return create(const char *name, struct nvml_gpu_instance *gi, unsigned int id,
@@ -178,9 +180,8 @@ static enum nvml_return create(const char *name, struct nvml_gpu_instance *gi, u
     return rc;
 }
 
-enum nvml_return
-nvmlGpuInstanceCreateComputeInstance(struct nvml_gpu_instance *gi, unsigned int id,
-                                     struct nvml_compute_instance **ci)
+enum nvml_return nvmlGpuInstanceCreateComputeInstance(struct nvml_gpu_instance *gi, unsigned int id,
+                                                      struct nvml_compute_instance **ci)
 {
     return create(__func__, gi, id, NULL, ci);
 }
@@ -283,11 +284,12 @@ enum nvml_return nvmlComputeInstanceGetInfo_v2(struct nvml_compute_instance *ci,
     }
     const struct sim_ci *i = &c.state->gis[c.gi].cis[c.ci];
     /* nvml.h says "parent device", but clients in the field take a MIG UUID from this handle. */
-    *info = (struct nvml_ci_info){.device = handle_mig(&c, c.gi, c.ci),
-                                  .gpu_instance = handle_gi(&c, c.gi),
-                                  .id = c.ci,
-                                  .profile_id = (unsigned int)call_gi_profile(&c)->cis[i->profile].id,
-                                  .placement = {i->start, i->size}};
+    *info =
+        (struct nvml_ci_info){.device = handle_mig(&c, c.gi, c.ci),
+                              .gpu_instance = handle_gi(&c, c.gi),
+                              .id = c.ci,
+                              .profile_id = (unsigned int)call_gi_profile(&c)->cis[i->profile].id,
+                              .placement = {i->start, i->size}};
     return NVML_SUCCESS;
 }
 

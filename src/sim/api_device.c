@@ -259,8 +259,7 @@ enum nvml_return nvmlDeviceGetMinorNumber(struct nvml_device *device, unsigned i
     return NVML_SUCCESS;
 }
 
-enum nvml_return nvmlDeviceGetSerial(struct nvml_device *device, char *serial,
-                                     unsigned int length)
+enum nvml_return nvmlDeviceGetSerial(struct nvml_device *device, char *serial, unsigned int length)
 {
     CLEANUP(call_end) struct call c = {0};
     enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
@@ -348,8 +347,8 @@ enum nvml_return nvmlDeviceGetPciInfoExt(struct nvml_device *device, struct nvml
 }
 
 /* One number about the GPU itself. */
-static enum nvml_return get_number(const char *name, struct nvml_device *device,
-                                   unsigned int *ret, unsigned int (*what)(const struct call *))
+static enum nvml_return get_number(const char *name, struct nvml_device *device, unsigned int *ret,
+                                   unsigned int (*what)(const struct call *))
 {
     CLEANUP(call_end) struct call c = {0};
     enum nvml_return rc = call_device(&c, name, device, CALL_GPU | CALL_MIG);

@@ -3,14 +3,6 @@
 #include "sim/load.h"
 #include "sim/nvml.h"
 #include <stdio.h>
-#include <stdlib.h>
-
-/* Drivers up to 535 know profiles only while MIG is on; so do Ampere's (docs/simulator.md). */
-static bool knows_profiles(const struct call *c)
-{
-    return c->state->mig_mode || (c->model->arch != SIM_ARCH_AMPERE &&
-                                  strtol(c->file->driver_version, NULL, 10) > 535);
-}
 
 /* The index of a profile in the model's table by its enumeration value. */
 static enum nvml_return profile_by_enum(const struct call *c, unsigned int profile, int *ret)
@@ -19,7 +11,8 @@ static enum nvml_return profile_by_enum(const struct call *c, unsigned int profi
         return NVML_ERROR_INVALID_ARGUMENT;
     }
     *ret = sim_model_gi_by_enum(c->model, profile);
-    return *ret < 0 || !knows_profiles(c) ? NVML_ERROR_NOT_SUPPORTED : NVML_SUCCESS;
+    return *ret < 0 || !call_knows_profiles(c, c->state->mig_mode) ? NVML_ERROR_NOT_SUPPORTED
+                                                                   : NVML_SUCCESS;
 }
 
 static void fill_v1(const struct sim_gi_profile *p, struct nvml_gi_profile *info)
@@ -46,27 +39,37 @@ static enum nvml_return fill_versioned(const struct sim_gi_profile *p, void *inf
     unsigned int version = *(unsigned int *)info;
     if (version == NVML_STRUCT_VERSION(struct nvml_gi_profile_v2, 2)) {
         struct nvml_gi_profile_v2 *v2 = info;
-        *v2 = (struct nvml_gi_profile_v2){
-            version,           v1.id,
-            v1.is_p2p_supported, v1.slice_count,
-            v1.instance_count, v1.multiprocessor_count,
-            v1.copy_engine_count, v1.decoder_count,
-            v1.encoder_count,  v1.jpeg_count,
-            v1.ofa_count,      v1.memory_size_mb,
-            ""};
+        *v2 = (struct nvml_gi_profile_v2){version,
+                                          v1.id,
+                                          v1.is_p2p_supported,
+                                          v1.slice_count,
+                                          v1.instance_count,
+                                          v1.multiprocessor_count,
+                                          v1.copy_engine_count,
+                                          v1.decoder_count,
+                                          v1.encoder_count,
+                                          v1.jpeg_count,
+                                          v1.ofa_count,
+                                          v1.memory_size_mb,
+                                          ""};
         snprintf(v2->name, sizeof(v2->name), "MIG %s", p->name);
         return NVML_SUCCESS;
     }
     if (version == NVML_STRUCT_VERSION(struct nvml_gi_profile_v3, 3)) {
         struct nvml_gi_profile_v3 *v3 = info;
-        *v3 = (struct nvml_gi_profile_v3){
-            version,           v1.id,
-            v1.slice_count,    v1.instance_count,
-            v1.multiprocessor_count, v1.copy_engine_count,
-            v1.decoder_count,  v1.encoder_count,
-            v1.jpeg_count,     v1.ofa_count,
-            v1.memory_size_mb, "",
-            (unsigned int)p->capabilities};
+        *v3 = (struct nvml_gi_profile_v3){version,
+                                          v1.id,
+                                          v1.slice_count,
+                                          v1.instance_count,
+                                          v1.multiprocessor_count,
+                                          v1.copy_engine_count,
+                                          v1.decoder_count,
+                                          v1.encoder_count,
+                                          v1.jpeg_count,
+                                          v1.ofa_count,
+                                          v1.memory_size_mb,
+                                          "",
+                                          (unsigned int)p->capabilities};
         snprintf(v3->name, sizeof(v3->name), "MIG %s", p->name);
         return NVML_SUCCESS;
     }
@@ -115,8 +118,8 @@ enum nvml_return nvmlDeviceGetGpuInstanceProfileInfoByIdV(struct nvml_device *de
     if (!info || at < 0) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    return knows_profiles(&c) ? fill_versioned(&c.model->gis[at], info)
-                              : NVML_ERROR_NOT_SUPPORTED;
+    return call_knows_profiles(&c, c.state->mig_mode) ? fill_versioned(&c.model->gis[at], info)
+                                                      : NVML_ERROR_NOT_SUPPORTED;
 }
 
 enum nvml_return nvmlDeviceGetGpuInstancePossiblePlacements_v2(struct nvml_device *device,
@@ -176,7 +179,7 @@ enum nvml_return nvmlDeviceGetGpuInstanceRemainingCapacity(struct nvml_device *d
     if (!c.state->mig_mode) {
         /* Where profiles are known with MIG off, nothing is free ("0/7" in captures). */
         *count = 0;
-        return knows_profiles(&c) ? NVML_SUCCESS : NVML_ERROR_NOT_SUPPORTED;
+        return call_knows_profiles(&c, c.state->mig_mode) ? NVML_SUCCESS : NVML_ERROR_NOT_SUPPORTED;
     }
     *count = slice_gi_room(c.model, c.state, at);
     return NVML_SUCCESS;
@@ -209,8 +212,7 @@ static enum nvml_return create(const char *name, struct nvml_device *device, uns
     if (rc != NVML_SUCCESS) {
         return rc;
     }
-    struct gi_create change = {.profile = sim_model_gi_by_id(c.model, id),
-                               .start = SLICE_ANYWHERE};
+    struct gi_create change = {.profile = sim_model_gi_by_id(c.model, id), .start = SLICE_ANYWHERE};
     if (!gi || change.profile < 0) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
@@ -235,10 +237,10 @@ enum nvml_return nvmlDeviceCreateGpuInstance(struct nvml_device *device, unsigne
     return create(__func__, device, id, NULL, gi);
 }
 
-enum nvml_return
-nvmlDeviceCreateGpuInstanceWithPlacement(struct nvml_device *device, unsigned int id,
-                                         const struct nvml_placement *placement,
-                                         struct nvml_gpu_instance **gi)
+enum nvml_return nvmlDeviceCreateGpuInstanceWithPlacement(struct nvml_device *device,
+                                                          unsigned int id,
+                                                          const struct nvml_placement *placement,
+                                                          struct nvml_gpu_instance **gi)
 {
     if (!placement) {
         CLEANUP(call_end) struct call c = {0};

@@ -78,8 +78,7 @@ enum nvml_return nvmlDeviceGetMaxMigDeviceCount(struct nvml_device *device, unsi
     return NVML_SUCCESS;
 }
 
-enum nvml_return nvmlDeviceGetMigDeviceHandleByIndex(struct nvml_device *device,
-                                                     unsigned int index,
+enum nvml_return nvmlDeviceGetMigDeviceHandleByIndex(struct nvml_device *device, unsigned int index,
                                                      struct nvml_device **mig)
 {
     CLEANUP(call_end) struct call c = {0};

@@ -85,9 +85,8 @@ PROCESS_LISTS(MPSCompute, PROCESS_MPS)
 
 static void put_detail(void *list, unsigned int i, const struct nvml_process *p)
 {
-    ((struct nvml_process_detail *)list)[i] =
-        (struct nvml_process_detail){p->pid, p->used_gpu_memory, p->gpu_instance_id,
-                                     p->compute_instance_id, 0};
+    ((struct nvml_process_detail *)list)[i] = (struct nvml_process_detail){
+        p->pid, p->used_gpu_memory, p->gpu_instance_id, p->compute_instance_id, 0};
 }
 
 enum nvml_return nvmlDeviceGetRunningProcessDetailList(struct nvml_device *device,

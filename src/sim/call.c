@@ -97,8 +97,8 @@ static bool has_config(const struct sim_machine *m)
     if (is_root(m)) {
         return true;
     }
-    CLEANUP(freep) char *path =
-        xasprintf("%s/root/proc/driver/nvidia/capabilities/mig/config", m->dir);
+    CLEANUP(freep)
+    char *path = xasprintf("%s/root/proc/driver/nvidia/capabilities/mig/config", m->dir);
     CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
     return fd >= 0;
 }
@@ -190,9 +190,9 @@ static enum nvml_return call_instance(struct call *c, const char *name, uint64_t
     }
     const struct sim_gi *gi = &c->state->gis[c->gi];
     const struct sim_ci *ci = &gi->cis[c->ci];
-    bool is_there = gi->is_used && (kind == HANDLE_GI ? gi->serial == (uint32_t)handle
-                                                      : ci->is_used &&
-                                                            ci->serial == (uint32_t)handle);
+    bool is_there =
+        gi->is_used && (kind == HANDLE_GI ? gi->serial == (uint32_t)handle
+                                          : ci->is_used && ci->serial == (uint32_t)handle);
     return is_there ? NVML_SUCCESS : NVML_ERROR_INVALID_ARGUMENT;
 }
 
@@ -294,11 +294,16 @@ enum nvml_return call_mutate(struct call *c, int64_t mean_us, call_change *chang
     return rc;
 }
 
+bool call_knows_profiles(const struct call *c, bool is_mig_on)
+{
+    return is_mig_on ||
+           (c->model->arch != SIM_ARCH_AMPERE && strtol(c->file->driver_version, NULL, 10) > 535);
+}
+
 void call_config_changed(struct call *c)
 {
-    struct sim_event event = {.type = NVML_EVENT_MIG_CONFIG,
-                              .gi = NVML_NO_INSTANCE,
-                              .ci = NVML_NO_INSTANCE};
+    struct sim_event event = {
+        .type = NVML_EVENT_MIG_CONFIG, .gi = NVML_NO_INSTANCE, .ci = NVML_NO_INSTANCE};
     sim_event_post(c->file, c->gpu, &event);
 }
 

@@ -73,6 +73,9 @@ static inline const struct sim_gi_profile *call_gi_profile(const struct call *c)
     return &c->model->gis[c->state->gis[c->gi].profile];
 }
 
+/* Drivers up to 535 know profiles only while MIG is on; so do Ampere's (docs/simulator.md). */
+bool call_knows_profiles(const struct call *c, bool is_mig_on);
+
 /* Process-wide; for nvmlInit and nvmlShutdown. */
 enum nvml_return session_open(void);
 enum nvml_return session_close(void);

@@ -29,8 +29,7 @@ static void entry_drop(struct sim_file *file, struct sim_gpu *gpu, struct sim_lo
 {
     if (load->gi != SIM_WHOLE && file->latency.in_use_us > 0) {
         struct sim_state *next = sim_gpu_edit(gpu);
-        next->gis[(int)load->gi].busy_until_ms =
-            clock_mono_ms() + file->latency.in_use_us / 1000;
+        next->gis[(int)load->gi].busy_until_ms = clock_mono_ms() + file->latency.in_use_us / 1000;
         sim_gpu_commit(gpu);
     }
     load->is_used = false;

@@ -21,7 +21,8 @@
 struct sim_ci {
     bool is_used;
     uint8_t profile, start, size; /* profile: index into the gi's table */
-    uint32_t serial;              /* never used twice on a GPU: stale handles are recognised */
+    uint8_t compute_mode;
+    uint32_t serial; /* never used twice on a GPU: stale handles are recognised */
 };
 
 struct sim_gi {
@@ -34,7 +35,7 @@ struct sim_gi {
 
 /* The part of a GPU that changes as a whole or not at all. */
 struct sim_state {
-    int32_t mig_mode, mig_pending, persistence;
+    int32_t mig_mode, mig_pending, persistence, compute_mode;
     uint32_t next_serial;
     struct sim_gi gis[SIM_MAX_GI]; /* by GPU instance id */
 };

@@ -1,7 +1,8 @@
 #pragma once
 #include <stdbool.h>
 
-/* What each GPU model can be cut into: tables compiled in from models.txt.  Read-only, any thread. */
+/* What each GPU model can be cut into: tables compiled in from models.txt.  Read-only, any thread.
+ */
 
 #define SIM_UNKNOWN (-1)
 #define SIM_MAX_STARTS 16

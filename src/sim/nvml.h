@@ -38,15 +38,12 @@ enum nvml_return nvmlDeviceGetName(struct nvml_device *device, char *name, unsig
 enum nvml_return nvmlDeviceGetUUID(struct nvml_device *device, char *uuid, unsigned int length);
 enum nvml_return nvmlDeviceGetIndex(struct nvml_device *device, unsigned int *index);
 enum nvml_return nvmlDeviceGetMinorNumber(struct nvml_device *device, unsigned int *minor);
-enum nvml_return nvmlDeviceGetSerial(struct nvml_device *device, char *serial,
-                                     unsigned int length);
+enum nvml_return nvmlDeviceGetSerial(struct nvml_device *device, char *serial, unsigned int length);
 enum nvml_return nvmlDeviceGetPdi(struct nvml_device *device, struct nvml_pdi *pdi);
 enum nvml_return nvmlDeviceGetPciInfo(struct nvml_device *device, struct nvml_pci_info_v2 *pci);
-enum nvml_return nvmlDeviceGetPciInfo_v2(struct nvml_device *device,
-                                         struct nvml_pci_info_v2 *pci);
+enum nvml_return nvmlDeviceGetPciInfo_v2(struct nvml_device *device, struct nvml_pci_info_v2 *pci);
 enum nvml_return nvmlDeviceGetPciInfo_v3(struct nvml_device *device, struct nvml_pci_info *pci);
-enum nvml_return nvmlDeviceGetPciInfoExt(struct nvml_device *device,
-                                         struct nvml_pci_info_ext *pci);
+enum nvml_return nvmlDeviceGetPciInfoExt(struct nvml_device *device, struct nvml_pci_info_ext *pci);
 enum nvml_return nvmlDeviceGetBrand(struct nvml_device *device, unsigned int *brand);
 enum nvml_return nvmlDeviceGetArchitecture(struct nvml_device *device, unsigned int *arch);
 enum nvml_return nvmlDeviceGetCudaComputeCapability(struct nvml_device *device, int *major,
@@ -63,8 +60,7 @@ enum nvml_return nvmlDeviceGetMigMode(struct nvml_device *device, unsigned int *
 enum nvml_return nvmlDeviceSetMigMode(struct nvml_device *device, unsigned int mode,
                                       enum nvml_return *activation);
 enum nvml_return nvmlDeviceGetMaxMigDeviceCount(struct nvml_device *device, unsigned int *count);
-enum nvml_return nvmlDeviceGetMigDeviceHandleByIndex(struct nvml_device *device,
-                                                     unsigned int index,
+enum nvml_return nvmlDeviceGetMigDeviceHandleByIndex(struct nvml_device *device, unsigned int index,
                                                      struct nvml_device **mig);
 enum nvml_return nvmlDeviceGetDeviceHandleFromMigDeviceHandle(struct nvml_device *mig,
                                                               struct nvml_device **device);
@@ -96,10 +92,10 @@ enum nvml_return nvmlDeviceGetGpuInstanceRemainingCapacity(struct nvml_device *d
                                                            unsigned int id, unsigned int *count);
 enum nvml_return nvmlDeviceCreateGpuInstance(struct nvml_device *device, unsigned int id,
                                              struct nvml_gpu_instance **gi);
-enum nvml_return
-nvmlDeviceCreateGpuInstanceWithPlacement(struct nvml_device *device, unsigned int id,
-                                         const struct nvml_placement *placement,
-                                         struct nvml_gpu_instance **gi);
+enum nvml_return nvmlDeviceCreateGpuInstanceWithPlacement(struct nvml_device *device,
+                                                          unsigned int id,
+                                                          const struct nvml_placement *placement,
+                                                          struct nvml_gpu_instance **gi);
 enum nvml_return nvmlGpuInstanceDestroy(struct nvml_gpu_instance *gi);
 enum nvml_return nvmlDeviceGetGpuInstances(struct nvml_device *device, unsigned int id,
                                            struct nvml_gpu_instance **gis, unsigned int *count);
@@ -108,9 +104,10 @@ enum nvml_return nvmlDeviceGetGpuInstanceById(struct nvml_device *device, unsign
 enum nvml_return nvmlGpuInstanceGetInfo(struct nvml_gpu_instance *gi, struct nvml_gi_info *info);
 
 /* api_ci.c */
-enum nvml_return
-nvmlGpuInstanceGetComputeInstanceProfileInfo(struct nvml_gpu_instance *gi, unsigned int profile,
-                                             unsigned int engine, struct nvml_ci_profile *info);
+enum nvml_return nvmlGpuInstanceGetComputeInstanceProfileInfo(struct nvml_gpu_instance *gi,
+                                                              unsigned int profile,
+                                                              unsigned int engine,
+                                                              struct nvml_ci_profile *info);
 enum nvml_return nvmlGpuInstanceGetComputeInstanceProfileInfoV(struct nvml_gpu_instance *gi,
                                                                unsigned int profile,
                                                                unsigned int engine, void *info);
@@ -118,12 +115,11 @@ enum nvml_return
 nvmlGpuInstanceGetComputeInstancePossiblePlacements(struct nvml_gpu_instance *gi, unsigned int id,
                                                     struct nvml_placement *placements,
                                                     unsigned int *count);
-enum nvml_return
-nvmlGpuInstanceGetComputeInstanceRemainingCapacity(struct nvml_gpu_instance *gi, unsigned int id,
-                                                   unsigned int *count);
-enum nvml_return
-nvmlGpuInstanceCreateComputeInstance(struct nvml_gpu_instance *gi, unsigned int id,
-                                     struct nvml_compute_instance **ci);
+enum nvml_return nvmlGpuInstanceGetComputeInstanceRemainingCapacity(struct nvml_gpu_instance *gi,
+                                                                    unsigned int id,
+                                                                    unsigned int *count);
+enum nvml_return nvmlGpuInstanceCreateComputeInstance(struct nvml_gpu_instance *gi, unsigned int id,
+                                                      struct nvml_compute_instance **ci);
 enum nvml_return
 nvmlGpuInstanceCreateComputeInstanceWithPlacement(struct nvml_gpu_instance *gi, unsigned int id,
                                                   const struct nvml_placement *placement,
@@ -170,5 +166,146 @@ enum nvml_return nvmlDeviceGetMPSComputeRunningProcesses_v3(struct nvml_device *
                                                             struct nvml_process *list);
 enum nvml_return nvmlDeviceGetRunningProcessDetailList(struct nvml_device *device,
                                                        struct nvml_process_detail_list *list);
+
+/* api_board.c */
+enum nvml_return nvmlDeviceValidateInforom(struct nvml_device *device);
+enum nvml_return nvmlDeviceGetVbiosVersion(struct nvml_device *device, char *version,
+                                           unsigned int length);
+enum nvml_return nvmlDeviceGetGspFirmwareVersion(struct nvml_device *device, char *version);
+enum nvml_return nvmlDeviceGetGspFirmwareMode(struct nvml_device *device, unsigned int *enabled,
+                                              unsigned int *by_default);
+enum nvml_return nvmlDeviceGetEccMode(struct nvml_device *device, unsigned int *current,
+                                      unsigned int *pending);
+enum nvml_return nvmlDeviceGetRepairStatus(struct nvml_device *device,
+                                           struct nvml_repair_status *status);
+enum nvml_return nvmlDeviceGetAddressingMode(struct nvml_device *device,
+                                             struct nvml_addressing_mode *mode);
+enum nvml_return nvmlDeviceGetGpuFabricInfo(struct nvml_device *device,
+                                            struct nvml_fabric_info *info);
+enum nvml_return nvmlDeviceGetGpuFabricInfoV(struct nvml_device *device, void *info);
+enum nvml_return nvmlDeviceGetCpuAffinity(struct nvml_device *device, unsigned int size,
+                                          unsigned long *set);
+enum nvml_return nvmlDeviceGetCpuAffinityWithinScope(struct nvml_device *device, unsigned int size,
+                                                     unsigned long *set, unsigned int scope);
+enum nvml_return nvmlDeviceGetMemoryAffinity(struct nvml_device *device, unsigned int size,
+                                             unsigned long *set, unsigned int scope);
+enum nvml_return nvmlDeviceGetTopologyCommonAncestor(struct nvml_device *a, struct nvml_device *b,
+                                                     unsigned int *level);
+enum nvml_return nvmlDeviceOnSameBoard(struct nvml_device *a, struct nvml_device *b, int *same);
+enum nvml_return nvmlDeviceGetDisplayActive(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetDisplayMode(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetDefaultEccMode(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetVirtualizationMode(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetMultiGpuBoard(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetBoardId(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetAccountingMode(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetAccountingBufferSize(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetMaxPcieLinkGeneration(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetGpuMaxPcieLinkGeneration(struct nvml_device *device,
+                                                       unsigned int *ret);
+enum nvml_return nvmlDeviceGetCurrPcieLinkGeneration(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetMaxPcieLinkWidth(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetCurrPcieLinkWidth(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetPcieReplayCounter(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetBusType(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetPowerManagementMode(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetPowerManagementLimit(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetPowerManagementDefaultLimit(struct nvml_device *device,
+                                                          unsigned int *ret);
+enum nvml_return nvmlDeviceGetEnforcedPowerLimit(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetNumGpuCores(struct nvml_device *device, unsigned int *ret);
+
+/* api_telemetry.c */
+enum nvml_return nvmlDeviceSetPersistenceMode(struct nvml_device *device, unsigned int mode);
+enum nvml_return nvmlDeviceSetComputeMode(struct nvml_device *device, unsigned int mode);
+enum nvml_return nvmlDeviceGetTemperature(struct nvml_device *device, unsigned int sensor,
+                                          unsigned int *ret);
+enum nvml_return nvmlDeviceGetTemperatureV(struct nvml_device *device,
+                                           struct nvml_temperature *temperature);
+enum nvml_return nvmlDeviceGetTotalEnergyConsumption(struct nvml_device *device,
+                                                     unsigned long long *energy);
+enum nvml_return nvmlDeviceGetUtilizationRates(struct nvml_device *device,
+                                               struct nvml_utilization *utilization);
+enum nvml_return nvmlDeviceGetClockInfo(struct nvml_device *device, unsigned int type,
+                                        unsigned int *ret);
+enum nvml_return nvmlDeviceGetMaxClockInfo(struct nvml_device *device, unsigned int type,
+                                           unsigned int *ret);
+enum nvml_return nvmlDeviceGetClock(struct nvml_device *device, unsigned int type, unsigned int id,
+                                    unsigned int *ret);
+enum nvml_return nvmlDeviceGetSupportedMemoryClocks(struct nvml_device *device, unsigned int *count,
+                                                    unsigned int *clocks);
+enum nvml_return nvmlDeviceGetSupportedGraphicsClocks(struct nvml_device *device,
+                                                      unsigned int memory_mhz, unsigned int *count,
+                                                      unsigned int *clocks);
+enum nvml_return nvmlDeviceGetCurrentClocksEventReasons(struct nvml_device *device,
+                                                        unsigned long long *ret);
+enum nvml_return nvmlDeviceGetCurrentClocksThrottleReasons(struct nvml_device *device,
+                                                           unsigned long long *ret);
+enum nvml_return nvmlDeviceGetSupportedClocksEventReasons(struct nvml_device *device,
+                                                          unsigned long long *ret);
+enum nvml_return nvmlDeviceGetSupportedClocksThrottleReasons(struct nvml_device *device,
+                                                             unsigned long long *ret);
+enum nvml_return nvmlDeviceGetPcieThroughput(struct nvml_device *device, unsigned int counter,
+                                             unsigned int *ret);
+enum nvml_return nvmlDeviceGetViolationStatus(struct nvml_device *device, unsigned int policy,
+                                              struct nvml_violation_time *time);
+enum nvml_return nvmlDeviceGetProcessUtilization(struct nvml_device *device,
+                                                 struct nvml_process_utilization *list,
+                                                 unsigned int *count, unsigned long long last_seen);
+enum nvml_return nvmlDeviceGetPowerUsage(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetPerformanceState(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetPowerState(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetPersistenceMode(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetComputeMode(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetEncoderUtilization(struct nvml_device *device, unsigned int *ret,
+                                                 unsigned int *period_us);
+enum nvml_return nvmlDeviceGetDecoderUtilization(struct nvml_device *device, unsigned int *ret,
+                                                 unsigned int *period_us);
+enum nvml_return nvmlDeviceGetJpgUtilization(struct nvml_device *device, unsigned int *ret,
+                                             unsigned int *period_us);
+enum nvml_return nvmlDeviceGetOfaUtilization(struct nvml_device *device, unsigned int *ret,
+                                             unsigned int *period_us);
+
+/* api_errors.c */
+enum nvml_return nvmlDeviceGetTotalEccErrors(struct nvml_device *device, unsigned int error_type,
+                                             unsigned int counter_type, unsigned long long *ret);
+enum nvml_return nvmlDeviceGetMemoryErrorCounter(struct nvml_device *device,
+                                                 unsigned int error_type, unsigned int counter_type,
+                                                 unsigned int location, unsigned long long *ret);
+enum nvml_return nvmlDeviceGetSramEccErrorStatus(struct nvml_device *device,
+                                                 struct nvml_sram_ecc_status *status);
+enum nvml_return nvmlDeviceGetRemappedRows(struct nvml_device *device, unsigned int *corrected,
+                                           unsigned int *uncorrected, unsigned int *is_pending,
+                                           unsigned int *has_failed);
+
+/* api_field.c */
+enum nvml_return nvmlDeviceGetFieldValues(struct nvml_device *device, int count,
+                                          struct nvml_field_value *values);
+
+/* api_event.c */
+enum nvml_return nvmlEventSetCreate(struct nvml_event_set **ret);
+enum nvml_return nvmlEventSetFree(struct nvml_event_set *handle);
+enum nvml_return nvmlDeviceGetSupportedEventTypes(struct nvml_device *device,
+                                                  unsigned long long *types);
+enum nvml_return nvmlDeviceRegisterEvents(struct nvml_device *device, unsigned long long types,
+                                          struct nvml_event_set *handle);
+enum nvml_return nvmlEventSetWait_v2(struct nvml_event_set *set, struct nvml_event_data *data,
+                                     unsigned int timeout_ms);
+enum nvml_return nvmlEventSetWait(struct nvml_event_set *set, struct nvml_event_data_v1 *data,
+                                  unsigned int timeout_ms);
+
+/* api_gpm.c */
+enum nvml_return nvmlGpmSampleAlloc(struct nvml_gpm_sample **ret);
+enum nvml_return nvmlGpmSampleFree(struct nvml_gpm_sample *sample);
+enum nvml_return nvmlGpmSampleGet(struct nvml_device *device, struct nvml_gpm_sample *sample);
+enum nvml_return nvmlGpmMigSampleGet(struct nvml_device *device, unsigned int gi,
+                                     struct nvml_gpm_sample *sample);
+enum nvml_return nvmlGpmQueryDeviceSupport(struct nvml_device *device,
+                                           struct nvml_gpm_support *support);
+enum nvml_return nvmlGpmMetricsGet(struct nvml_gpm_metrics *metrics);
+enum nvml_return nvmlGpmQueryIfStreamingEnabled(struct nvml_device *device, unsigned int *state);
+
+/* export_table.c */
+enum nvml_return nvmlInternalGetExportTable(const void **ret, const void *id);
 
 #pragma GCC visibility pop

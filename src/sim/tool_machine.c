@@ -48,9 +48,8 @@ static int create_option(struct sim_plan *plan, int option, char *value)
         plan->seed = (uint64_t)number;
         return TOOL_OK;
     case 'l':
-        return latency_parse(value, &plan->latency, &err) < 0
-                   ? tool_fail(TOOL_USAGE, "%s", err.msg)
-                   : TOOL_OK;
+        return latency_parse(value, &plan->latency, &err) < 0 ? tool_fail(TOOL_USAGE, "%s", err.msg)
+                                                              : TOOL_OK;
     case 'f':
         for (int i = 0; i < plan->gpu_count; i++) {
             plan->gpus[i].is_flipped = true;
@@ -63,12 +62,10 @@ static int create_option(struct sim_plan *plan, int option, char *value)
 
 int tool_create(int argc, char **argv)
 {
-    static const struct option options[] = {{"gpu", required_argument, NULL, 'g'},
-                                            {"driver-version", required_argument, NULL, 'v'},
-                                            {"seed", required_argument, NULL, 's'},
-                                            {"latency", required_argument, NULL, 'l'},
-                                            {"flipped", no_argument, NULL, 'f'},
-                                            {0}};
+    static const struct option options[] = {
+        {"gpu", required_argument, NULL, 'g'},  {"driver-version", required_argument, NULL, 'v'},
+        {"seed", required_argument, NULL, 's'}, {"latency", required_argument, NULL, 'l'},
+        {"flipped", no_argument, NULL, 'f'},    {0}};
     struct sim_plan plan = {.driver_version = "590.48.01", .seed = 1};
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         int r = create_option(&plan, o, optarg);
@@ -103,9 +100,8 @@ static json_t *model_json(const struct sim_model *m)
 
 static bool wants_json(int argc, char **argv, bool *ret_all)
 {
-    static const struct option options[] = {{"output", required_argument, NULL, 'o'},
-                                            {"all", no_argument, NULL, 'a'},
-                                            {0}};
+    static const struct option options[] = {
+        {"output", required_argument, NULL, 'o'}, {"all", no_argument, NULL, 'a'}, {0}};
     bool is_json = false;
     for (int o; (o = getopt_long(argc, argv, "o:", options, NULL)) != -1;) {
         is_json = is_json || (o == 'o' && strcmp(optarg, "json") == 0);
@@ -164,10 +160,10 @@ static json_t *slice_json(const struct sim_machine *m, uint32_t gpu, const struc
         if (g->cis[ci].is_used) {
             char uuid[48];
             slice_uuid(m->models[gpu], &m->file->gpus[gpu], state, gi, ci, uuid);
-            json_array_append_new(
-                cis, json_pack("{s:i, s:s, s:i, s:i, s:s}", "id", (int)ci, "profile",
-                               p->cis[g->cis[ci].profile].name, "start", (int)g->cis[ci].start,
-                               "size", (int)g->cis[ci].size, "uuid", uuid));
+            json_array_append_new(cis, json_pack("{s:i, s:s, s:i, s:i, s:s}", "id", (int)ci,
+                                                 "profile", p->cis[g->cis[ci].profile].name,
+                                                 "start", (int)g->cis[ci].start, "size",
+                                                 (int)g->cis[ci].size, "uuid", uuid));
         }
     }
     return json_pack("{s:i, s:s, s:i, s:i, s:o}", "id", (int)gi, "profile", p->name, "start",
@@ -184,10 +180,10 @@ static json_t *gpu_json(struct sim_machine *m, uint32_t index)
     for (int i = 0; i < SIM_MAX_LOADS; i++) {
         const struct sim_load *l = &gpu->loads[i];
         if (l->is_used) {
-            json_array_append_new(loads, json_pack("{s:i, s:i, s:i, s:i, s:I}", "pid", l->pid,
-                                                   "gi", (int)l->gi, "ci", (int)l->ci, "sm_pct",
-                                                   (int)l->sm_pct, "memory_bytes",
-                                                   (json_int_t)l->memory_bytes));
+            json_array_append_new(loads,
+                                  json_pack("{s:i, s:i, s:i, s:i, s:I}", "pid", l->pid, "gi",
+                                            (int)l->gi, "ci", (int)l->ci, "sm_pct", (int)l->sm_pct,
+                                            "memory_bytes", (json_int_t)l->memory_bytes));
         }
     }
     bool is_lost = gpu->is_lost;
@@ -249,9 +245,8 @@ int tool_show(int argc, char **argv)
         json_array_append_new(gpus, gpu_json(m, i));
     }
     json_t *root = json_pack("{s:s, s:s, s:s, s:I, s:s, s:o}", "directory", m->dir,
-                             "driver_version", m->file->driver_version, "boot_id",
-                             m->file->boot_id, "seed", (json_int_t)m->file->seed, "latency",
-                             latency, "gpus", gpus);
+                             "driver_version", m->file->driver_version, "boot_id", m->file->boot_id,
+                             "seed", (json_int_t)m->file->seed, "latency", latency, "gpus", gpus);
     if (is_json) {
         print_json(root);
         return TOOL_OK;
@@ -283,7 +278,8 @@ int tool_env(int argc, char **argv)
     }
     CLEANUP(freep) char *beside = xasprintf("%s/src/sim", self);
     const char *lib = access(beside, F_OK) == 0 ? beside : SIM_LIBRARY_DIR;
-    printf("export TANGRAM_SIM='%s'\nexport LD_LIBRARY_PATH='%s'${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}\n",
+    printf("export TANGRAM_SIM='%s'\nexport "
+           "LD_LIBRARY_PATH='%s'${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}\n",
            dir ? dir : m->dir, lib);
     return TOOL_OK;
 }

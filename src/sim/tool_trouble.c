@@ -6,18 +6,18 @@
 #include "sim/tool.h"
 #include "sim/trouble.h"
 #include <getopt.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/signalfd.h>
-#include <poll.h>
 
 static int parse_number(const char *what, const char *text, int64_t lo, int64_t hi, int64_t *ret)
 {
     struct error err = {0};
     return text_parse_int(text, what, lo, hi, ret, &err) < 0 ? tool_fail(TOOL_USAGE, "%s", err.msg)
-                                                            : TOOL_OK;
+                                                             : TOOL_OK;
 }
 
 static int parse_duration(const char *text, int64_t *ret_ms)
@@ -94,9 +94,8 @@ static bool is_target(const struct sim_machine *m, uint32_t gpu, const char *uui
 static uint64_t room_bytes(const struct sim_machine *m, uint32_t gpu, int gi)
 {
     const struct sim_gpu *g = &m->file->gpus[gpu];
-    int mib = gi == SIM_WHOLE
-                  ? m->models[gpu]->memory_mib
-                  : m->models[gpu]->gis[sim_gpu_state(g)->gis[gi].profile].memory_mib;
+    int mib = gi == SIM_WHOLE ? m->models[gpu]->memory_mib
+                              : m->models[gpu]->gis[sim_gpu_state(g)->gis[gi].profile].memory_mib;
     return ((uint64_t)mib << 20) - load_memory_bytes(g, gi);
 }
 
@@ -109,8 +108,9 @@ static int load_start(struct sim_machine *m, uint32_t gpu, struct load_wish *wis
         return tool_fail(TOOL_FAILED, "the GPU is lost");
     }
     if (wish->load.gi == SIM_WHOLE && sim_gpu_state(g)->mig_mode) {
-        return tool_fail(TOOL_FAILED, "MIG is on: a program cannot use the whole of %s; name a "
-                                      "MIG device",
+        return tool_fail(TOOL_FAILED,
+                         "MIG is on: a program cannot use the whole of %s; name a "
+                         "MIG device",
                          g->uuid);
     }
     if (wish->load.memory_bytes > room_bytes(m, gpu, wish->load.gi)) {
@@ -274,7 +274,9 @@ int tool_xid(int argc, char **argv)
             r = gpu < 0 ? TOOL_FAILED : TOOL_OK;
         } else if (o == 'c' || o == 'i' || o == 'k') {
             r = parse_number("--code, --gi or --ci", optarg, 0, 100000,
-                             o == 'c' ? &code : o == 'i' ? &gi : &ci);
+                             o == 'c'   ? &code
+                             : o == 'i' ? &gi
+                                        : &ci);
         } else {
             r = TOOL_USAGE;
         }
@@ -282,10 +284,8 @@ int tool_xid(int argc, char **argv)
     if (r != TOOL_OK || code < 0) {
         return r != TOOL_OK ? r : tool_fail(TOOL_USAGE, "xid needs --code N");
     }
-    struct sim_event event = {.type = NVML_EVENT_XID,
-                              .data = (uint64_t)code,
-                              .gi = (uint32_t)gi,
-                              .ci = (uint32_t)ci};
+    struct sim_event event = {
+        .type = NVML_EVENT_XID, .data = (uint64_t)code, .gi = (uint32_t)gi, .ci = (uint32_t)ci};
     sim_lock(&m->file->gpus[gpu].state);
     sim_event_post(m->file, &m->file->gpus[gpu], &event);
     sim_unlock(&m->file->gpus[gpu].state);

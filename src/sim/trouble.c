@@ -8,10 +8,18 @@
 /* From public measurements (A30: 130-160 ms to create, 100-110 ms to destroy, some tenths of a
  * second of IN_USE after a process ended) and the figures tangram is planned with.  The split
  * between GPU and compute instance, spread and tail are ours. */
-static const struct sim_latency typical = {
-    .create_gi_us = 100000, .create_ci_us = 30000, .destroy_gi_us = 130000, .destroy_ci_us = 30000,
-    .each_us = 6000,        .mode_us = 500000,     .init_us = 10000,        .query_us = 0,
-    .in_use_us = 250000,    .spread_pct = 10,      .tail_pct = 1,           .tail_factor = 4};
+static const struct sim_latency typical = {.create_gi_us = 100000,
+                                           .create_ci_us = 30000,
+                                           .destroy_gi_us = 130000,
+                                           .destroy_ci_us = 30000,
+                                           .each_us = 6000,
+                                           .mode_us = 500000,
+                                           .init_us = 10000,
+                                           .query_us = 0,
+                                           .in_use_us = 250000,
+                                           .spread_pct = 10,
+                                           .tail_pct = 1,
+                                           .tail_factor = 4};
 
 static const struct {
     const char *name;

@@ -66,10 +66,9 @@ static size_t put_le(uint8_t *p, uint64_t value, size_t bytes)
 
 static void format_uuid(const char *prefix, const uint8_t b[16], char *ret)
 {
-    snprintf(ret, 48,
-             "%s%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", prefix,
-             b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13],
-             b[14], b[15]);
+    snprintf(ret, 48, "%s%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+             prefix, b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11],
+             b[12], b[13], b[14], b[15]);
 }
 
 /* Namespace, "NVIDIA GPU", chip and PDI, each with its length; returns what was written. */

@@ -1,9 +1,9 @@
 #pragma once
+#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <cmocka.h>
 
 #include "sim/machine.h"
 #include "sim/nvml.h"
@@ -18,8 +18,7 @@ struct fixture {
     char dir[64];
 };
 
-static inline int fixture_remove(const char *path, const struct stat *st, int type,
-                                 struct FTW *ftw)
+static inline int fixture_remove(const char *path, const struct stat *st, int type, struct FTW *ftw)
 {
     (void)st;
     (void)type;

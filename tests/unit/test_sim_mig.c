@@ -218,9 +218,12 @@ static void test_destroy(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_gi_ids),          cmocka_unit_test(test_order_matters),
-        cmocka_unit_test(test_remaining_capacity), cmocka_unit_test(test_explicit_placement),
-        cmocka_unit_test(test_engine_budget),   cmocka_unit_test(test_mig_devices),
+        cmocka_unit_test(test_gi_ids),
+        cmocka_unit_test(test_order_matters),
+        cmocka_unit_test(test_remaining_capacity),
+        cmocka_unit_test(test_explicit_placement),
+        cmocka_unit_test(test_engine_budget),
+        cmocka_unit_test(test_mig_devices),
         cmocka_unit_test(test_destroy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,23 @@
+#pragma once
+#include "sim/call.h"
+
+/* Functions that put one number: the frame is the same, only the expression differs. */
+
+#define ANSWER_NONE (-1) /* the expression's way of saying NOT_SUPPORTED */
+#define CALL_MIG_OFF 64  /* wanted: NOT_SUPPORTED while MIG is on */
+
+/* Into *ret, or NOT_SUPPORTED; INVALID_ARGUMENT for a NULL ret. */
+enum nvml_return answer_number(const char *name, struct nvml_device *device, unsigned int *ret,
+                               unsigned int want, int64_t (*value)(struct call *c));
+
+/* enum nvml_return FN(struct nvml_device *device, unsigned int *ret); `c` is the call. */
+#define ANSWER(fn, want, expression)                                                               \
+    static int64_t fn##_value(struct call *c)                                                      \
+    {                                                                                              \
+        (void)c;                                                                                   \
+        return (int64_t)(expression);                                                              \
+    }                                                                                              \
+    enum nvml_return fn(struct nvml_device *device, unsigned int *ret)                             \
+    {                                                                                              \
+        return answer_number(#fn, device, ret, want, fn##_value);                                  \
+    }

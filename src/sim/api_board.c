@@ -1,0 +1,262 @@
+/* Facts about the board that do not change. */
+#include "sim/answer.h"
+#include "sim/nvml.h"
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+
+enum nvml_return answer_number(const char *name, struct nvml_device *device, unsigned int *ret,
+                               unsigned int want, int64_t (*value)(struct call *c))
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, name, device, want);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!ret) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if ((want & CALL_MIG_OFF) && c.state->mig_mode) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    int64_t v = value(&c);
+    if (v == ANSWER_NONE) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    *ret = (unsigned int)v;
+    return NVML_SUCCESS;
+}
+
+static int pcie_generation(const struct call *c)
+{
+    return c->model->arch == SIM_ARCH_AMPERE ? 4 : 5;
+}
+
+ANSWER(nvmlDeviceGetDisplayActive, CALL_GPU | CALL_MIG, 0)
+ANSWER(nvmlDeviceGetDisplayMode, CALL_GPU | CALL_MIG, 0)
+ANSWER(nvmlDeviceGetDefaultEccMode, CALL_GPU, 1)
+ANSWER(nvmlDeviceGetVirtualizationMode, CALL_GPU, 0)
+ANSWER(nvmlDeviceGetMultiGpuBoard, CALL_GPU, 0)
+ANSWER(nvmlDeviceGetBoardId, CALL_GPU, c->gpu->bus << 8)
+ANSWER(nvmlDeviceGetAccountingMode, CALL_GPU, 0)
+ANSWER(nvmlDeviceGetAccountingBufferSize, CALL_GPU, 4000)
+ANSWER(nvmlDeviceGetMaxPcieLinkGeneration, CALL_GPU, pcie_generation(c))
+ANSWER(nvmlDeviceGetGpuMaxPcieLinkGeneration, CALL_GPU, pcie_generation(c))
+ANSWER(nvmlDeviceGetCurrPcieLinkGeneration, CALL_GPU, pcie_generation(c))
+ANSWER(nvmlDeviceGetMaxPcieLinkWidth, CALL_GPU, 16)
+ANSWER(nvmlDeviceGetCurrPcieLinkWidth, CALL_GPU, 16)
+ANSWER(nvmlDeviceGetPcieReplayCounter, CALL_GPU, 0)
+ANSWER(nvmlDeviceGetBusType, CALL_GPU, 2) /* NVML_BUS_TYPE_PCIE */
+ANSWER(nvmlDeviceGetPowerManagementMode, CALL_GPU, 1)
+ANSWER(nvmlDeviceGetPowerManagementLimit, CALL_GPU,
+       c->model->power_w > 0 ? c->model->power_w * 1000 : ANSWER_NONE)
+ANSWER(nvmlDeviceGetPowerManagementDefaultLimit, CALL_GPU,
+       c->model->power_w > 0 ? c->model->power_w * 1000 : ANSWER_NONE)
+ANSWER(nvmlDeviceGetEnforcedPowerLimit, CALL_GPU,
+       c->model->power_w > 0 ? c->model->power_w * 1000 : ANSWER_NONE)
+/* 64 FP32 lanes per SM on compute-capability 8.0, 128 later. */
+ANSWER(nvmlDeviceGetNumGpuCores, CALL_GPU | CALL_MIG_OFF,
+       c->model->sms *(c->model->arch == SIM_ARCH_AMPERE ? 64 : 128))
+
+enum nvml_return nvmlDeviceValidateInforom(struct nvml_device *device)
+{
+    CLEANUP(call_end) struct call c = {0};
+    return call_device(&c, __func__, device, CALL_GPU);
+}
+
+/* Not a real version: none is known per model. */
+enum nvml_return nvmlDeviceGetVbiosVersion(struct nvml_device *device, char *version,
+                                           unsigned int length)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    return rc != NVML_SUCCESS ? rc : put_text(version, length, "00.00.00.00.00");
+}
+
+enum nvml_return nvmlDeviceGetGspFirmwareVersion(struct nvml_device *device, char *version)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    return rc != NVML_SUCCESS ? rc : put_text(version, 80, c.file->driver_version);
+}
+
+/* Two words; both may be asked for, neither may be NULL. */
+static enum nvml_return put_two(const char *name, struct nvml_device *device, unsigned int *a,
+                                unsigned int *b, unsigned int value_a, unsigned int value_b)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, name, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!a || !b) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    *a = value_a;
+    *b = value_b;
+    return NVML_SUCCESS;
+}
+
+enum nvml_return nvmlDeviceGetGspFirmwareMode(struct nvml_device *device, unsigned int *enabled,
+                                              unsigned int *by_default)
+{
+    return put_two(__func__, device, enabled, by_default, 1, 1);
+}
+
+enum nvml_return nvmlDeviceGetEccMode(struct nvml_device *device, unsigned int *current,
+                                      unsigned int *pending)
+{
+    return put_two(__func__, device, current, pending, 1, 1);
+}
+
+enum nvml_return nvmlDeviceGetRepairStatus(struct nvml_device *device,
+                                           struct nvml_repair_status *status)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!status) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (status->version != NVML_STRUCT_VERSION(struct nvml_repair_status, 1)) {
+        return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
+    }
+    status->is_channel_repair_pending = status->is_tpc_repair_pending = 0;
+    return NVML_SUCCESS;
+}
+
+enum nvml_return nvmlDeviceGetAddressingMode(struct nvml_device *device,
+                                             struct nvml_addressing_mode *mode)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!mode) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (mode->version != NVML_STRUCT_VERSION(struct nvml_addressing_mode, 1)) {
+        return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
+    }
+    mode->value = 0; /* neither HMM nor ATS */
+    return NVML_SUCCESS;
+}
+
+/* No NVLink fabric is simulated; the struct says so. */
+enum nvml_return nvmlDeviceGetGpuFabricInfo(struct nvml_device *device,
+                                            struct nvml_fabric_info *info)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc == NVML_SUCCESS && !info) {
+        rc = NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (rc == NVML_SUCCESS) {
+        *info = (struct nvml_fabric_info){.status = NVML_ERROR_NOT_SUPPORTED};
+    }
+    return rc;
+}
+
+enum nvml_return nvmlDeviceGetGpuFabricInfoV(struct nvml_device *device, void *info)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    unsigned int version = info ? *(unsigned int *)info : 0;
+    if (version == NVML_STRUCT_VERSION(struct nvml_fabric_info_v2, 2)) {
+        *(struct nvml_fabric_info_v2 *)info =
+            (struct nvml_fabric_info_v2){.version = version, .status = NVML_ERROR_NOT_SUPPORTED};
+        return NVML_SUCCESS;
+    }
+    if (version == NVML_STRUCT_VERSION(struct nvml_fabric_info_v3, 3)) {
+        *(struct nvml_fabric_info_v3 *)info =
+            (struct nvml_fabric_info_v3){.version = version, .status = NVML_ERROR_NOT_SUPPORTED};
+        return NVML_SUCCESS;
+    }
+    return info ? NVML_ERROR_ARGUMENT_VERSION_MISMATCH : NVML_ERROR_INVALID_ARGUMENT;
+}
+
+/* Every GPU is near every CPU of the computer that simulates it. */
+enum nvml_return nvmlDeviceGetCpuAffinity(struct nvml_device *device, unsigned int size,
+                                          unsigned long *set)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!set || size == 0) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    memset(set, 0, size * sizeof(*set));
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    long bits = (long)(8 * sizeof(*set));
+    for (long i = 0; i < cpus && i / bits < (long)size; i++) {
+        set[i / bits] |= 1UL << (i % bits);
+    }
+    return NVML_SUCCESS;
+}
+
+enum nvml_return nvmlDeviceGetCpuAffinityWithinScope(struct nvml_device *device, unsigned int size,
+                                                     unsigned long *set, unsigned int scope)
+{
+    (void)scope;
+    return nvmlDeviceGetCpuAffinity(device, size, set);
+}
+
+enum nvml_return nvmlDeviceGetMemoryAffinity(struct nvml_device *device, unsigned int size,
+                                             unsigned long *set, unsigned int scope)
+{
+    CLEANUP(call_end) struct call c = {0};
+    (void)scope;
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!set || size == 0) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    memset(set, 0, size * sizeof(*set));
+    set[0] = 1;
+    return NVML_SUCCESS;
+}
+
+static enum nvml_return check_device(struct nvml_device *device, const char *name)
+{
+    CLEANUP(call_end) struct call c = {0};
+    return call_device(&c, name, device, CALL_GPU);
+}
+
+enum nvml_return nvmlDeviceGetTopologyCommonAncestor(struct nvml_device *a, struct nvml_device *b,
+                                                     unsigned int *level)
+{
+    enum nvml_return rc = check_device(a, __func__);
+    rc = rc == NVML_SUCCESS ? check_device(b, "") : rc;
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!level) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    *level = a == b ? 0 : 40; /* NVML_TOPOLOGY_INTERNAL, _NODE */
+    return NVML_SUCCESS;
+}
+
+enum nvml_return nvmlDeviceOnSameBoard(struct nvml_device *a, struct nvml_device *b, int *same)
+{
+    enum nvml_return rc = check_device(a, __func__);
+    rc = rc == NVML_SUCCESS ? check_device(b, "") : rc;
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!same) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    *same = a == b;
+    return NVML_SUCCESS;
+}

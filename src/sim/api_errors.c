@@ -1,0 +1,84 @@
+/* Memory errors and what became of them.  None happen by themselves. */
+#include "sim/answer.h"
+#include "sim/nvml.h"
+
+static enum nvml_return put_counter(const char *name, struct nvml_device *device,
+                                    unsigned int error_type, unsigned int counter_type,
+                                    unsigned long long *ret)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, name, device, CALL_GPU | CALL_MIG);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!ret || error_type > 1 || counter_type > 1) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    *ret = error_type == 0 ? c.gpu->ecc_corrected : c.gpu->ecc_uncorrected;
+    return NVML_SUCCESS;
+}
+
+enum nvml_return nvmlDeviceGetTotalEccErrors(struct nvml_device *device, unsigned int error_type,
+                                             unsigned int counter_type, unsigned long long *ret)
+{
+    return put_counter(__func__, device, error_type, counter_type, ret);
+}
+
+enum nvml_return nvmlDeviceGetMemoryErrorCounter(struct nvml_device *device,
+                                                 unsigned int error_type, unsigned int counter_type,
+                                                 unsigned int location, unsigned long long *ret)
+{
+    enum { LOCATION_DRAM = 2, LOCATION_SRAM = 7, LOCATION_COUNT };
+    unsigned long long value = 0;
+    enum nvml_return rc =
+        put_counter(__func__, device, error_type, counter_type, ret ? &value : NULL);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (location >= LOCATION_COUNT) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (location != LOCATION_DRAM && location != LOCATION_SRAM) {
+        return NVML_ERROR_NOT_SUPPORTED; /* since Turing only these two */
+    }
+    *ret = location == LOCATION_DRAM ? value : 0;
+    return NVML_SUCCESS;
+}
+
+enum nvml_return nvmlDeviceGetSramEccErrorStatus(struct nvml_device *device,
+                                                 struct nvml_sram_ecc_status *status)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!status) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    unsigned int version = status->version;
+    if (version != NVML_STRUCT_VERSION(struct nvml_sram_ecc_status, 1)) {
+        return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
+    }
+    *status = (struct nvml_sram_ecc_status){.version = version};
+    return NVML_SUCCESS;
+}
+
+enum nvml_return nvmlDeviceGetRemappedRows(struct nvml_device *device, unsigned int *corrected,
+                                           unsigned int *uncorrected, unsigned int *is_pending,
+                                           unsigned int *has_failed)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!corrected || !uncorrected || !is_pending || !has_failed) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (slice_gi_count(c.state) > 0) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    *corrected = *uncorrected = *is_pending = *has_failed = 0;
+    return NVML_SUCCESS;
+}

@@ -1,0 +1,384 @@
+/* What changes while programs run: power, temperature, clocks, utilisation, errors. */
+#include "base/clock.h"
+#include "sim/answer.h"
+#include "sim/load.h"
+#include "sim/meter.h"
+#include "sim/nvml.h"
+#include <string.h>
+
+static bool is_active(const struct call *c)
+{
+    return meter_activity(c->model, c->gpu, SIM_WHOLE) > 0;
+}
+
+static int64_t power_mw(struct call *c)
+{
+    double w = meter_power_w(c->model, c->gpu);
+    return w < 0 ? ANSWER_NONE : (int64_t)(w * 1000);
+}
+
+static int64_t celsius(struct call *c)
+{
+    meter_update(c->model, c->gpu);
+    return (int64_t)c->gpu->meter.celsius;
+}
+
+ANSWER(nvmlDeviceGetPowerUsage, CALL_GPU, power_mw(c))
+ANSWER(nvmlDeviceGetPerformanceState, CALL_GPU, 0)
+ANSWER(nvmlDeviceGetPowerState, CALL_GPU, 0)
+ANSWER(nvmlDeviceGetPersistenceMode, CALL_GPU, c->state->persistence)
+ANSWER(nvmlDeviceGetComputeMode, CALL_GPU | CALL_MIG,
+       c->is_mig ? c->state->gis[c->gi].cis[c->ci].compute_mode
+                 : (c->state->mig_mode ? 0 : c->state->compute_mode))
+
+struct setting {
+    unsigned int value;
+};
+
+static enum nvml_return persistence_change(struct call *c, struct sim_state *next, void *arg)
+{
+    (void)c;
+    next->persistence = (int32_t)((struct setting *)arg)->value;
+    return NVML_SUCCESS;
+}
+
+enum nvml_return nvmlDeviceSetPersistenceMode(struct nvml_device *device, unsigned int mode)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU | CALL_ROOT);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    struct setting setting = {mode};
+    return mode > 1 ? NVML_ERROR_INVALID_ARGUMENT
+                    : call_mutate(&c, 0, persistence_change, &setting);
+}
+
+static enum nvml_return compute_mode_change(struct call *c, struct sim_state *next, void *arg)
+{
+    unsigned int mode = ((struct setting *)arg)->value;
+    if (!c->is_mig) {
+        next->compute_mode = (int32_t)mode;
+        return NVML_SUCCESS;
+    }
+    struct sim_ci *ci = &next->gis[c->gi].cis[c->ci];
+    if (!ci->is_used || ci->serial != c->serial) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    ci->compute_mode = (uint8_t)mode;
+    return NVML_SUCCESS;
+}
+
+enum nvml_return nvmlDeviceSetComputeMode(struct nvml_device *device, unsigned int mode)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU | CALL_MIG | CALL_ROOT);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (mode > 3) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (mode == 1 || (!c.is_mig && c.state->mig_mode)) {
+        return NVML_ERROR_NOT_SUPPORTED; /* EXCLUSIVE_THREAD is gone; with MIG only per slice */
+    }
+    struct setting setting = {mode};
+    return call_mutate(&c, 0, compute_mode_change, &setting);
+}
+
+enum nvml_return nvmlDeviceGetTemperature(struct nvml_device *device, unsigned int sensor,
+                                          unsigned int *ret)
+{
+    return sensor != 0 ? answer_number(__func__, device, NULL, CALL_GPU, celsius)
+                       : answer_number(__func__, device, ret, CALL_GPU, celsius);
+}
+
+enum nvml_return nvmlDeviceGetTemperatureV(struct nvml_device *device,
+                                           struct nvml_temperature *temperature)
+{
+    if (temperature && temperature->version != NVML_STRUCT_VERSION(struct nvml_temperature, 1)) {
+        return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
+    }
+    unsigned int value = 0;
+    enum nvml_return rc = nvmlDeviceGetTemperature(device, temperature ? temperature->sensor : 1,
+                                                   temperature ? &value : NULL);
+    if (rc == NVML_SUCCESS) {
+        temperature->celsius = (int)value;
+    }
+    return rc;
+}
+
+enum nvml_return nvmlDeviceGetTotalEnergyConsumption(struct nvml_device *device,
+                                                     unsigned long long *energy)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!energy) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (c.model->power_w <= 0) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    meter_update(c.model, c.gpu);
+    *energy = (unsigned long long)c.gpu->meter.energy_mj;
+    return NVML_SUCCESS;
+}
+
+/* Utilisation of a GPU is not reported while MIG is on, nor of a MIG device. */
+enum nvml_return nvmlDeviceGetUtilizationRates(struct nvml_device *device,
+                                               struct nvml_utilization *utilization)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!utilization) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (c.state->mig_mode) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    double a = meter_activity(c.model, c.gpu, SIM_WHOLE);
+    utilization->gpu = (unsigned int)(a * 100 + 0.5);
+    utilization->memory = (unsigned int)(a * 50 + 0.5);
+    return NVML_SUCCESS;
+}
+
+/* No load uses a media engine. */
+static enum nvml_return media(const char *name, struct nvml_device *device, unsigned int *ret,
+                              unsigned int *period_us)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, name, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!ret || !period_us) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (c.state->mig_mode) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    *ret = 0;
+    *period_us = 167000;
+    return NVML_SUCCESS;
+}
+
+#define MEDIA(fn)                                                                                  \
+    enum nvml_return fn(struct nvml_device *device, unsigned int *ret, unsigned int *period_us)    \
+    {                                                                                              \
+        return media(__func__, device, ret, period_us);                                            \
+    }
+
+MEDIA(nvmlDeviceGetEncoderUtilization)
+MEDIA(nvmlDeviceGetDecoderUtilization)
+MEDIA(nvmlDeviceGetJpgUtilization)
+MEDIA(nvmlDeviceGetOfaUtilization)
+
+/* Clocks: graphics, SM and video follow the load, memory does not. */
+static int64_t clock_mhz(const struct call *c, unsigned int type, bool is_max)
+{
+    int mhz = type == 2 ? c->model->memory_clock_mhz : c->model->sm_clock_mhz;
+    if (mhz <= 0) {
+        return ANSWER_NONE;
+    }
+    int idle = mhz < 345 ? mhz : 345;
+    return is_max || type == 2 || is_active(c) ? mhz : idle;
+}
+
+static enum nvml_return get_clock(const char *name, struct nvml_device *device, unsigned int type,
+                                  unsigned int *ret, bool is_max)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, name, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!ret || type > 3) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    int64_t mhz = clock_mhz(&c, type, is_max);
+    if (mhz == ANSWER_NONE) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    *ret = (unsigned int)mhz;
+    return NVML_SUCCESS;
+}
+
+enum nvml_return nvmlDeviceGetClockInfo(struct nvml_device *device, unsigned int type,
+                                        unsigned int *ret)
+{
+    return get_clock(__func__, device, type, ret, false);
+}
+
+enum nvml_return nvmlDeviceGetMaxClockInfo(struct nvml_device *device, unsigned int type,
+                                           unsigned int *ret)
+{
+    return get_clock(__func__, device, type, ret, true);
+}
+
+enum nvml_return nvmlDeviceGetClock(struct nvml_device *device, unsigned int type, unsigned int id,
+                                    unsigned int *ret)
+{
+    /* id: current, application target, application default, customer's highest boost */
+    return get_clock(__func__, device, type, id > 3 ? NULL : ret, id != 0);
+}
+
+enum nvml_return nvmlDeviceGetSupportedMemoryClocks(struct nvml_device *device, unsigned int *count,
+                                                    unsigned int *clocks)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!count || (*count > 0 && !clocks)) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (c.model->memory_clock_mhz <= 0) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    bool is_room = *count > 0;
+    *count = 1;
+    if (!is_room) {
+        return NVML_ERROR_INSUFFICIENT_SIZE;
+    }
+    clocks[0] = (unsigned int)c.model->memory_clock_mhz;
+    return NVML_SUCCESS;
+}
+
+enum nvml_return nvmlDeviceGetSupportedGraphicsClocks(struct nvml_device *device,
+                                                      unsigned int memory_mhz, unsigned int *count,
+                                                      unsigned int *clocks)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!count || (*count > 0 && !clocks)) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (c.model->sm_clock_mhz <= 0) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    if ((int)memory_mhz != c.model->memory_clock_mhz) {
+        return NVML_ERROR_NOT_FOUND;
+    }
+    unsigned int room = *count, n = 0;
+    for (int mhz = c.model->sm_clock_mhz; mhz >= 210; mhz -= 15, n++) {
+        if (n < room) {
+            clocks[n] = (unsigned int)mhz;
+        }
+    }
+    *count = n;
+    return n > room ? NVML_ERROR_INSUFFICIENT_SIZE : NVML_SUCCESS;
+}
+
+static enum nvml_return put_mask(const char *name, struct nvml_device *device,
+                                 unsigned long long *ret, bool is_supported_mask)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, name, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!ret) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    *ret = is_supported_mask ? 0x1FF : is_active(&c) ? 0 : 1; /* 1: the GPU is idle */
+    return NVML_SUCCESS;
+}
+
+enum nvml_return nvmlDeviceGetCurrentClocksEventReasons(struct nvml_device *device,
+                                                        unsigned long long *ret)
+{
+    return put_mask(__func__, device, ret, false);
+}
+
+enum nvml_return nvmlDeviceGetCurrentClocksThrottleReasons(struct nvml_device *device,
+                                                           unsigned long long *ret)
+{
+    return put_mask(__func__, device, ret, false);
+}
+
+enum nvml_return nvmlDeviceGetSupportedClocksEventReasons(struct nvml_device *device,
+                                                          unsigned long long *ret)
+{
+    return put_mask(__func__, device, ret, true);
+}
+
+enum nvml_return nvmlDeviceGetSupportedClocksThrottleReasons(struct nvml_device *device,
+                                                             unsigned long long *ret)
+{
+    return put_mask(__func__, device, ret, true);
+}
+
+enum nvml_return nvmlDeviceGetPcieThroughput(struct nvml_device *device, unsigned int counter,
+                                             unsigned int *ret)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!ret || counter > 1) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    *ret = (unsigned int)(meter_activity(c.model, c.gpu, SIM_WHOLE) * 100000); /* KB/s */
+    return NVML_SUCCESS;
+}
+
+enum nvml_return nvmlDeviceGetViolationStatus(struct nvml_device *device, unsigned int policy,
+                                              struct nvml_violation_time *time)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!time || policy > 11) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    *time =
+        (struct nvml_violation_time){.reference_time = (unsigned long long)clock_real_ms() * 1000};
+    return NVML_SUCCESS;
+}
+
+/* Per process, while MIG is off. */
+enum nvml_return nvmlDeviceGetProcessUtilization(struct nvml_device *device,
+                                                 struct nvml_process_utilization *list,
+                                                 unsigned int *count, unsigned long long last_seen)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!count) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (c.state->mig_mode) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    unsigned long long now = (unsigned long long)clock_real_ms() * 1000;
+    unsigned int room = list ? *count : 0, n = 0;
+    for (int i = 0; i < SIM_MAX_LOADS && last_seen < now; i++) {
+        const struct sim_load *l = &c.gpu->loads[i];
+        if (l->is_used && n++ < room) {
+            list[n - 1] = (struct nvml_process_utilization){.pid = (unsigned int)l->pid,
+                                                            .timestamp_us = now,
+                                                            .sm = l->sm_pct,
+                                                            .memory = l->sm_pct / 2};
+        }
+    }
+    *count = n;
+    if (n > room) {
+        return NVML_ERROR_INSUFFICIENT_SIZE;
+    }
+    return n == 0 ? NVML_ERROR_NOT_FOUND : NVML_SUCCESS;
+}
