@@ -1,19 +1,18 @@
 #pragma once
-/* clang-format off: cmocka.h needs these before it */
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-/* clang-format on */
 #include "sim/machine.h"
 #include "sim/nvml.h"
 #include "sim/trouble.h"
 #include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 /* A machine in a temporary directory, named by TANGRAM_SIM, with nvmlInit done. */
 struct fixture {
