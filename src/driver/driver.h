@@ -33,16 +33,16 @@ struct driver_versions {
 };
 
 enum driver_kind {
-    DRIVER_DISCOVER,    /* asks again what the GPU is; replaces info and geometry */
-    DRIVER_SCAN,        /* everything that is on the GPU now */
-    DRIVER_CREATE,      /* GPU instance with a compute instance in it */
-    DRIVER_CREATE_CI,   /* one more compute instance in an existing GPU instance */
-    DRIVER_DESTROY_CI,  /* one compute instance, the GPU instance stays */
-    DRIVER_DESTROY,     /* GPU instance with everything in it */
-    DRIVER_CHECK,       /* who runs on one instance */
-    DRIVER_SET_MODE,    /* MIG on or off */
-    DRIVER_SAMPLE,      /* telemetry */
-    DRIVER_EVENT,       /* results only: the driver reported something by itself */
+    DRIVER_DISCOVER,   /* asks again what the GPU is; replaces info and geometry */
+    DRIVER_SCAN,       /* everything that is on the GPU now */
+    DRIVER_CREATE,     /* GPU instance with a compute instance in it */
+    DRIVER_CREATE_CI,  /* one more compute instance in an existing GPU instance */
+    DRIVER_DESTROY_CI, /* one compute instance, the GPU instance stays */
+    DRIVER_DESTROY,    /* GPU instance with everything in it */
+    DRIVER_CHECK,      /* who runs on one instance */
+    DRIVER_SET_MODE,   /* MIG on or off */
+    DRIVER_SAMPLE,     /* telemetry */
+    DRIVER_EVENT,      /* results only: the driver reported something by itself */
     DRIVER_KIND_COUNT,
 };
 
@@ -91,7 +91,7 @@ enum {
     DRIVER_HAS_POWER = 1 << 3,
     DRIVER_HAS_TEMPERATURE = 1 << 4,
     DRIVER_HAS_ENERGY = 1 << 5,
-    DRIVER_HAS_SM_UTIL = 1 << 6,     /* sm_percent: share of multiprocessors at work (GPM) */
+    DRIVER_HAS_SM_UTIL = 1 << 6, /* sm_percent: share of multiprocessors at work (GPM) */
     DRIVER_HAS_PROCESSES = 1 << 7,
 };
 
@@ -117,7 +117,7 @@ struct driver_sample {
 enum driver_event_kind {
     DRIVER_EVENT_MIG_CONFIG, /* instances changed, by us or by somebody else */
     DRIVER_EVENT_XID,
-    DRIVER_EVENT_ECC, /* uncorrectable memory error */
+    DRIVER_EVENT_ECC,  /* uncorrectable memory error */
     DRIVER_EVENT_LOST, /* the GPU fell off the bus; the watcher looks away from it */
 };
 
@@ -136,6 +136,7 @@ struct driver_event {
  *   -ESTALE    something else stands there than the job says; it was not touched
  *   -EXDEV     the driver made it elsewhere than asked; it was undone (unless is_there)
  *   -EACCES    no permission (the daemon is not root?)
+ *   -EINPROGRESS  SET_MODE: accepted, but pending until the GPU is reset
  *   -EOPNOTSUPP  this GPU or its mode cannot do it
  *   -ENODEV    the GPU is gone
  * A failed CREATE leaves nothing behind unless slice.is_there; then slice.instance is what is left
@@ -144,12 +145,12 @@ struct driver_result {
     enum driver_kind kind;
     uint32_t gpu; /* as in driver_gpu_info() */
     uint64_t tag;
-    int code;           /* 0 or -errno */
-    uint32_t nvml;      /* the library's own return value that decided, 0 if none did */
-    int64_t driver_ns;  /* spent inside the library */
-    int64_t worker_ns;  /* from the start of the job to its result, waits between retries included */
-    int64_t queued_ns;  /* before the worker took it */
-    char message[320];  /* "" on success; for people */
+    int code;          /* 0 or -errno */
+    uint32_t nvml;     /* the library's own return value that decided, 0 if none did */
+    int64_t driver_ns; /* spent inside the library */
+    int64_t worker_ns; /* from the start of the job to its result, waits between retries included */
+    int64_t queued_ns; /* before the worker took it */
+    char message[320]; /* "" on success; for people */
     union {
         struct mig_scan scan;
         struct driver_slice slice;

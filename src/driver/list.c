@@ -1,0 +1,451 @@
+#include "driver/gpu.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+/* What stands on a GPU.
+ *
+ * GPU instances are listed by profile, never by walking the MIG devices: an instance without a
+ * compute instance has no MIG device and would be missed (and with it the remains of a crash).
+ * Processes come from the GPU's own aggregate lists, which carry the instance ids, so that no MIG
+ * device has to be touched for them.
+ *
+ * A walk over the MIG devices can be slow on a loaded machine, so their handles are kept.  Handles
+ * and ids are reused by the driver: a kept handle is asked for its ids again each time, and
+ * everything kept is dropped with each change that we make or are told of. */
+
+static void fill(struct driver_result *result, int code, const char *fmt, va_list ap,
+                 const char *why)
+{
+    result->code = -code;
+    int n = vsnprintf(result->message, sizeof(result->message), fmt, ap);
+    if (why && n >= 0 && (size_t)n < sizeof(result->message)) {
+        snprintf(result->message + n, sizeof(result->message) - (size_t)n, ": %s.", why);
+    }
+}
+
+int gpu_fail(struct driver_result *result, nvml_return answer, const char *fmt, ...)
+{
+    va_list ap;
+
+    result->nvml = (uint32_t)answer;
+    va_start(ap, fmt);
+    fill(result, nvml_errno(answer), fmt, ap, nvml_text(answer));
+    va_end(ap);
+    return result->code;
+}
+
+int gpu_refuse(struct driver_result *result, int code, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    fill(result, code, fmt, ap, NULL);
+    va_end(ap);
+    return result->code;
+}
+
+bool gpu_is_silent(nvml_return answer)
+{
+    return answer == NVML_ERROR_NOT_SUPPORTED || answer == NVML_ERROR_FUNCTION_NOT_FOUND ||
+           answer == NVML_ERROR_NO_PERMISSION || answer == NVML_ERROR_NO_DATA;
+}
+
+int gpu_get_mode(struct gpu *gpu, bool *ret_enabled, bool *ret_pending,
+                 struct driver_result *result)
+{
+    uint32_t current = 0, pending = 0;
+    nvml_return answer = GPU_CALL(gpu, get_mig, gpu->device, &current, &pending);
+
+    if (answer == NVML_ERROR_NOT_SUPPORTED || answer == NVML_ERROR_FUNCTION_NOT_FOUND) {
+        current = pending = 0;
+    } else if (answer != NVML_SUCCESS) {
+        return gpu_fail(result, answer, "The MIG mode of GPU %u cannot be read", gpu->index);
+    }
+    *ret_enabled = current == 1;
+    *ret_pending = pending == 1;
+    return 0;
+}
+
+/* Inserts by start; a GPU instance that two profiles list counts once. */
+static int add_gi(struct gpu *gpu, struct gpu_gi_list *list, const struct gpu_gi *gi,
+                  struct driver_result *result)
+{
+    uint32_t at = list->count;
+
+    for (uint32_t i = 0; i < list->count; i++) {
+        if (list->rows[i].id == gi->id) {
+            return 0;
+        }
+    }
+    if (list->count == MIG_MAX_INSTANCES) {
+        return gpu_refuse(result, EOVERFLOW, "GPU %u lists more than %u GPU instances.", gpu->index,
+                          MIG_MAX_INSTANCES);
+    }
+    while (at > 0 && list->rows[at - 1].start > gi->start) {
+        list->rows[at] = list->rows[at - 1];
+        at--;
+    }
+    list->rows[at] = *gi;
+    list->count++;
+    return 0;
+}
+
+static int list_gis_of(struct gpu *gpu, struct gpu_profile *profile, struct gpu_gi_list *list,
+                       struct driver_result *result)
+{
+    nvml_gi gis[GPU_MAX_LIST];
+    uint32_t count = GPU_MAX_LIST;
+    nvml_return answer = GPU_CALL(gpu, gi_list, gpu->device, profile->id, gis, &count);
+
+    if (answer == NVML_ERROR_NOT_SUPPORTED || answer == NVML_ERROR_NOT_FOUND) {
+        return 0;
+    }
+    if (answer != NVML_SUCCESS) {
+        return gpu_fail(result, answer, "The GPU instances of GPU %u cannot be listed", gpu->index);
+    }
+    for (uint32_t i = 0; i < count && i < GPU_MAX_LIST; i++) {
+        struct nvml_gi_info info = {0};
+        answer = GPU_CALL(gpu, gi_info, gis[i], &info);
+        if (answer == NVML_ERROR_NOT_FOUND || answer == NVML_ERROR_INVALID_ARGUMENT) {
+            continue; /* gone since it was listed */
+        }
+        if (answer != NVML_SUCCESS) {
+            return gpu_fail(result, answer, "A GPU instance of GPU %u cannot be read", gpu->index);
+        }
+        struct gpu_gi gi = {.gi = gis[i],
+                            .profile = profile,
+                            .id = info.id,
+                            .start = (uint8_t)info.placement.start,
+                            .size = (uint8_t)info.placement.size};
+        int r = add_gi(gpu, list, &gi, result);
+        if (r < 0) {
+            return r;
+        }
+    }
+    return 0;
+}
+
+int gpu_list_gis(struct gpu *gpu, struct gpu_gi_list *ret, struct driver_result *result)
+{
+    bool is_enabled = false, is_pending = false;
+    struct gpu_gi_list list = {0};
+    int r = gpu_get_mode(gpu, &is_enabled, &is_pending, result);
+
+    if (r < 0) {
+        return r;
+    }
+    if (is_enabled) {
+        r = gpu_need_profiles(gpu, result);
+        if (r < 0) {
+            return r;
+        }
+        for (uint32_t i = 0; i < gpu->profile_count; i++) {
+            r = list_gis_of(gpu, &gpu->profiles[i], &list, result);
+            if (r < 0) {
+                return r;
+            }
+        }
+    }
+    *ret = list;
+    return 0;
+}
+
+int gpu_need_ci_table(struct gpu *gpu, const struct gpu_gi *gi, struct driver_result *result)
+{
+    struct gpu_ci_table *table = &gi->profile->cis;
+    struct gpu_ci_table fresh = {.is_known = true};
+
+    if (table->is_known) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < NVML_CI_PROFILES; i++) {
+        struct nvml_ci_profile info = {0};
+        nvml_return answer = GPU_CALL(gpu, ci_profile, gi->gi, i, NVML_ENGINE_SHARED, &info);
+        if (answer == NVML_ERROR_INVALID_ARGUMENT) {
+            break; /* the end of the driver's table */
+        }
+        if (answer == NVML_ERROR_NOT_SUPPORTED) {
+            continue; /* a hole, or hidden in so small an instance */
+        }
+        if (answer != NVML_SUCCESS) {
+            return gpu_fail(result, answer,
+                            "The compute-instance profiles of GPU %u cannot be read", gpu->index);
+        }
+        fresh.rows[fresh.count].id = info.id;
+        fresh.rows[fresh.count].slices = (uint8_t)info.slices;
+        fresh.rows[fresh.count].sm_count = info.sms;
+        fresh.count++;
+    }
+    *table = fresh;
+    return 0;
+}
+
+static int add_ci(struct gpu *gpu, nvml_ci ci, struct mig_instance *instance,
+                  nvml_ci handles[MIG_MAX_COMPUTE], struct driver_result *result)
+{
+    struct nvml_ci_info info = {0};
+    nvml_return answer = GPU_CALL(gpu, ci_info, ci, &info);
+
+    if (answer == NVML_ERROR_NOT_FOUND || answer == NVML_ERROR_INVALID_ARGUMENT) {
+        return 0;
+    }
+    if (answer != NVML_SUCCESS) {
+        return gpu_fail(result, answer, "A compute instance of GPU %u cannot be read", gpu->index);
+    }
+    for (uint32_t i = 0; i < instance->ci_count; i++) {
+        if (instance->ci[i].id == info.id) {
+            return 0;
+        }
+    }
+    if (instance->ci_count == MIG_MAX_COMPUTE) {
+        return gpu_refuse(result, EOVERFLOW,
+                          "A GPU instance of GPU %u lists more than %u compute instances.",
+                          gpu->index, MIG_MAX_COMPUTE);
+    }
+    if (handles) {
+        handles[instance->ci_count] = ci;
+    }
+    instance->ci[instance->ci_count++] =
+        (struct mig_compute){.id = info.id,
+                             .profile_id = info.profile_id,
+                             .start = (uint8_t)info.placement.start,
+                             .size = (uint8_t)info.placement.size};
+    return 0;
+}
+
+int gpu_list_cis(struct gpu *gpu, const struct gpu_gi *gi, struct mig_instance *ret,
+                 nvml_ci ret_handles[MIG_MAX_COMPUTE], struct driver_result *result)
+{
+    struct mig_instance instance = {
+        .gi_id = gi->id, .profile_id = gi->profile->id, .start = gi->start, .size = gi->size};
+    int r = gpu_need_ci_table(gpu, gi, result);
+
+    for (uint32_t i = 0; r == 0 && i < gi->profile->cis.count; i++) {
+        nvml_ci cis[GPU_MAX_LIST];
+        uint32_t count = GPU_MAX_LIST;
+        nvml_return answer =
+            GPU_CALL(gpu, ci_list, gi->gi, gi->profile->cis.rows[i].id, cis, &count);
+        if (answer == NVML_ERROR_NOT_SUPPORTED || answer == NVML_ERROR_NOT_FOUND) {
+            continue;
+        }
+        if (answer != NVML_SUCCESS) {
+            return gpu_fail(result, answer, "The compute instances of GPU %u cannot be listed",
+                            gpu->index);
+        }
+        for (uint32_t k = 0; r == 0 && k < count && k < GPU_MAX_LIST; k++) {
+            r = add_ci(gpu, cis[k], &instance, ret_handles, result);
+        }
+    }
+    if (r == 0) {
+        *ret = instance;
+    }
+    return r;
+}
+
+/* ---- MIG devices ---- */
+
+void gpu_forget_mig_devices(struct gpu *gpu)
+{
+    gpu->mig_count = 0;
+    gpu->is_walked = false;
+}
+
+static void walk_mig_devices(struct gpu *gpu)
+{
+    uint32_t max = 0;
+
+    gpu->mig_count = 0;
+    gpu->is_walked = true;
+    if (GPU_CALL(gpu, mig_max, gpu->device, &max) != NVML_SUCCESS || max > ARRAY_SIZE(gpu->mig)) {
+        max = ARRAY_SIZE(gpu->mig);
+    }
+    for (uint32_t i = 0; i < max; i++) {
+        struct gpu_mig_handle mig = {0};
+        nvml_return answer = GPU_CALL(gpu, mig_by_index, gpu->device, i, &mig.device);
+        if (answer == NVML_ERROR_GPU_IS_LOST || answer == NVML_ERROR_FUNCTION_NOT_FOUND) {
+            return;
+        }
+        /* Indices may have holes (NOT_FOUND, INVALID_ARGUMENT); what does not tell its ids while
+         * somebody else takes it down is as good as gone. */
+        if (answer == NVML_SUCCESS &&
+            GPU_CALL(gpu, mig_gi_id, mig.device, &mig.gi_id) == NVML_SUCCESS &&
+            GPU_CALL(gpu, mig_ci_id, mig.device, &mig.ci_id) == NVML_SUCCESS) {
+            gpu->mig[gpu->mig_count++] = mig;
+        }
+    }
+}
+
+static nvml_device kept_device(struct gpu *gpu, uint32_t gi_id, uint32_t ci_id)
+{
+    for (uint32_t i = 0; i < gpu->mig_count; i++) {
+        struct gpu_mig_handle *mig = &gpu->mig[i];
+        uint32_t gi_now = NVML_NO_ID, ci_now = NVML_NO_ID;
+        if (mig->gi_id != gi_id || mig->ci_id != ci_id) {
+            continue;
+        }
+        if (GPU_CALL(gpu, mig_gi_id, mig->device, &gi_now) == NVML_SUCCESS &&
+            GPU_CALL(gpu, mig_ci_id, mig->device, &ci_now) == NVML_SUCCESS && gi_now == gi_id &&
+            ci_now == ci_id) {
+            return mig->device;
+        }
+        return NULL;
+    }
+    return NULL;
+}
+
+nvml_device gpu_mig_device(struct gpu *gpu, uint32_t gi_id, uint32_t ci_id)
+{
+    nvml_device device = kept_device(gpu, gi_id, ci_id);
+
+    if (!device && !gpu->is_walked) {
+        walk_mig_devices(gpu);
+        device = kept_device(gpu, gi_id, ci_id);
+    }
+    return device;
+}
+
+int gpu_find_uuids(struct gpu *gpu, struct mig_instance *instance, struct driver_result *result)
+{
+    for (uint32_t i = 0; i < instance->ci_count; i++) {
+        struct mig_compute *ci = &instance->ci[i];
+        nvml_device device = gpu_mig_device(gpu, instance->gi_id, ci->id);
+        if (!device) {
+            continue;
+        }
+        nvml_return answer = GPU_CALL(gpu, uuid, device, ci->mig_uuid, sizeof(ci->mig_uuid));
+        ci->mig_uuid[sizeof(ci->mig_uuid) - 1] = '\0';
+        if (answer == NVML_SUCCESS) {
+            continue;
+        }
+        ci->mig_uuid[0] = '\0';
+        if (answer != NVML_ERROR_NOT_FOUND && answer != NVML_ERROR_INVALID_ARGUMENT) {
+            return gpu_fail(result, answer, "The UUID of a MIG device of GPU %u cannot be read",
+                            gpu->index);
+        }
+    }
+    return 0;
+}
+
+/* ---- whole scans ---- */
+
+void gpu_scan(struct gpu *gpu, struct driver_result *result)
+{
+    struct mig_scan *scan = &result->scan;
+    struct gpu_gi_list list = {0};
+    struct gpu_processes processes CLEANUP(gpu_processes_done) = {0};
+
+    if (gpu_get_mode(gpu, &scan->is_mig_enabled, &scan->is_mig_pending, result) < 0 ||
+        gpu_list_gis(gpu, &list, result) < 0 || gpu_list_processes(gpu, &processes, result) < 0) {
+        return;
+    }
+    gpu_forget_mig_devices(gpu); /* a scan is also the cure for whatever was kept in error */
+    for (uint32_t i = 0; i < list.count; i++) {
+        struct mig_instance *instance = &scan->instances[i];
+        if (gpu_list_cis(gpu, &list.rows[i], instance, NULL, result) < 0 ||
+            gpu_find_uuids(gpu, instance, result) < 0) {
+            return;
+        }
+        gpu_count_processes(&processes, instance);
+        scan->instance_count = i + 1;
+    }
+    scan->has_processes = processes.is_known;
+    for (uint32_t i = 0; i < processes.count; i++) {
+        scan->process_count += processes.rows[i].gi_id == NVML_NO_ID;
+    }
+}
+
+static bool has_uuid(const struct mig_instance *instance, const char *uuid)
+{
+    for (uint32_t i = 0; i < instance->ci_count; i++) {
+        if (strcmp(instance->ci[i].mig_uuid, uuid) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Is it what the job says?  Ids are reused, so the placement alone is not enough. */
+static int verify(struct gpu *gpu, const struct driver_job *job,
+                  const struct mig_instance *instance, struct driver_result *result)
+{
+    if (instance->size != job->size ||
+        (job->profile_id != MIG_NO_ID && job->profile_id != instance->profile_id)) {
+        return gpu_refuse(result, ESTALE,
+                          "At slot %u of GPU %u stands another instance than asked for: profile %u "
+                          "with %u slots. Somebody changed it; nothing was touched.",
+                          job->start, gpu->index, instance->profile_id, instance->size);
+    }
+    if (job->mig_uuid[0] && !has_uuid(instance, job->mig_uuid)) {
+        return gpu_refuse(result, ESTALE,
+                          "The instance at slot %u of GPU %u is no longer %s but %s. Somebody "
+                          "changed it; nothing was touched.",
+                          job->start, gpu->index, job->mig_uuid,
+                          instance->ci_count ? instance->ci[0].mig_uuid
+                                             : "one without a compute instance");
+    }
+    return 0;
+}
+
+static void list_pids(const struct gpu_processes *processes, struct driver_slice *slice)
+{
+    slice->pid_count = 0;
+    for (uint32_t i = 0; i < processes->count; i++) {
+        bool is_new = processes->rows[i].gi_id == slice->instance.gi_id;
+        for (uint32_t k = 0; is_new && k < slice->pid_count && k < DRIVER_MAX_PIDS; k++) {
+            is_new = slice->pids[k] != processes->rows[i].pid;
+        }
+        if (is_new) {
+            if (slice->pid_count < DRIVER_MAX_PIDS) {
+                slice->pids[slice->pid_count] = processes->rows[i].pid;
+            }
+            slice->pid_count++;
+        }
+    }
+}
+
+int gpu_find(struct gpu *gpu, const struct driver_job *job, struct gpu_gi *ret,
+             nvml_ci ret_handles[MIG_MAX_COMPUTE], struct driver_result *result)
+{
+    struct driver_slice *slice = &result->slice;
+    struct gpu_gi_list list = {0};
+    struct gpu_processes processes CLEANUP(gpu_processes_done) = {0};
+    uint32_t at = 0;
+    int r = gpu_list_gis(gpu, &list, result);
+
+    if (r < 0) {
+        return r;
+    }
+    while (at < list.count && list.rows[at].start != job->start) {
+        at++;
+    }
+    if (at == list.count) {
+        return gpu_refuse(result, ENOENT, "No GPU instance stands at slot %u of GPU %u.",
+                          job->start, gpu->index);
+    }
+    r = gpu_list_cis(gpu, &list.rows[at], &slice->instance, ret_handles, result);
+    if (r == 0) {
+        slice->is_there = true;
+        r = gpu_find_uuids(gpu, &slice->instance, result);
+    }
+    if (r == 0) {
+        r = verify(gpu, job, &slice->instance, result);
+    }
+    if (r == 0) {
+        r = gpu_list_processes(gpu, &processes, result);
+    }
+    if (r < 0) {
+        return r;
+    }
+    gpu_count_processes(&processes, &slice->instance);
+    list_pids(&processes, slice);
+    *ret = list.rows[at];
+    return 0;
+}
+
+void gpu_check(struct gpu *gpu, const struct driver_job *job, struct driver_result *result)
+{
+    struct gpu_gi gi = {0};
+
+    gpu_find(gpu, job, &gi, NULL, result);
+}

@@ -1,0 +1,249 @@
+#include "driver/gpu.h"
+#include <math.h>
+
+/* Telemetry.  What the driver does not tell is left out (valid bits), whatever the reason: a sample
+ * never fails, except that a lost GPU says so.
+ *
+ * GPM (Hopper and later) measures between two samples at least GPM_MIN_MS apart; the earlier one is
+ * kept from job to job, and belongs to an instance by id, profile and start together. */
+
+#define GPM_MIN_MS 100
+#define GPM_VERSION 1u
+
+void gpu_forget_samples(struct gpu *gpu)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(gpu->gpm); i++) {
+        if (gpu->gpm[i].sample) {
+            GPU_CALL(gpu, gpm_free, gpu->gpm[i].sample);
+        }
+        gpu->gpm[i] = (struct gpu_gpm){0};
+    }
+    gpu->gpm_support = -1;
+}
+
+static bool has_gpm(struct gpu *gpu)
+{
+    struct nvml_gpm_support support = {.version = GPM_VERSION};
+
+    if (gpu->gpm_support < 0) {
+        nvml_return answer = GPU_CALL(gpu, gpm_support, gpu->device, &support);
+        gpu->gpm_support = answer == NVML_SUCCESS && support.is_supported;
+    }
+    return gpu->gpm_support > 0;
+}
+
+static struct gpu_gpm *find_slot(struct gpu *gpu, const struct driver_sample_instance *of)
+{
+    struct gpu_gpm *unused = NULL;
+
+    for (size_t i = 0; i < ARRAY_SIZE(gpu->gpm); i++) {
+        struct gpu_gpm *slot = &gpu->gpm[i];
+        if (!slot->sample) {
+            unused = unused ? unused : slot;
+        } else if (slot->gi_id == of->gi_id && slot->profile_id == of->profile_id &&
+                   slot->start == of->start) {
+            return slot;
+        }
+    }
+    if (unused) {
+        *unused =
+            (struct gpu_gpm){.gi_id = of->gi_id, .profile_id = of->profile_id, .start = of->start};
+    }
+    return unused;
+}
+
+static bool take_percent(const struct nvml_gpm_metric *metric, float *ret)
+{
+    if (metric->code != NVML_SUCCESS || !isfinite(metric->value) || metric->value < 0) {
+        return false;
+    }
+    *ret = metric->value > 100 ? 100.0f : (float)metric->value;
+    return true;
+}
+
+static void compute_gpm(struct gpu *gpu, nvml_gpm_sample first, nvml_gpm_sample second,
+                        struct driver_sample_instance *to)
+{
+    struct nvml_gpm_get get = {.version = GPM_VERSION,
+                               .count = 3,
+                               .first = first,
+                               .second = second,
+                               .metrics = {{.id = NVML_GPM_GRAPHICS_UTIL},
+                                           {.id = NVML_GPM_SM_UTIL},
+                                           {.id = NVML_GPM_DRAM_UTIL}}};
+
+    if (GPU_CALL(gpu, gpm_metrics, &get) != NVML_SUCCESS) {
+        return;
+    }
+    if (take_percent(&get.metrics[0], &to->busy_percent)) {
+        to->valid |= DRIVER_HAS_GPU_UTIL;
+    }
+    if (take_percent(&get.metrics[1], &to->sm_percent)) {
+        to->valid |= DRIVER_HAS_SM_UTIL;
+    }
+    if (take_percent(&get.metrics[2], &to->dram_percent)) {
+        to->valid |= DRIVER_HAS_MEMORY_UTIL;
+    }
+}
+
+/* One GPU instance; gi_id MIG_NO_ID: the whole GPU. */
+static void sample_gpm(struct gpu *gpu, struct driver_sample_instance *to)
+{
+    struct gpu_gpm *slot = find_slot(gpu, to);
+    int64_t now_ms = clock_mono_ms();
+    nvml_gpm_sample sample = NULL;
+    nvml_return answer;
+
+    if (!slot) {
+        return;
+    }
+    slot->is_seen = true;
+    if ((slot->sample && now_ms - slot->mono_ms < GPM_MIN_MS) ||
+        GPU_CALL(gpu, gpm_alloc, &sample) != NVML_SUCCESS) {
+        return;
+    }
+    answer = to->gi_id == MIG_NO_ID ? GPU_CALL(gpu, gpm_sample, gpu->device, sample)
+                                    : GPU_CALL(gpu, gpm_mig_sample, gpu->device, to->gi_id, sample);
+    if (answer != NVML_SUCCESS) {
+        GPU_CALL(gpu, gpm_free, sample);
+        return;
+    }
+    if (slot->sample) {
+        compute_gpm(gpu, slot->sample, sample, to);
+        GPU_CALL(gpu, gpm_free, slot->sample);
+    }
+    slot->sample = sample;
+    slot->mono_ms = now_ms;
+}
+
+static void drop_unseen(struct gpu *gpu)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(gpu->gpm); i++) {
+        struct gpu_gpm *slot = &gpu->gpm[i];
+        if (slot->sample && !slot->is_seen) {
+            GPU_CALL(gpu, gpm_free, slot->sample);
+            *slot = (struct gpu_gpm){0};
+        }
+        slot->is_seen = false;
+    }
+}
+
+static bool read_memory(struct gpu *gpu, nvml_device device, uint64_t *used_mib,
+                        uint64_t *total_mib)
+{
+    struct nvml_memory_v2 v2 = {.version = NVML_VERSION(struct nvml_memory_v2, 2)};
+    struct nvml_memory v1 = {0};
+
+    if (GPU_CALL(gpu, memory_v2, device, &v2) == NVML_SUCCESS) {
+        *used_mib = v2.used >> 20;
+        *total_mib = v2.total >> 20;
+        return true;
+    }
+    if (GPU_CALL(gpu, memory, device, &v1) == NVML_SUCCESS) {
+        *used_mib = v1.used >> 20;
+        *total_mib = v1.total >> 20;
+        return true;
+    }
+    return false;
+}
+
+static void sample_gpu(struct gpu *gpu, struct driver_sample *sample)
+{
+    struct nvml_utilization utilization = {0};
+
+    if (read_memory(gpu, gpu->device, &sample->memory_used_mib, &sample->memory_total_mib)) {
+        sample->valid |= DRIVER_HAS_MEMORY;
+    }
+    if (GPU_CALL(gpu, power, gpu->device, &sample->power_mw) == NVML_SUCCESS) {
+        sample->valid |= DRIVER_HAS_POWER;
+    }
+    if (GPU_CALL(gpu, energy, gpu->device, &sample->energy_mj) == NVML_SUCCESS) {
+        sample->valid |= DRIVER_HAS_ENERGY;
+    }
+    if (GPU_CALL(gpu, temperature, gpu->device, NVML_TEMPERATURE_GPU, &sample->temperature_c) ==
+        NVML_SUCCESS) {
+        sample->valid |= DRIVER_HAS_TEMPERATURE;
+    }
+    if (GPU_CALL(gpu, utilization, gpu->device, &utilization) == NVML_SUCCESS) {
+        sample->busy_percent = (float)utilization.gpu;
+        sample->dram_percent = (float)utilization.memory;
+        sample->valid |= DRIVER_HAS_GPU_UTIL | DRIVER_HAS_MEMORY_UTIL;
+    }
+}
+
+/* With MIG on, the GPU's own utilisation comes from GPM, where there is GPM. */
+static void sample_gpu_gpm(struct gpu *gpu, struct driver_sample *sample)
+{
+    struct driver_sample_instance whole = {.gi_id = MIG_NO_ID};
+    uint32_t missing;
+
+    sample_gpm(gpu, &whole);
+    missing = whole.valid & ~sample->valid;
+    if (missing & DRIVER_HAS_GPU_UTIL) {
+        sample->busy_percent = whole.busy_percent;
+    }
+    if (missing & DRIVER_HAS_SM_UTIL) {
+        sample->sm_percent = whole.sm_percent;
+    }
+    if (missing & DRIVER_HAS_MEMORY_UTIL) {
+        sample->dram_percent = whole.dram_percent;
+    }
+    sample->valid |= missing;
+}
+
+static void sample_instance(struct gpu *gpu, const struct gpu_gi *gi,
+                            const struct gpu_processes *processes,
+                            struct driver_sample_instance *to)
+{
+    struct driver_result aside = {0};
+    struct mig_instance instance = {0};
+
+    if (gpu_list_cis(gpu, gi, &instance, NULL, &aside) < 0 || instance.ci_count == 0) {
+        return; /* without a compute instance there is nothing to measure */
+    }
+    gpu_count_processes(processes, &instance);
+    if (instance.has_processes) {
+        to->process_count = instance.process_count;
+        to->valid |= DRIVER_HAS_PROCESSES;
+    }
+    /* Siblings in one GPU instance share its memory: any of them tells. */
+    nvml_device device = gpu_mig_device(gpu, gi->id, instance.ci[0].id);
+    if (device && read_memory(gpu, device, &to->memory_used_mib, &to->memory_total_mib)) {
+        to->valid |= DRIVER_HAS_MEMORY;
+    }
+    if (has_gpm(gpu)) {
+        sample_gpm(gpu, to);
+    }
+}
+
+void gpu_sample(struct gpu *gpu, const struct driver_job *job, struct driver_result *result)
+{
+    struct driver_sample *sample = &result->sample;
+    struct gpu_processes processes CLEANUP(gpu_processes_done) = {0};
+    struct gpu_gi_list list = {0};
+
+    sample->mono_ms = clock_mono_ms();
+    if (gpu_list_processes(gpu, &processes, result) < 0) {
+        return;
+    }
+    sample_gpu(gpu, sample);
+    if (has_gpm(gpu)) {
+        sample_gpu_gpm(gpu, sample);
+    }
+    if (processes.is_known) {
+        sample->valid |= DRIVER_HAS_PROCESSES;
+        sample->process_count = processes.count;
+    }
+    if (job->has_instances && gpu_list_gis(gpu, &list, result) == 0) {
+        for (uint32_t i = 0; i < list.count; i++) {
+            const struct gpu_gi *gi = &list.rows[i];
+            struct driver_sample_instance *to = &sample->instances[sample->instance_count++];
+            *to = (struct driver_sample_instance){.gi_id = gi->id,
+                                                  .profile_id = gi->profile->id,
+                                                  .start = gi->start,
+                                                  .size = gi->size};
+            sample_instance(gpu, gi, &processes, to);
+        }
+    }
+    drop_unseen(gpu);
+}
