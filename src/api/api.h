@@ -37,8 +37,7 @@ struct api_identity {
     char tenant[POOL_TENANT_SIZE];
     enum pool_role role;
     unsigned uid; /* of the peer; (unsigned)-1 over TCP */
-    /* The tenant's own limits from the configuration, for the pool; -1: the general ones. */
-    int64_t max_queued, max_compute;
+    struct pool_limits limits; /* the tenant's own from the configuration; -1: the general ones */
 };
 
 /* Texts are borrowed until the loop is entered again. */
@@ -126,8 +125,8 @@ const struct http_route *api_routes(void);
 /* The answer to an event that came through host.step(), after its commit. */
 void api_on_reply(struct api *api, const struct pool_action *reply);
 
-/* code: 0, or -errno (ENOENT: no such token) with a message.  `token` and the secret only after
- * making one. */
+/* code: 0 with the token that was made or revoked (the secret only after making one), or -errno
+ * (-ENOENT: no such token) with a message. */
 void api_on_token(struct api *api, uint64_t reply_to, int code, const struct api_token *token,
                   const char *secret, const char *message);
 

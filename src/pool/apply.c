@@ -46,6 +46,7 @@ void operation_progress(struct pool *pool, uint64_t id, const char *failure)
         pool_tell(pool, op->error[0] ? POOL_HIST_OPERATION_FAILED : POOL_HIST_OPERATION_DONE, NULL,
                   NULL, "op-%" PRIu64 " %s%s", id, op->error[0] ? "failed: " : "is done",
                   op->error);
+        pool->out->action[pool->out->count - 1].operation = id;
     }
     pool_mark_operation(pool, op);
 }

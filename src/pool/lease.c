@@ -171,6 +171,7 @@ static enum grant_result try_grant(struct pool *pool, struct pool_lease *lease,
     lease_dequeue(pool, lease);
     count_slots(lease, true);
     lease->state = POOL_LEASE_CUTTING;
+    lease->started_ms = pool->now_ms;
     pool_mark_lease(pool, lease);
     lease_activate_if_settled(pool, lease);
     if (lease->state == POOL_LEASE_CUTTING) {

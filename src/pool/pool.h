@@ -187,6 +187,7 @@ struct pool_lease {
     int holder_pid;
     uint64_t holder_start;
     int64_t created_ms, granted_ms, expires_ms, ended_ms; /* 0: not yet, or never */
+    int64_t started_ms; /* when it last left the queue, or needed none */
     int64_t driver_us; /* what the driver itself took for this lease */
     struct pool_part *part; /* while CUTTING, ACTIVE or RELEASING, and after the end for the record */
     unsigned part_count;

@@ -44,7 +44,7 @@ static char *lease_body(const struct pool_lease *l)
     }
     return dump(json_pack(
         "{s:s, s:s, s:s, s:i, s:s, s:i, s:o, s:o, s:o, s:o, s:I, s:I, s:i, s:b, s:b, s:i, s:I, s:I,"
-        " s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:s, s:o}",
+        " s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:s, s:o}",
         "state", pool_lease_state_name(l->state), "end_state", pool_lease_state_name(l->end_state),
         "tenant", l->tenant->name, "uid", (int)l->uid, "profile", l->profile, "count",
         (int)l->count, "model", text_or_null(l->model), "name", text_or_null(l->name), "labels",
@@ -52,10 +52,11 @@ static char *lease_body(const struct pool_lease *l)
         (json_int_t)l->request_hash, "ttl_ms", (json_int_t)l->ttl_ms, "priority", l->priority,
         "movable", l->is_movable, "must_not_wait", l->must_not_wait, "pid", l->holder_pid,
         "pid_start", (json_int_t)l->holder_start, "created_ms", (json_int_t)l->created_ms,
-        "granted_ms", (json_int_t)l->granted_ms, "expires_ms", (json_int_t)l->expires_ms,
-        "ended_ms", (json_int_t)l->ended_ms, "driver_us", (json_int_t)l->driver_us, "queue_key",
-        (json_int_t)l->queue_key, "attempts", (int)l->attempts, "compute_slots",
-        (int)l->compute_slots, "reason", l->reason, "parts", parts));
+        "started_ms", (json_int_t)l->started_ms, "granted_ms", (json_int_t)l->granted_ms,
+        "expires_ms", (json_int_t)l->expires_ms, "ended_ms", (json_int_t)l->ended_ms,
+        "driver_us", (json_int_t)l->driver_us, "queue_key", (json_int_t)l->queue_key,
+        "attempts", (int)l->attempts, "compute_slots", (int)l->compute_slots, "reason", l->reason,
+        "parts", parts));
 }
 
 static char *slice_body(const struct pool_slice *s)
@@ -349,6 +350,7 @@ static void load_lease_fields(struct pool_lease *l, const json_t *tree)
     l->uid = (unsigned)get_int(tree, "uid");
     l->driver_us = get_int(tree, "driver_us");
     l->created_ms = get_int(tree, "created_ms");
+    l->started_ms = get_int(tree, "started_ms");
     l->granted_ms = get_int(tree, "granted_ms");
     l->expires_ms = get_int(tree, "expires_ms");
     l->ended_ms = get_int(tree, "ended_ms");

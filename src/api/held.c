@@ -1,0 +1,227 @@
+/* Requests that wait.
+ *
+ * A held call is in api->held as long as an answer or a reply is due.  The client may leave before:
+ * the call then has no request any more, and ends when the reply comes (the change has happened all
+ * the same), or at once when it only waited for something. */
+#include "api/call.h"
+#include <string.h>
+
+void api_held_drop(struct api_held *held)
+{
+    struct api *api = held->call.api;
+
+    TAILQ_REMOVE(&api->held, held, link);
+    if (held->cookie) {
+        HASH_DEL(api->by_cookie, held);
+    }
+    api_call_done(&held->call);
+    free(held->changes);
+    free(held->blocking);
+    free(held);
+}
+
+static void on_gone(struct http_request *req, void *userdata)
+{
+    struct api_held *held = userdata;
+
+    held->call.req = NULL;
+    http_reply_text(req, 503, ""); /* nobody reads it; it frees the request */
+    if (!held->cookie) {
+        api_held_drop(held);
+    }
+}
+
+struct api_held *api_hold(struct api_call *call)
+{
+    struct api *api = call->api;
+    struct api_held *held = xcalloc(1, sizeof(*held));
+
+    held->call = *call;
+    held->deadline_ms = INT64_MAX;
+    call->req = NULL;
+    call->body = call->query = NULL;
+    call->idem = NULL;
+    TAILQ_INSERT_TAIL(&api->held, held, link);
+    if (held->call.req) {
+        http_hold(held->call.req, on_gone, held);
+    }
+    return held;
+}
+
+static void set_deadline(struct api_held *held, int64_t deadline_ms)
+{
+    struct api *api = held->call.api;
+
+    held->deadline_ms = deadline_ms;
+    if (deadline_ms < api->deadline_ms) {
+        api->deadline_ms = deadline_ms;
+    }
+}
+
+void api_wait(struct api_held *held, uint64_t lease, uint64_t operation, int64_t deadline_ms,
+              void (*look)(struct api_held *held, bool is_late))
+{
+    held->lease = lease;
+    held->operation = operation;
+    held->look = look;
+    set_deadline(held, deadline_ms);
+}
+
+/* The reply to a change is late: the disk does not take it.  The change may still come true. */
+static void commit_is_late(struct api_held *held, bool is_late)
+{
+    if (is_late && held->call.req) {
+        struct api_idem *idem = TAKE_PTR(held->call.idem); /* the key stays taken */
+        api_problem(&held->call, 503, "store_failed", NULL,
+                    "the journal has not taken this change within %d s; it may still be carried "
+                    "out, ask again with the same Idempotency-Key", API_COMMIT_MS / 1000);
+        held->call.idem = idem;
+    }
+}
+
+static bool is_explained(const struct pool_event *event)
+{
+    return event->kind == POOL_EV_APPLY || event->kind == POOL_EV_ADOPT ||
+           event->kind == POOL_EV_DISOWN ||
+           (event->kind == POOL_EV_REQUEST && event->request->must_not_wait);
+}
+
+/* What the pool says of the last event that it refused holds until the next one. */
+static void capture(struct api_held *held)
+{
+    const struct pool *pool = held->call.api->host.pool;
+
+    if (held->wants_capture) {
+        held->wants_capture = false;
+        held->changes = api_changes_text(pool);
+        held->blocking = api_blocking_text(pool_last_explanation(pool));
+    }
+}
+
+static struct api_held *find_cookie(struct api *api, uint64_t cookie)
+{
+    struct api_held *held = NULL;
+
+    HASH_FIND(hh, api->by_cookie, &cookie, sizeof(cookie), held);
+    return held;
+}
+
+/* Holds the call for a reply that the host will give; it may be late. */
+static struct api_held *hold_for_reply(struct api_call *call)
+{
+    struct api *api = call->api;
+    struct api_held *held = api_hold(call);
+
+    held->cookie = ++api->last_cookie;
+    held->look = commit_is_late;
+    HASH_ADD(hh, api->by_cookie, cookie, sizeof(held->cookie), held);
+    set_deadline(held, api_now_ms(api) + API_COMMIT_MS);
+    return held;
+}
+
+uint64_t api_hold_for_reply(struct api_call *call)
+{
+    return hold_for_reply(call)->cookie;
+}
+
+struct api_held *api_take_reply(struct api *api, uint64_t cookie)
+{
+    struct api_held *held = find_cookie(api, cookie);
+
+    if (held) {
+        HASH_DEL(api->by_cookie, held);
+        held->cookie = 0;
+        held->look = NULL;
+        held->deadline_ms = INT64_MAX;
+    }
+    return held;
+}
+
+void api_step(struct api_call *call, struct pool_event *event,
+              void (*on_reply)(struct api_held *held, const struct pool_action *reply))
+{
+    struct api *api = call->api;
+    struct pool_event sent = *event;
+    struct api_held *held = hold_for_reply(call);
+    uint64_t cookie = held->cookie;
+
+    held->on_reply = on_reply;
+    held->wants_capture = is_explained(event);
+    held->subject = event->lease;
+    held->gpu = event->gpu;
+    held->start = event->start;
+    sent.reply_to = cookie;
+    sent.actor = api_actor(&held->call);
+    api->host.step(api->host.userdata, &sent);
+    held = find_cookie(api, cookie); /* NULL: answered already */
+    if (held) {
+        capture(held);
+    }
+}
+
+void api_on_reply(struct api *api, const struct pool_action *reply)
+{
+    struct api_held *held = api_take_reply(api, reply->reply_to);
+
+    if (!held) {
+        return;
+    }
+    capture(held); /* has been done, unless this is inside the step */
+    held->on_reply(held, reply);
+    if (!held->call.req) {
+        api_held_drop(held); /* answered, or nobody is there any more; else it waits for more */
+    }
+}
+
+/* Lets `look` decide; a held call that was answered goes, unless its reply is still due. */
+static void look_at(struct api_held *held, bool is_late)
+{
+    if (held->look) {
+        held->look(held, is_late);
+    }
+    if (!held->call.req && !held->cookie) {
+        api_held_drop(held);
+    } else if (is_late) {
+        held->deadline_ms = INT64_MAX;
+    }
+}
+
+void api_wake(struct api *api, uint64_t lease, bool is_operation)
+{
+    struct api_held *held = NULL, *next = NULL;
+
+    for (held = TAILQ_FIRST(&api->held); held; held = next) {
+        next = TAILQ_NEXT(held, link);
+        if ((lease && held->lease == lease) || (is_operation && held->operation)) {
+            look_at(held, false);
+        }
+    }
+}
+
+int64_t api_next_deadline_ms(const struct api *api)
+{
+    return api->deadline_ms;
+}
+
+void api_on_tick(struct api *api, int64_t now_ms)
+{
+    struct api_held *held = NULL, *next = NULL;
+
+    api->deadline_ms = INT64_MAX;
+    for (held = TAILQ_FIRST(&api->held); held; held = next) {
+        next = TAILQ_NEXT(held, link);
+        if (held->deadline_ms <= now_ms) {
+            look_at(held, true);
+        }
+    }
+    TAILQ_FOREACH(held, &api->held, link) {
+        if (held->deadline_ms < api->deadline_ms) {
+            api->deadline_ms = held->deadline_ms;
+        }
+    }
+    int64_t streams_ms = api_streams_tick(api, now_ms);
+    if (streams_ms < api->deadline_ms) {
+        api->deadline_ms = streams_ms;
+    }
+}
+

@@ -1,0 +1,106 @@
+/* What if: what requests would get now, and what would be cut for it. */
+#include "api/call.h"
+#include <stdio.h>
+#include <string.h>
+
+/* The idle slices of the GPU that the step would destroy. */
+static void add_destroys(struct json_out *w, const struct pool_preview_step *step)
+{
+    json_out_array(w, "destroys");
+    for (unsigned i = 0; i < step->gpu->slice_count && step->destroys; i++) {
+        const struct pool_slice *s = step->gpu->slices[i];
+        if (!(step->destroys & (((1u << s->size) - 1) << s->start))) {
+            continue;
+        }
+        json_out_object(w, NULL);
+        api_add_placement(w, "placement", s->start, s->size);
+        json_out_str(w, "profile", s->profile_name);
+        json_out_end_object(w);
+    }
+    json_out_end_array(w);
+}
+
+static void add_step(struct json_out *w, const struct pool_preview_step *step)
+{
+    json_out_object(w, NULL);
+    json_out_str(w, "profile", step->profile_name);
+    json_out_int(w, "gpu_index", step->gpu->info.index);
+    json_out_str(w, "gpu_uuid", step->gpu->info.uuid);
+    if (step->size) {
+        api_add_placement(w, "placement", step->start, step->size);
+    } else {
+        json_out_null(w, "placement");
+    }
+    json_out_bool(w, "reuses", step->is_reused);
+    add_destroys(w, step);
+    json_out_end_object(w);
+}
+
+static void reply_plan(struct api_call *call, const struct pool_preview *found)
+{
+    struct json_out w = api_begin(call->api);
+
+    json_out_object(&w, NULL);
+    json_out_bool(&w, "fits", found->is_fitting);
+    json_out_bool(&w, "possible", found->is_possible);
+    json_out_text(&w, "reason", found->is_fitting ? NULL : found->blocked.reason);
+    if (found->is_fitting) {
+        json_out_milli(&w, "estimate_ms", found->estimate_us);
+    } else {
+        json_out_null(&w, "estimate_ms");
+    }
+    json_out_array(&w, "steps");
+    for (unsigned i = 0; i < found->step_count; i++) {
+        add_step(&w, &found->step[i]);
+    }
+    json_out_end_array(&w);
+    json_out_array(&w, "moves"); /* the pool moves nothing by itself */
+    json_out_end_array(&w);
+    api_add_blocking(&w, "blocking", &found->blocked);
+    json_out_end_object(&w);
+    api_reply(call, 200);
+}
+
+/* Fills requests from the body; 0 with an answer given, else their number. */
+static unsigned read_requests(struct api_call *call, struct pool_request *requests)
+{
+    const json_t *list = json_object_get(call->body, "requests");
+    unsigned total = 0, n = 0;
+
+    for (; n < json_array_size(list); n++) {
+        const json_t *item = json_array_get(list, n);
+        struct error err = {0};
+        requests[n] = (struct pool_request){
+            .profile = api_str(item, "profile"),
+            .count = (unsigned)api_int(item, "count", 1),
+            .model = api_str(call->body, "model"),
+        };
+        total += requests[n].count;
+        if (mig_want_parse(requests[n].profile, &requests[n].want, &err) < 0) {
+            char pointer[48];
+            snprintf(pointer, sizeof(pointer), "/requests/%u/profile", n);
+            api_problem(call, 400, "unknown_profile", api_more_pointer(pointer), "profile: %s",
+                        err.msg);
+            return 0;
+        }
+    }
+    if (!n || total > POOL_MAX_COUNT) {
+        api_problem(call, 400, "bad_field", api_more_pointer("/requests"),
+                    "requests: must be 1 to %d slices in all, not %u", POOL_MAX_COUNT, total);
+        return 0;
+    }
+    return n;
+}
+
+void api_post_plan(struct api_call *call)
+{
+    CLEANUP(freep) struct pool_request *requests = xcalloc(POOL_MAX_COUNT, sizeof(*requests));
+    CLEANUP(freep) struct pool_preview *found = xcalloc(1, sizeof(*found));
+    struct pool_actor actor = api_actor(call);
+    unsigned n = read_requests(call, requests);
+
+    if (n) {
+        pool_preview(call->api->host.pool, &actor, requests, n, api_now_ms(call->api), found);
+        reply_plan(call, found);
+    }
+}
