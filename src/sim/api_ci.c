@@ -283,9 +283,10 @@ enum nvml_return nvmlComputeInstanceGetInfo_v2(struct nvml_compute_instance *ci,
         return NVML_ERROR_INVALID_ARGUMENT;
     }
     const struct sim_ci *i = &c.state->gis[c.gi].cis[c.ci];
-    /* nvml.h says "parent device", but clients in the field take a MIG UUID from this handle. */
+    /* The parent, as nvml.h says: nvidia-smi prints its index, and a client that took a MIG UUID
+     * from here got the GPU's and had to be corrected (DRA driver, v0.5.0). */
     *info =
-        (struct nvml_ci_info){.device = handle_mig(&c, c.gi, c.ci),
+        (struct nvml_ci_info){.device = handle_gpu(c.index),
                               .gpu_instance = handle_gi(&c, c.gi),
                               .id = c.ci,
                               .profile_id = (unsigned int)call_gi_profile(&c)->cis[i->profile].id,

@@ -16,6 +16,26 @@ static unsigned int session_refs;   /* atomic; changed under session_lock */
 static unsigned int session_flying; /* atomic */
 static struct sim_machine *session;
 
+/* TANGRAM_SIM_TRACE=FILE: one line per call, for whoever wonders what a client asks for. */
+static int trace_fd = -1;
+
+static void trace_open(void)
+{
+    const char *path = getenv("TANGRAM_SIM_TRACE");
+    if (path && path[0] && trace_fd < 0) {
+        trace_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    }
+}
+
+/* Writes the trace line and applies the faults of this call. */
+static enum nvml_return announce(const struct call *c, const char *name, int gpu)
+{
+    if (trace_fd >= 0 && name[0]) {
+        dprintf(trace_fd, "%d %s %d\n", (int)getpid(), name, gpu);
+    }
+    return fault_apply(c->file, name, gpu);
+}
+
 static bool is_same_machine(const char *dir)
 {
     return session && strcmp(session->dir, dir) == 0 &&
@@ -43,6 +63,7 @@ enum nvml_return session_open(void)
         }
     }
     if (rc == NVML_SUCCESS) {
+        trace_open();
         __atomic_add_fetch(&session_refs, 1, __ATOMIC_SEQ_CST);
     }
     pthread_mutex_unlock(&session_lock);
@@ -81,7 +102,7 @@ static enum nvml_return enter(struct call *c)
 enum nvml_return call_system(struct call *c, const char *name)
 {
     enum nvml_return rc = enter(c);
-    return rc != NVML_SUCCESS ? rc : fault_apply(c->file, name, -1);
+    return rc != NVML_SUCCESS ? rc : announce(c, name, -1);
 }
 
 /* The machine's own "root": the real one, or whoever made the machine. */
@@ -121,7 +142,7 @@ enum nvml_return call_gpu(struct call *c, const char *name, uint32_t index, unsi
     if (index >= c->file->gpu_count) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    rc = fault_apply(c->file, name, (int)index);
+    rc = announce(c, name, (int)index);
     if (rc != NVML_SUCCESS) {
         return rc;
     }

@@ -82,6 +82,22 @@ static inline int fixture_create(struct nvml_device *device, unsigned int profil
     return (int)info.id;
 }
 
+/* The MIG device with these ids, found as every client finds it; NULL when there is none. */
+static inline struct nvml_device *fixture_mig(struct nvml_device *device, unsigned int gi,
+                                              unsigned int ci)
+{
+    struct nvml_device *mig = NULL;
+    for (unsigned int i = 0; nvmlDeviceGetMigDeviceHandleByIndex(device, i, &mig) == 0; i++) {
+        unsigned int g = 99, c = 99;
+        assert_int_equal(nvmlDeviceGetGpuInstanceId(mig, &g), NVML_SUCCESS);
+        assert_int_equal(nvmlDeviceGetComputeInstanceId(mig, &c), NVML_SUCCESS);
+        if (g == gi && c == ci) {
+            return mig;
+        }
+    }
+    return NULL;
+}
+
 /* With a compute instance of the given profile; the MIG device. */
 static inline struct nvml_device *fixture_slice(struct nvml_device *device, unsigned int profile,
                                                 unsigned int ci_profile,
@@ -93,5 +109,11 @@ static inline struct nvml_device *fixture_slice(struct nvml_device *device, unsi
                      NVML_SUCCESS);
     struct nvml_ci_info info;
     assert_int_equal(nvmlComputeInstanceGetInfo_v2(*ret_ci, &info), NVML_SUCCESS);
-    return info.device;
+    assert_ptr_equal(info.device, device);
+    assert_ptr_equal(info.gpu_instance, *ret_gi);
+    struct nvml_gi_info gi;
+    assert_int_equal(nvmlGpuInstanceGetInfo(*ret_gi, &gi), NVML_SUCCESS);
+    struct nvml_device *mig = fixture_mig(device, gi.id, info.id);
+    assert_non_null(mig);
+    return mig;
 }
