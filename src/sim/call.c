@@ -6,6 +6,7 @@
 #include "sim/call.h"
 #include "base/clock.h"
 #include "sim/load.h"
+#include "sim/root.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -326,6 +327,7 @@ void call_config_changed(struct call *c)
     struct sim_event event = {
         .type = NVML_EVENT_MIG_CONFIG, .gi = NVML_NO_INSTANCE, .ci = NVML_NO_INSTANCE};
     sim_event_post(c->file, c->gpu, &event);
+    root_sync(c->m, c->index, c->state);
 }
 
 bool call_is_busy(struct call *c, const struct sim_gi *gi, int ci)

@@ -15,6 +15,7 @@
  * an entry counts only once its last word is stored. */
 #include "sim/machine.h"
 #include "base/text.h"
+#include "sim/root.h"
 #include "sim/uuid.h"
 #include <fcntl.h>
 #include <limits.h>
@@ -253,6 +254,7 @@ static void power_cycle(struct sim_machine *m)
         sim_lock(&gpu->op);
         sim_lock(&gpu->state);
         sim_gpu_power_on(m->models[i], gpu);
+        root_sync(m, i, sim_gpu_state(gpu));
         sim_unlock(&gpu->state);
         sim_unlock(&gpu->op);
     }

@@ -66,6 +66,7 @@ static const struct {
     {"xid", "DIR --gpu GPU --code N [--gi N] [--ci N]", tool_xid},
     {"lose", "DIR GPU", tool_lose},
     {"clear", "DIR", tool_clear},
+    {"shell", "DIR [-- CMD ...]", tool_shell},
 };
 
 static int usage(FILE *to)

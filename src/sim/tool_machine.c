@@ -262,14 +262,9 @@ int tool_show(int argc, char **argv)
     return TOOL_OK;
 }
 
-int tool_env(int argc, char **argv)
+/* The library lies beside the tool (build/src/sim/) or, installed, where the package puts it. */
+char *tool_library_dir(void)
 {
-    CLEANUP(sim_machine_freep) struct sim_machine *m = tool_open(argc > 1 ? argv[1] : NULL);
-    if (!m) {
-        return TOOL_FAILED;
-    }
-    CLEANUP(freep) char *dir = realpath(m->dir, NULL);
-    /* The library lies beside the tool (build/sim/) or, installed, where the package puts it. */
     char self[PATH_MAX] = "";
     ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
     char *slash = n > 0 ? strrchr(self, '/') : NULL;
@@ -277,9 +272,20 @@ int tool_env(int argc, char **argv)
         *slash = '\0';
     }
     CLEANUP(freep) char *beside = xasprintf("%s/src/sim", self);
-    const char *lib = access(beside, F_OK) == 0 ? beside : SIM_LIBRARY_DIR;
-    printf("export TANGRAM_SIM='%s'\nexport "
-           "LD_LIBRARY_PATH='%s'${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}\n",
+    CLEANUP(freep) char *library = xasprintf("%s/libnvidia-ml.so.1", beside);
+    return access(library, F_OK) == 0 ? TAKE_PTR(beside) : xstrdup(SIM_LIBRARY_DIR);
+}
+
+int tool_env(int argc, char **argv)
+{
+    CLEANUP(sim_machine_freep) struct sim_machine *m = tool_open(argc > 1 ? argv[1] : NULL);
+    if (!m) {
+        return TOOL_FAILED;
+    }
+    CLEANUP(freep) char *dir = realpath(m->dir, NULL);
+    CLEANUP(freep) char *lib = tool_library_dir();
+    printf("export TANGRAM_SIM='%s'\n"
+           "export LD_LIBRARY_PATH='%s'\"${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}\"\n",
            dir ? dir : m->dir, lib);
     return TOOL_OK;
 }
