@@ -10,6 +10,7 @@ static const struct {
     const char *help;
 } commands[] = {
     {"online", replay_command_online, "acceptance of a policy under the online protocol"},
+    {"pack", replay_command_pack, "the least number of GPUs for a set of slices"},
 };
 
 static int usage(FILE *to)

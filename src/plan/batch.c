@@ -1,0 +1,541 @@
+/* Batches: a configuration program, solved by branch and bound.
+ *
+ * GPUs that look alike (class, what is busy, which idle slices) form a type.  A column is one way
+ * to fill a GPU of a type: how many of each want it takes in, and what that costs; only columns
+ * that no other one beats are kept.  The linear program chooses how often each column is used:
+ *
+ *   most of  BIG * (served slots) - costs
+ *   served[w] <= sum over columns of what they take of w;  served[w] <= wanted[w]
+ *   uses of the columns of a type <= GPUs of the type
+ *
+ * Its optimum bounds every real solution: if it cannot serve all, nothing can.  A fractional answer
+ * is branched on: a column is used at least so often, or less often.  Costs are whole numbers
+ * (COST_OPEN for an empty GPU, 1 for an idle slice destroyed), so a bound is rounded up, to a
+ * multiple of COST_OPEN when no idle slices are about; for slices on GPUs that closes the gap
+ * nearly always at once. */
+#include "plan/batch.h"
+#include "plan/fleet.h"
+#include "plan/lp.h"
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#define COST_OPEN 1024
+#define COLUMNS_MAX 20000
+#define TYPES_MAX 4096
+
+struct column {
+    uint32_t type;
+    uint32_t cost;
+    uint8_t takes[PLAN_BATCH_WANTS_MAX];
+    uint8_t count;
+    struct mig_slice slices[MIG_SLOTS_MAX];
+    uint8_t wants[MIG_SLOTS_MAX]; /* which want each slice serves */
+};
+
+struct type {
+    uint32_t gpu; /* one of its GPUs, the lowest */
+    uint32_t count;
+    uint32_t first_column, column_count;
+};
+
+struct batch {
+    const struct plan *plan;
+    const struct plan_batch_want *wants;
+    size_t want_count;
+    uint32_t type_count, column_count, column_size;
+    uint32_t *type_of; /* by GPU */
+    struct type *types;
+    struct column *columns;
+    bool has_idle;
+    /* Branch and bound: columns are used at least `low` and at most `high` times. */
+    uint32_t *low, *high;
+    uint32_t nodes, node_limit;
+    int64_t best_cost, root_bound;
+    uint32_t *best_uses;
+    bool is_cut_short;
+};
+
+/* --- types --- */
+
+static bool same_idle(const struct plan *p, uint32_t a, uint32_t b)
+{
+    const struct plan_detail *da = p->infos[a].detail, *db = p->infos[b].detail;
+    int na = da ? da->idle_count : 0, nb = db ? db->idle_count : 0;
+
+    return na == nb &&
+           (na == 0 || memcmp(da->idle, db->idle, (size_t)na * sizeof(da->idle[0])) == 0);
+}
+
+static int find_types(struct batch *b)
+{
+    const struct plan *p = b->plan;
+
+    b->type_of = xcalloc(p->gpu_count + 1, sizeof(*b->type_of));
+    b->types = xcalloc(TYPES_MAX, sizeof(*b->types));
+    for (uint32_t gpu = 0; gpu < p->gpu_count; gpu++) {
+        b->type_of[gpu] = UINT32_MAX;
+        if (!plan_has_gpu(p, gpu) || !p->infos[gpu].is_usable) {
+            continue;
+        }
+        uint32_t t = 0;
+        while (t < b->type_count && (p->infos[b->types[t].gpu].class_id != p->infos[gpu].class_id ||
+                                     p->infos[b->types[t].gpu].state != p->infos[gpu].state ||
+                                     !same_idle(p, b->types[t].gpu, gpu))) {
+            t++;
+        }
+        if (t == TYPES_MAX) {
+            return -E2BIG;
+        }
+        if (t == b->type_count) {
+            b->types[b->type_count++].gpu = gpu;
+        }
+        b->types[t].count++;
+        b->type_of[gpu] = t;
+        b->has_idle = b->has_idle || (p->infos[gpu].detail && p->infos[gpu].detail->idle_count);
+    }
+    return 0;
+}
+
+/* --- columns --- */
+
+struct fill {
+    struct batch *batch;
+    uint32_t type;
+    struct mig_use use;
+    struct column now;
+    int r;
+};
+
+/* Idle slices destroyed by the slices of a column; one that is wanted as it is stays. */
+static uint32_t destroyed_by(const struct plan *p, uint32_t gpu, const struct column *c,
+                             uint16_t *ret_bits, uint16_t *ret_kept)
+{
+    const struct plan_detail *d = p->infos[gpu].detail;
+    const struct mig_geometry *g = &plan_gpu_index(p, gpu)->geometry;
+    uint16_t bits = 0, kept = 0;
+
+    for (int i = 0; i < c->count; i++) {
+        uint16_t touched =
+            plan_idle_touched(p, gpu, mig_window(g, c->slices[i].profile, c->slices[i].start));
+        for (int k = 0; touched && k < d->idle_count; k++) {
+            if (d->idle[k].profile == c->slices[i].profile &&
+                d->idle[k].start == c->slices[i].start) {
+                touched = 0;
+                kept |= (uint16_t)(1u << i);
+            }
+        }
+        bits |= touched;
+    }
+    *ret_bits = bits;
+    *ret_kept = kept;
+    return (uint32_t)__builtin_popcount(bits);
+}
+
+static bool beats(const struct column *a, const struct column *b, size_t wants)
+{
+    for (size_t w = 0; w < wants; w++) {
+        if (a->takes[w] < b->takes[w]) {
+            return false;
+        }
+    }
+    return a->cost <= b->cost;
+}
+
+static void keep_column(struct fill *f)
+{
+    struct batch *b = f->batch;
+    struct type *t = &b->types[f->type];
+    struct column c = f->now;
+    uint16_t bits, kept;
+    uint32_t n = t->first_column;
+
+    c.type = f->type;
+    c.cost = destroyed_by(b->plan, t->gpu, &c, &bits, &kept) +
+             (plan_gpu_busy(b->plan, t->gpu)->mask ? 0 : COST_OPEN);
+    for (uint32_t i = t->first_column; i < b->column_count; i++) {
+        if (beats(&b->columns[i], &c, b->want_count)) {
+            return;
+        }
+    }
+    for (uint32_t i = t->first_column; i < b->column_count; i++) {
+        if (!beats(&c, &b->columns[i], b->want_count)) {
+            b->columns[n++] = b->columns[i];
+        }
+    }
+    b->column_count = n;
+    if (n == COLUMNS_MAX) {
+        f->r = -E2BIG;
+        return;
+    }
+    if (n == b->column_size) {
+        b->column_size = b->column_size ? 2 * b->column_size : 256;
+        b->columns = xreallocarray(b->columns, b->column_size, sizeof(*b->columns));
+    }
+    b->columns[b->column_count++] = c;
+}
+
+static void fill_from(struct fill *f, int slot) /* NOLINT(misc-no-recursion) */
+{
+    struct batch *b = f->batch;
+    const struct plan_info *info = &b->plan->infos[b->types[f->type].gpu];
+    const struct mig_geometry *g = &b->plan->classes[info->class_id]->index.geometry;
+    bool is_full = true;
+
+    for (int s = slot; f->r == 0 && s < g->slots; s++) {
+        for (size_t w = 0; w < b->want_count; w++) {
+            int p = b->wants[w].ask.profile[info->class_id];
+            if (p < 0 || !mig_fits(g, &f->use, p, s) || f->now.takes[w] >= b->wants[w].count) {
+                continue;
+            }
+            is_full = false;
+            mig_use_add(g, &f->use, p, s);
+            f->now.slices[f->now.count] = (struct mig_slice){(uint8_t)p, (uint8_t)s};
+            f->now.wants[f->now.count++] = (uint8_t)w;
+            f->now.takes[w]++;
+            fill_from(f, s + g->profiles[p].size);
+            f->now.takes[w]--;
+            f->now.count--;
+            mig_use_remove(g, &f->use, p, s);
+        }
+    }
+    /* Without idle slices only full layouts count: they beat what they contain. */
+    if (f->r == 0 && f->now.count && (is_full || b->has_idle)) {
+        keep_column(f);
+    }
+}
+
+static int find_columns(struct batch *b)
+{
+    for (uint32_t t = 0; t < b->type_count; t++) {
+        struct fill f = {.batch = b, .type = t};
+        f.use = *plan_gpu_busy(b->plan, b->types[t].gpu);
+        b->types[t].first_column = b->column_count;
+        fill_from(&f, 0);
+        if (f.r < 0) {
+            return f.r;
+        }
+        b->types[t].column_count = b->column_count - b->types[t].first_column;
+    }
+    b->low = xcalloc(b->column_count + 1, sizeof(*b->low));
+    b->high = xcalloc(b->column_count + 1, sizeof(*b->high));
+    b->best_uses = xcalloc(b->column_count + 1, sizeof(*b->best_uses));
+    for (uint32_t c = 0; c < b->column_count; c++) {
+        b->high[c] = b->types[b->columns[c].type].count;
+    }
+    return 0;
+}
+
+/* --- the linear program --- */
+
+/* Rows: for each want its supply and its demand; for each type its GPUs; for each column that was
+ * branched on its upper limit.  Lower limits are taken off beforehand. */
+static void build(const struct batch *b, struct plan_lp *lp, double big)
+{
+    size_t w_count = b->want_count, n = b->column_count, extra = 0, row;
+
+    for (uint32_t c = 0; c < n; c++) {
+        extra += b->high[c] < b->types[b->columns[c].type].count;
+    }
+    *lp = plan_lp_new(2 * w_count + b->type_count + extra, n + w_count);
+    for (size_t w = 0; w < w_count; w++) {
+        lp->a[w * lp->cols + n + w] = 1;
+        lp->a[(w_count + w) * lp->cols + n + w] = 1;
+        lp->b[w_count + w] = b->wants[w].count;
+        lp->c[n + w] = big;
+    }
+    for (uint32_t t = 0; t < b->type_count; t++) {
+        lp->b[2 * w_count + t] = b->types[t].count;
+    }
+    row = 2 * w_count + b->type_count;
+    for (uint32_t c = 0; c < n; c++) {
+        const struct column *col = &b->columns[c];
+        for (size_t w = 0; w < w_count; w++) {
+            lp->a[w * lp->cols + c] = -(double)col->takes[w];
+            lp->b[w] += (double)col->takes[w] * b->low[c];
+        }
+        lp->a[(2 * w_count + col->type) * lp->cols + c] = 1;
+        lp->b[2 * w_count + col->type] -= b->low[c];
+        lp->c[c] = -(double)col->cost;
+        if (b->high[c] < b->types[col->type].count) {
+            lp->a[row * lp->cols + c] = 1;
+            lp->b[row++] = b->high[c] - b->low[c];
+        }
+    }
+}
+
+/* Solves the program of the node.  1: `x` serves all and costs at least *ret_bound; 0: nothing
+ * does; <0: not solved. */
+static int relax(struct batch *b, double *x, int64_t *ret_bound)
+{
+    struct plan_lp lp;
+    double value = 0, total = 0, served = 0, cost = 0;
+    double big = 4.0 * COST_OPEN * (1 + (double)b->plan->gpu_count);
+    int r;
+
+    build(b, &lp, big);
+    for (size_t i = 0; i < lp.rows; i++) {
+        if (lp.b[i] < 0) { /* more lower limits than GPUs */
+            plan_lp_done(&lp);
+            return 0;
+        }
+    }
+    r = plan_lp_solve(&lp, &value, x, NULL);
+    plan_lp_done(&lp);
+    b->nodes++;
+    if (r < 0) {
+        return r;
+    }
+    for (size_t w = 0; w < b->want_count; w++) {
+        total += b->wants[w].count;
+        served += x[b->column_count + w];
+    }
+    for (uint32_t c = 0; c < b->column_count; c++) {
+        x[c] += b->low[c];
+        cost += x[c] * b->columns[c].cost;
+    }
+    int64_t unit = b->has_idle ? 1 : COST_OPEN;
+    *ret_bound = (int64_t)ceil(cost / (double)unit - 1e-6) * unit;
+    return served > total - 1e-6;
+}
+
+/* --- branch and bound --- */
+
+/* Does using each column this often serve everybody?  Then it may be the best so far. */
+static bool offer(struct batch *b, const uint32_t *uses)
+{
+    int64_t cost = 0;
+
+    for (size_t w = 0; w < b->want_count; w++) {
+        uint64_t n = 0;
+        for (uint32_t c = 0; c < b->column_count; c++) {
+            n += (uint64_t)uses[c] * b->columns[c].takes[w];
+        }
+        if (n < b->wants[w].count) {
+            return false;
+        }
+    }
+    for (uint32_t c = 0; c < b->column_count; c++) {
+        cost += (int64_t)uses[c] * b->columns[c].cost;
+    }
+    if (cost < b->best_cost) {
+        b->best_cost = cost;
+        memcpy(b->best_uses, uses, b->column_count * sizeof(*uses));
+    }
+    return true;
+}
+
+/* Rounds up greedily: whole parts first, then the column that serves most of what is missing for
+ * its cost, as long as there are GPUs. */
+static void round_up(struct batch *b, const double *x)
+{
+    CLEANUP(freep) uint32_t *uses = xcalloc(b->column_count + 1, sizeof(*uses));
+    CLEANUP(freep) uint32_t *left = xcalloc(b->type_count + 1, sizeof(*left));
+    int64_t missing[PLAN_BATCH_WANTS_MAX];
+
+    for (uint32_t t = 0; t < b->type_count; t++) {
+        left[t] = b->types[t].count;
+    }
+    for (size_t w = 0; w < b->want_count; w++) {
+        missing[w] = b->wants[w].count;
+    }
+    for (uint32_t c = 0; c < b->column_count; c++) {
+        uses[c] = (uint32_t)(x[c] + 1e-6);
+        left[b->columns[c].type] -= uses[c];
+        for (size_t w = 0; w < b->want_count; w++) {
+            missing[w] -= (int64_t)uses[c] * b->columns[c].takes[w];
+        }
+    }
+    for (;;) {
+        double best = 0;
+        uint32_t best_c = UINT32_MAX;
+        for (uint32_t c = 0; c < b->column_count; c++) {
+            const struct column *col = &b->columns[c];
+            double gain = 0;
+            for (size_t w = 0; left[col->type] && w < b->want_count; w++) {
+                int64_t n = col->takes[w] < missing[w] ? col->takes[w] : missing[w];
+                gain += n > 0 ? (double)n * (1 + x[c] - floor(x[c])) : 0;
+            }
+            gain /= 1 + (double)col->cost / COST_OPEN;
+            if (gain > best) {
+                best = gain;
+                best_c = c;
+            }
+        }
+        if (best_c == UINT32_MAX) {
+            break;
+        }
+        uses[best_c]++;
+        left[b->columns[best_c].type]--;
+        for (size_t w = 0; w < b->want_count; w++) {
+            missing[w] -= b->columns[best_c].takes[w];
+        }
+    }
+    offer(b, uses);
+}
+
+/* The column whose use is farthest from whole. */
+static uint32_t most_fractional(const struct batch *b, const double *x)
+{
+    uint32_t best = UINT32_MAX;
+    double far = 1e-6;
+
+    for (uint32_t c = 0; c < b->column_count; c++) {
+        double d = fabs(x[c] - round(x[c]));
+        if (d > far) {
+            far = d;
+            best = c;
+        }
+    }
+    return best;
+}
+
+static void branch(struct batch *b, int depth) /* NOLINT(misc-no-recursion) */
+{
+    CLEANUP(freep) double *x = NULL;
+    int64_t bound = 0;
+    int r;
+
+    if (b->nodes >= b->node_limit || depth > 400) {
+        b->is_cut_short = true;
+        return;
+    }
+    x = xcalloc(b->column_count + b->want_count + 1, sizeof(*x));
+    r = relax(b, x, &bound);
+    if (depth == 0) {
+        b->root_bound = r == 1 ? bound : r == 0 ? INT64_MAX : 0;
+    }
+    if (r < 0) {
+        b->is_cut_short = true;
+        return;
+    }
+    if (r == 0 || bound >= b->best_cost) {
+        return;
+    }
+    round_up(b, x);
+    uint32_t c = most_fractional(b, x);
+    if (c == UINT32_MAX || bound >= b->best_cost) {
+        return; /* whole already, or rounding met the bound */
+    }
+    uint32_t low = b->low[c], high = b->high[c], cut = (uint32_t)floor(x[c]);
+    b->low[c] = cut + 1;
+    branch(b, depth + 1);
+    b->low[c] = low;
+    b->high[c] = cut;
+    branch(b, depth + 1);
+    b->high[c] = high;
+}
+
+/* --- the answer --- */
+
+static void write_spots(const struct batch *b, const struct column *c, uint32_t gpu,
+                        uint32_t *missing, struct plan_batch *ret)
+{
+    uint16_t bits, kept;
+
+    destroyed_by(b->plan, gpu, c, &bits, &kept);
+    for (int i = 0; i < c->count; i++) {
+        const struct mig_geometry *g = &plan_gpu_index(b->plan, gpu)->geometry;
+        if (!missing[c->wants[i]]) {
+            continue; /* the column had room for more than is wanted */
+        }
+        missing[c->wants[i]]--;
+        uint16_t window = mig_window(g, c->slices[i].profile, c->slices[i].start);
+        uint16_t mine = plan_idle_touched(b->plan, gpu, window) & bits;
+        bits &= (uint16_t)~mine;
+        ret->destroyed += (uint32_t)__builtin_popcount(mine);
+        ret->spots[ret->count++] = (struct plan_batch_spot){
+            .spot = {.gpu_id = gpu, .slice = c->slices[i], .destroy = mine},
+            .want = c->wants[i],
+            .is_kept = kept >> i & 1,
+        };
+    }
+}
+
+static void write_answer(const struct batch *b, struct plan_batch *ret)
+{
+    uint32_t missing[PLAN_BATCH_WANTS_MAX];
+    size_t total = 0;
+    CLEANUP(freep) uint32_t *uses = xcalloc(b->column_count + 1, sizeof(*uses));
+
+    memcpy(uses, b->best_uses, b->column_count * sizeof(*uses));
+    for (size_t w = 0; w < b->want_count; w++) {
+        missing[w] = b->wants[w].count;
+        total += missing[w];
+    }
+    *ret = (struct plan_batch){.opened_least = (uint32_t)(b->root_bound / COST_OPEN),
+                               .nodes = b->nodes,
+                               .is_proven = !b->is_cut_short || b->best_cost <= b->root_bound};
+    ret->spots = xcalloc(total + 1, sizeof(*ret->spots));
+    for (uint32_t gpu = 0; gpu < b->plan->gpu_count; gpu++) {
+        uint32_t t = b->type_of[gpu];
+        for (uint32_t i = 0; t != UINT32_MAX && i < b->types[t].column_count; i++) {
+            uint32_t c = b->types[t].first_column + i;
+            if (uses[c]) {
+                uses[c]--;
+                ret->opened += !plan_gpu_busy(b->plan, gpu)->mask;
+                write_spots(b, &b->columns[c], gpu, missing, ret);
+                break;
+            }
+        }
+    }
+    assert(ret->count == total);
+    if (ret->is_proven) {
+        ret->opened_least = ret->opened;
+    }
+}
+
+static void batch_done(struct batch *b)
+{
+    free(b->type_of);
+    free(b->types);
+    free(b->columns);
+    free(b->low);
+    free(b->high);
+    free(b->best_uses);
+}
+
+void plan_batch_done(struct plan_batch *batch)
+{
+    free(batch->spots);
+    *batch = (struct plan_batch){0};
+}
+
+static int solve(struct batch *b, struct plan_batch *ret, struct error *err)
+{
+    int r = find_types(b);
+
+    if (r == 0) {
+        r = find_columns(b);
+    }
+    if (r < 0) {
+        return err_set(err, E2BIG, "there are too many different layouts to look at all of them");
+    }
+    branch(b, 0);
+    if (b->best_cost == INT64_MAX) {
+        return b->is_cut_short
+                   ? err_set(err, EAGAIN, "nothing found within %u steps", b->node_limit)
+                   : err_set(err, ENOSPC, "the wanted slices do not fit together, however placed");
+    }
+    write_answer(b, ret);
+    return 0;
+}
+
+int plan_batch_place(const struct plan *plan, const struct plan_batch_want *wants, size_t count,
+                     uint32_t node_limit, struct plan_batch *ret, struct error *err)
+{
+    struct batch b = {.plan = plan,
+                      .wants = wants,
+                      .want_count = count,
+                      .node_limit = node_limit,
+                      .best_cost = INT64_MAX};
+    int r;
+
+    if (count > PLAN_BATCH_WANTS_MAX) {
+        return err_set(err, E2BIG, "more than %d different profiles in one batch",
+                       PLAN_BATCH_WANTS_MAX);
+    }
+    r = solve(&b, ret, err);
+    batch_done(&b);
+    return r;
+}

@@ -1,0 +1,289 @@
+/* Packing: the closed form, the search and an exhaustive packer must agree. */
+#include "base/cleanup.h"
+#include "plan/batch.h"
+#include "plan/pack.h"
+#include "replay/models.h"
+#include "replay/pack.h"
+#include "replay/random.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct replay_random rnd;
+
+static uint32_t draw(uint32_t below)
+{
+    return (uint32_t)(replay_random_next(&rnd) % below);
+}
+
+struct packer {
+    const struct mig_geometry *g;
+    struct mig_use use[8];
+    int gpus;
+    uint32_t left[MIG_PROFILES_MAX];
+};
+
+/* Tries everything: the first slice still wanted on every GPU at every start. */
+static bool packs(struct packer *k)
+{
+    int p = k->g->profile_count - 1;
+
+    while (p >= 0 && !k->left[p]) {
+        p--;
+    }
+    if (p < 0) {
+        return true;
+    }
+    k->left[p]--;
+    for (int i = 0; i < k->gpus; i++) {
+        for (int s = 0; s < k->g->slots; s++) {
+            if (!mig_fits(k->g, &k->use[i], p, s)) {
+                continue;
+            }
+            mig_use_add(k->g, &k->use[i], p, s);
+            bool ok = packs(k);
+            mig_use_remove(k->g, &k->use[i], p, s);
+            if (ok) {
+                k->left[p]++;
+                return true;
+            }
+        }
+        if (!k->use[i].mask) {
+            break; /* all empty GPUs are alike */
+        }
+    }
+    k->left[p]++;
+    return false;
+}
+
+static uint32_t exhaustive(const struct mig_geometry *g, const uint32_t counts[MIG_PROFILES_MAX])
+{
+    for (int gpus = 0; gpus <= 8; gpus++) {
+        struct packer k = {.g = g, .gpus = gpus};
+        memcpy(k.left, counts, sizeof(k.left));
+        if (packs(&k)) {
+            return (uint32_t)gpus;
+        }
+    }
+    fail_msg("more than 8 GPUs");
+    return 0;
+}
+
+static void check_counts(const struct mig_geometry *g, const uint32_t *counts, bool by_hand)
+{
+    struct replay_pack closed = {0}, search = {0};
+    struct error err = {0};
+
+    assert_int_equal(replay_pack_solve(g, counts, true, 500, &closed, &err), 0);
+    assert_int_equal(replay_pack_solve(g, counts, false, 500, &search, &err), 0);
+    assert_int_equal(closed.gpus, closed.least);
+    assert_int_equal(search.gpus, search.least); /* proven */
+    assert_int_equal(closed.gpus, search.gpus);
+    assert_true(closed.area_bound <= closed.gpus);
+    if (by_hand) {
+        assert_int_equal(closed.gpus, exhaustive(g, counts));
+    }
+}
+
+static void small_sets_agree_with_trying_everything(void **state)
+{
+    static const char *const models[] = {"H100-SXM5-80GB", "A100-SXM4-40GB", "A30",
+                                         "RTX-PRO-6000-BSE"};
+    (void)state;
+    replay_random_seed(&rnd, 5);
+    for (int round = 0; round < 600; round++) {
+        struct mig_geometry g;
+        uint32_t counts[MIG_PROFILES_MAX] = {0};
+        assert_int_equal(replay_model_geometry(models[round % 4], &g, NULL), 0);
+        for (uint32_t n = draw(9); n > 0; n--) {
+            counts[draw(g.profile_count)]++;
+        }
+        check_counts(&g, counts, true);
+    }
+}
+
+static void large_sets_agree(void **state)
+{
+    int closed = 0;
+
+    (void)state;
+    replay_random_seed(&rnd, 6);
+    for (int round = 0; round < 100; round++) {
+        struct mig_geometry g;
+        uint32_t counts[MIG_PROFILES_MAX] = {0};
+        assert_int_equal(replay_model_geometry("H100-SXM5-80GB", &g, NULL), 0);
+        for (int p = 0; p < g.profile_count; p++) {
+            counts[p] = p == 1 && round % 2 ? 0 : draw(60); /* p 1 is +me */
+        }
+        closed += plan_pack_is_closed_form(&g, counts);
+        check_counts(&g, counts, false);
+    }
+    assert_int_equal(closed, 50);
+}
+
+/* --- batches beside what is busy, on mixed fleets --- */
+
+#define GPUS 5
+
+struct scene {
+    struct plan *plan;
+    const struct mig_geometry *g[GPUS];
+    int class_of[GPUS];
+    struct plan_gpu gpu[GPUS];
+    struct plan_batch_want wants[3];
+    uint32_t left[3];
+    uint32_t best; /* fewest opened: exhaustive */
+};
+
+static void search_all(struct scene *s, uint32_t opened)
+{
+    int w = 0;
+
+    while (w < 3 && !s->left[w]) {
+        w++;
+    }
+    if (opened >= s->best) {
+        return;
+    }
+    if (w == 3) {
+        s->best = opened;
+        return;
+    }
+    s->left[w]--;
+    for (int i = 0; i < GPUS; i++) {
+        int p = s->wants[w].ask.profile[s->class_of[i]];
+        for (int k = 0; p >= 0 && k < MIG_SLOTS_MAX; k++) {
+            if (mig_fits(s->g[i], &s->gpu[i].busy, p, k)) {
+                uint32_t more = !s->gpu[i].busy.mask;
+                mig_use_add(s->g[i], &s->gpu[i].busy, p, k);
+                search_all(s, opened + more);
+                mig_use_remove(s->g[i], &s->gpu[i].busy, p, k);
+            }
+        }
+    }
+    s->left[w]++;
+}
+
+static void make_scene(struct scene *s)
+{
+    static const char *const models[] = {"H100-SXM5-80GB", "A30"};
+    int classes[2];
+
+    memset(s, 0, sizeof(*s));
+    s->plan = plan_new(NULL);
+    for (int i = 0; i < 2; i++) {
+        struct mig_geometry g;
+        assert_int_equal(replay_model_geometry(models[i], &g, NULL), 0);
+        assert_int_equal(plan_add_class(s->plan, &g, &classes[i], NULL), 0);
+    }
+    for (uint32_t i = 0; i < GPUS; i++) {
+        s->class_of[i] = classes[draw(2)];
+        s->g[i] = plan_class_geometry(s->plan, s->class_of[i]);
+        assert_int_equal(plan_add_gpu(s->plan, i, s->class_of[i], NULL), 0);
+        s->gpu[i].is_usable = true;
+        for (uint32_t n = draw(4); n > 0; n--) { /* pinned slices */
+            int p = (int)draw(s->g[i]->profile_count), at = (int)draw(8);
+            if (mig_fits(s->g[i], &s->gpu[i].busy, p, at)) {
+                mig_use_add(s->g[i], &s->gpu[i].busy, p, at);
+            }
+        }
+        int p = (int)draw(s->g[i]->profile_count), at = (int)draw(8);
+        if (mig_fits(s->g[i], &s->gpu[i].busy, p, at)) {
+            s->gpu[i].idle[s->gpu[i].idle_count++] = (struct mig_slice){(uint8_t)p, (uint8_t)at};
+        }
+        plan_update_gpu(s->plan, i, &s->gpu[i]);
+    }
+    for (int w = 0; w < 3; w++) {
+        plan_ask_init(&s->wants[w].ask);
+        for (int c = 0; c < 2; c++) {
+            s->wants[w].ask.profile[c] =
+                (int8_t)((int)draw(plan_class_geometry(s->plan, c)->profile_count + 1) - 1);
+        }
+        s->wants[w].count = s->left[w] = draw(3);
+    }
+    s->best = UINT32_MAX;
+}
+
+static void check_batch(struct scene *s, const struct plan_batch *b)
+{
+    uint32_t opened = 0, destroyed = 0, got[3] = {0};
+    uint16_t gone[GPUS] = {0};
+    bool is_open[GPUS];
+
+    for (int i = 0; i < GPUS; i++) {
+        is_open[i] = s->gpu[i].busy.mask != 0;
+    }
+    for (size_t i = 0; i < b->count; i++) {
+        const struct plan_spot *t = &b->spots[i].spot;
+        struct plan_gpu *gpu = &s->gpu[t->gpu_id];
+        const struct mig_geometry *g = s->g[t->gpu_id];
+        got[b->spots[i].want]++;
+        assert_int_equal(t->slice.profile,
+                         s->wants[b->spots[i].want].ask.profile[s->class_of[t->gpu_id]]);
+        assert_true(mig_fits(g, &gpu->busy, t->slice.profile, t->slice.start));
+        mig_use_add(g, &gpu->busy, t->slice.profile, t->slice.start);
+        opened += !is_open[t->gpu_id];
+        is_open[t->gpu_id] = true;
+        gone[t->gpu_id] |= t->destroy;
+        destroyed += (uint32_t)__builtin_popcount(t->destroy);
+    }
+    for (int i = 0; i < GPUS; i++) { /* idle slices are kept for us, untouched, or destroyed */
+        for (int k = 0; k < s->gpu[i].idle_count; k++) {
+            uint16_t w = mig_window(s->g[i], s->gpu[i].idle[k].profile, s->gpu[i].idle[k].start);
+            bool kept = false;
+            for (size_t n = 0; n < b->count; n++) {
+                kept = kept || (b->spots[n].is_kept && b->spots[n].spot.gpu_id == (uint32_t)i &&
+                                b->spots[n].spot.slice.start == s->gpu[i].idle[k].start);
+            }
+            assert_true(kept || !(w & s->gpu[i].busy.mask) || (gone[i] >> k & 1));
+            assert_false(kept && (gone[i] >> k & 1));
+        }
+    }
+    for (int w = 0; w < 3; w++) {
+        assert_int_equal(got[w], s->wants[w].count);
+    }
+    assert_int_equal(opened, b->opened);
+    assert_int_equal(destroyed, b->destroyed);
+    assert_int_equal(opened, s->best);
+}
+
+static void batches_agree_with_trying_everything(void **state)
+{
+    int fits = 0, fails = 0;
+
+    (void)state;
+    replay_random_seed(&rnd, 7);
+    for (int round = 0; round < 400; round++) {
+        struct scene s;
+        struct plan_batch b = {0};
+        make_scene(&s);
+        search_all(&s, 0);
+        int r = plan_batch_place(s.plan, s.wants, 3, 1000, &b, NULL);
+        if (s.best == UINT32_MAX) {
+            assert_int_equal(r, -ENOSPC);
+            fails++;
+        } else {
+            assert_int_equal(r, 0);
+            assert_true(b.is_proven);
+            check_batch(&s, &b);
+            plan_batch_done(&b);
+            fits++;
+        }
+        plan_free(s.plan);
+    }
+    assert_true(fits > 100 && fails > 30);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(small_sets_agree_with_trying_everything),
+        cmocka_unit_test(large_sets_agree),
+        cmocka_unit_test(batches_agree_with_trying_everything),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
