@@ -4,7 +4,7 @@
 set -eu
 
 build="gcc libc6-dev make meson ninja-build pkg-config libsystemd-dev libmicrohttpd-dev
- libjansson-dev libyaml-dev libsqlite3-dev libssl-dev libcurl4-openssl-dev libsmartcols-dev
+ libjansson-dev libyaml-dev libsqlite3-dev libssl-dev libcurl4-openssl-dev
  libncurses-dev uthash-dev scdoc python3"
 test="$build libcmocka-dev python3-pytest python3-hypothesis python3-yaml util-linux procps"
 check="$test clang clang-tidy clang-format pmccabe gcovr git"

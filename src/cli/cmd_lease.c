@@ -1,0 +1,25 @@
+#include "cli/lease.h"
+#include <stdio.h>
+
+int cmd_lease(struct cli *cli)
+{
+    CLEANUP(json_decrefp) json_t *request = NULL;
+    CLEANUP(json_decrefp) json_t *lease = NULL;
+    CLEANUP(closep) int signals = -1;
+    char indent[] = "";
+    int rc = cli_no_csv(cli);
+
+    rc = rc ? rc : lease_request_from_options(cli, &request);
+    rc = rc ? rc : lease_obtain(cli, request, &signals, &lease);
+    if (rc) {
+        return rc;
+    }
+    if (cli_args_has(&cli->args, OPT_ENV)) {
+        lease_each_variable(lease, lease_print_export, indent);
+    } else if (out_is_tree(&cli->out)) {
+        out_print_tree(&cli->out, lease);
+    } else {
+        lease_print(&cli->out, lease);
+    }
+    return CLI_OK;
+}

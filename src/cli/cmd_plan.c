@@ -1,0 +1,120 @@
+#include "base/text.h"
+#include "cli/blocking.h"
+#include <stdio.h>
+#include <string.h>
+
+/* "2g.20gb:3" asks for three; a profile has no colon of its own. */
+static int add_request(struct cli *cli, json_t *requests, const char *text)
+{
+    const char *colon = strrchr(text, ':');
+    CLEANUP(freep)
+    char *profile = xasprintf("%.*s", (int)(colon ? (size_t)(colon - text) : strlen(text)), text);
+    int64_t count = 1;
+    struct error err = {0};
+
+    if (!*profile) {
+        return cli_usage(cli, "'%.60s' names no profile", text);
+    }
+    if (colon && text_parse_int(colon + 1, "the number after the ':'", 1, 1000, &count, &err) < 0) {
+        return cli_usage(cli, "%s", err.msg);
+    }
+    json_t *request = json_pack("{s:s, s:I}", "profile", profile, "count", (json_int_t)count);
+    if (!request) {
+        return cli_usage(cli, "'%.60s' is not valid UTF-8", text);
+    }
+    json_array_append_new(requests, request);
+    return 0;
+}
+
+static int make_body(struct cli *cli, json_t *body)
+{
+    json_t *requests = json_array();
+    const char *model = cli_args_get(&cli->args, OPT_MODEL);
+    int rc = 0;
+
+    json_object_set_new(body, "requests", requests);
+    for (size_t i = 0; !rc && i < cli->args.given_count; i++) {
+        if (cli->args.given[i].id == OPT_PROFILE) {
+            rc = add_request(cli, requests, cli->args.given[i].value);
+        }
+    }
+    for (size_t i = 0; !rc && i < cli->args.arg_count; i++) {
+        rc = add_request(cli, requests, cli->args.args[i]);
+    }
+    if (!rc && !json_array_size(requests)) {
+        rc = cli_usage(cli, "say what to plan for: tangram plan -p 2g.20gb -p 1g.10gb:3");
+    }
+    if (!rc && model && json_object_set_new(body, "model", json_string(model)) < 0) {
+        rc = cli_usage(cli, "--model is not valid UTF-8");
+    }
+    return rc;
+}
+
+static void add_place(const json_t *step, struct buf *b)
+{
+    if (json_is_object(json_object_get(step, "placement"))) {
+        out_add_placement(json_object_get(step, "placement"), b);
+    } else {
+        buf_adds(b, "whole");
+    }
+}
+
+static void add_does(const json_t *step, struct buf *b)
+{
+    const json_t *destroys = js_array(step, "destroys"), *slice = NULL;
+    size_t i = 0;
+
+    if (js_true(step, "reuses")) {
+        buf_adds(b, "takes the idle slice that is there");
+        return;
+    }
+    buf_adds(b, "is cut");
+    json_array_foreach(destroys, i, slice)
+    {
+        buf_addf(b, "%s%s at ", i ? ", " : ", for which idle ones go: ",
+                 js_text(slice, "profile", "?"));
+        out_add_placement(json_object_get(slice, "placement"), b);
+    }
+}
+
+static void print_plan(const struct out *out, const json_t *plan)
+{
+    static const struct out_column columns[] = {{"PROFILE", "profile", NULL, 0},
+                                                {"GPU", "gpu_index", NULL, COLUMN_RIGHT},
+                                                {"PLACE", NULL, add_place, 0},
+                                                {"WHAT", NULL, add_does, COLUMN_LONG}};
+    CLEANUP(buf_done) struct buf b = BUF_INIT(65536);
+    bool does_fit = js_true(plan, "fits");
+
+    text_add_escaped(&b, js_text(plan, "reason", ""));
+    printf("%s%s%s", out_color(out, does_fit ? COLOR_GREEN : COLOR_YELLOW),
+           does_fit ? "It fits now" : "It does not fit now", out_color(out, COLOR_NONE));
+    if (does_fit && js_int(plan, "estimate_ms", -1) >= 0) {
+        printf("; it would take about %lld ms", (long long)js_int(plan, "estimate_ms", 0));
+    }
+    printf("%s%s\n", b.len ? ": " : ".", b.len ? b.data : "");
+    if (json_array_size(js_array(plan, "steps"))) {
+        printf("\n");
+        out_print_list(out, js_array(plan, "steps"), columns, ARRAY_SIZE(columns));
+    }
+    blocking_print(out, js_array(plan, "blocking"));
+}
+
+int cmd_plan(struct cli *cli)
+{
+    CLEANUP(json_decrefp) json_t *body = json_object();
+    CLEANUP(json_decrefp) json_t *plan = NULL;
+    int rc = cli_no_csv(cli);
+
+    rc = rc ? rc : make_body(cli, body);
+    rc = rc ? rc : cli_call(cli, "POST", "/v1/plan", body, &plan);
+    if (rc) {
+        return rc;
+    }
+    if (out_is_tree(&cli->out)) {
+        out_print_tree(&cli->out, plan);
+    } else {
+        print_plan(&cli->out, plan);
+    }
+    return js_true(plan, "fits") ? CLI_OK : CLI_WAIT;
+}

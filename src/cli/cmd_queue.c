@@ -1,0 +1,35 @@
+#include "base/clock.h"
+#include "cli/cli.h"
+#include "cli/lease.h"
+
+static void add_age(const json_t *row, struct buf *b)
+{
+    int64_t t = js_time_ms(row, "created_at");
+
+    if (t >= 0) {
+        out_add_span(b, clock_real_ms() - t);
+    }
+}
+
+static const struct out_column columns[] = {
+    {"POSITION", "position", NULL, COLUMN_RIGHT},
+    {"ID", "id", NULL, 0},
+    {"PROFILE", NULL, lease_add_profile, 0},
+    {"TENANT", "tenant", NULL, 0},
+    {"NAME", "name", NULL, 0},
+    {"WAITS", NULL, add_age, COLUMN_RIGHT},
+    {"PRIORITY", "priority", NULL, COLUMN_WIDE | COLUMN_RIGHT},
+    {"CREATED", "created_at", NULL, COLUMN_WIDE},
+    {"EXPECTED", "expected_start", NULL, COLUMN_WIDE},
+    {"REASON", "reason", NULL, COLUMN_LONG},
+};
+
+static int draw(struct cli *cli)
+{
+    return cli_list(cli, "/v1/queue", "queue", columns, ARRAY_SIZE(columns));
+}
+
+int cmd_queue(struct cli *cli)
+{
+    return cli_watch(cli, draw);
+}

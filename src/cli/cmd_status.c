@@ -1,0 +1,176 @@
+/* tangram status: every GPU as a picture, totals, and who waits. */
+#include "base/clock.h"
+#include "base/text.h"
+#include "cli/cli.h"
+#include "cli/lease.h"
+#include "cli/picture.h"
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_STATUS_BYTES (4u * 1024 * 1024)
+
+struct totals {
+    int64_t compute, leased, idle, whole;
+};
+
+static void count_gpu(const json_t *gpu, struct totals *t)
+{
+    const json_t *slice = NULL;
+    size_t i = 0;
+    int64_t compute = js_int(gpu, "compute_slots", 0);
+
+    if (strcmp(js_text(json_object_get(gpu, "mig"), "mode", ""), "enabled") == 0) {
+        t->compute += compute;
+    }
+    t->whole += js_str(gpu, "lease") != NULL;
+    json_array_foreach(js_array(gpu, "slices"), i, slice)
+    {
+        const char *state = js_text(slice, "state", "");
+        int64_t n = js_int(slice, "compute_slots", 0);
+        t->leased += !strcmp(state, "leased") ? n : 0;
+        t->idle += !strcmp(state, "idle") ? n : 0;
+    }
+}
+
+static void add_machine(const struct out *out, const json_t *root, struct buf *b)
+{
+    const json_t *you = json_object_get(root, "you");
+    CLEANUP(buf_done) struct buf line = BUF_INIT(4096);
+
+    buf_addf(&line, "%s", js_text(root, "machine", "this machine"));
+    if (js_true(root, "simulated")) {
+        buf_adds(&line, "  SIMULATED GPUs");
+    }
+    buf_addf(&line, "  driver %s  tangram %s", js_text(root, "driver_version", "?"),
+             js_text(root, "version", "?"));
+    if (js_str(you, "tenant")) {
+        buf_addf(&line, "  you are %s (%s)", js_str(you, "tenant"), js_text(you, "role", "?"));
+    }
+    buf_adds(b, out_color(out, COLOR_DIM));
+    text_add_escaped(b, line.data);
+    buf_addf(b, "%s\n\n", out_color(out, COLOR_NONE));
+}
+
+static void add_totals(const json_t *gpus, const json_t *leases, const json_t *queue,
+                       struct buf *b)
+{
+    struct totals t = {0};
+    const json_t *row = NULL;
+    size_t i = 0, active = 0;
+
+    json_array_foreach(gpus, i, row)
+    {
+        count_gpu(row, &t);
+    }
+    json_array_foreach(leases, i, row)
+    {
+        active += !strcmp(js_text(row, "state", ""), "active");
+    }
+    buf_addf(b, "%zu GPU%s, %lld compute slots: %lld leased, %lld idle", json_array_size(gpus),
+             json_array_size(gpus) == 1 ? "" : "s", (long long)t.compute, (long long)t.leased,
+             (long long)t.idle);
+    if (t.whole) {
+        buf_addf(b, "; %lld GPU%s leased whole", (long long)t.whole, t.whole == 1 ? "" : "s");
+    }
+    buf_addf(b, "; %zu lease%s, ", active, active == 1 ? "" : "s");
+    buf_addf(b, json_array_size(queue) ? "%zu waiting\n" : "nobody waits\n",
+             json_array_size(queue));
+}
+
+/* One that waits: a line of facts and one with the reason. */
+static void add_waiting(const struct out *out, const json_t *row, struct buf *b)
+{
+    CLEANUP(buf_done) struct buf line = BUF_INIT(65536);
+    int64_t since = js_time_ms(row, "created_at");
+
+    buf_addf(&line, "%lld. %s  ", (long long)js_int(row, "position", 0), js_text(row, "id", "?"));
+    lease_add_profile(row, &line);
+    buf_addf(&line, "  %s", js_text(row, "tenant", "?"));
+    if (js_str(row, "name")) {
+        buf_addf(&line, "  %s", js_str(row, "name"));
+    }
+    if (since >= 0) {
+        buf_adds(&line, "  for ");
+        out_add_span(&line, clock_real_ms() - since);
+    }
+    buf_addf(b, "  %s", out_color(out, COLOR_YELLOW));
+    text_add_escaped(b, line.data);
+    buf_addf(b, "%s\n     ", out_color(out, COLOR_NONE));
+    text_add_escaped(b, js_text(row, "reason", "no reason given"));
+    buf_adds(b, "\n");
+}
+
+static void add_status(const struct out *out, const json_t *status, struct buf *b)
+{
+    const json_t *gpus = js_array(status, "gpus"), *leases = js_array(status, "leases");
+    const json_t *queue = js_array(status, "queue"), *row = NULL;
+    size_t i = 0;
+
+    add_machine(out, json_object_get(status, "machine"), b);
+    json_array_foreach(gpus, i, row)
+    {
+        picture_add_gpu(out, row, leases, b);
+    }
+    if (json_array_size(gpus)) {
+        picture_add_legend(out, b);
+    } else {
+        buf_adds(b, "There is no GPU here. See 'tangram doctor'.\n");
+    }
+    buf_adds(b, "\n");
+    add_totals(gpus, leases, queue, b);
+    if (json_array_size(queue)) {
+        buf_adds(b, "\nWaiting:\n");
+    }
+    json_array_foreach(queue, i, row)
+    {
+        add_waiting(out, row, b);
+    }
+}
+
+/* Fetches one list into status[key]. */
+static int fetch_list(struct cli *cli, const char *key, json_t *status)
+{
+    CLEANUP(freep) char *path = xasprintf("/v1/%s", key);
+    CLEANUP(json_decrefp) json_t *answer = NULL;
+    int rc = cli_call(cli, "GET", path, NULL, &answer);
+
+    if (rc) {
+        return rc;
+    }
+    if (!js_array(answer, key)) {
+        cli_say("the daemon's answer to %s has no list '%s' in it", path, key);
+        return CLI_FAILED;
+    }
+    json_object_set(status, key, js_array(answer, key));
+    return CLI_OK;
+}
+
+static int draw(struct cli *cli)
+{
+    CLEANUP(json_decrefp) json_t *status = json_object();
+    CLEANUP(json_decrefp) json_t *root = NULL;
+    int rc = cli_call(cli, "GET", "/v1", NULL, &root);
+
+    rc = rc ? rc : fetch_list(cli, "gpus", status);
+    rc = rc ? rc : fetch_list(cli, "leases", status);
+    rc = rc ? rc : fetch_list(cli, "queue", status);
+    if (rc) {
+        return rc;
+    }
+    json_object_set(status, "machine", root);
+    if (out_is_tree(&cli->out)) {
+        out_print_tree(&cli->out, status);
+        return CLI_OK;
+    }
+    CLEANUP(buf_done) struct buf b = BUF_INIT(MAX_STATUS_BYTES);
+    add_status(&cli->out, status, &b);
+    fputs(b.data, stdout);
+    return CLI_OK;
+}
+
+int cmd_status(struct cli *cli)
+{
+    int rc = cli_no_csv(cli);
+
+    return rc ? rc : cli_watch(cli, draw);
+}

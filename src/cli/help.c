@@ -1,0 +1,158 @@
+/* Help and the man page's lists, from the table. */
+#include "cli/cli.h"
+#include <stdio.h>
+#include <string.h>
+
+static void print_option(FILE *f, const struct cli_option *o)
+{
+    CLEANUP(freep) char *left = xasprintf("--%s%s%s", o->name, o->arg ? " " : "",
+                                          o->arg ? o->arg : "");
+    char letter[] = "-x,";
+
+    letter[1] = o->letter;
+    fprintf(f, "  %s %-22s %s\n", o->letter ? letter : "   ", left, o->help);
+}
+
+static void print_globals(FILE *f)
+{
+    for (size_t i = 0; i < cli_option_count; i++) {
+        if (cli_options[i].is_global) {
+            print_option(f, &cli_options[i]);
+        }
+    }
+}
+
+/* Folds text at 78 columns. */
+static void print_folded(FILE *f, const char *text)
+{
+    size_t column = 0;
+
+    while (*text) {
+        size_t n = strcspn(text, " ");
+        if (column && column + 1 + n > 78) {
+            fputs("\n", f);
+            column = 0;
+        }
+        column += (size_t)fprintf(f, "%s%.*s", column ? " " : "", (int)n, text);
+        text += n + (text[n] == ' ');
+    }
+    fputs("\n", f);
+}
+
+static void print_command(FILE *f, const struct cli_command *c)
+{
+    fprintf(f, "Usage: tangram %s%s%s%s\n\n", c->name, *c->options ? " [OPTIONS]" : "",
+            *c->args ? " " : "", c->args);
+    fprintf(f, "%s.\n", c->summary);
+    if (c->about) {
+        fputs("\n", f);
+        print_folded(f, c->about);
+    }
+    if (*c->options) {
+        fputs("\nOptions:\n", f);
+    }
+    for (const enum cli_opt *o = c->options; *o != OPT_END; o++) {
+        if (!cli_option_find(*o)->is_hidden) {
+            print_option(f, cli_option_find(*o));
+        }
+    }
+    fputs("\nEverywhere:\n", f);
+    print_globals(f);
+}
+
+void help_print(FILE *f, const struct cli_command *command)
+{
+    if (command) {
+        print_command(f, command);
+        return;
+    }
+    fputs("Usage: tangram COMMAND [OPTIONS] [ARGUMENTS]\n\n"
+          "Shares the GPUs of this machine by cutting them into slices on demand.\n\n"
+          "Commands:\n",
+          f);
+    for (size_t i = 0; i < cli_command_count; i++) {
+        fprintf(f, "  %-11s %s\n", cli_commands[i].name, cli_commands[i].summary);
+    }
+    fputs("\nOptions everywhere:\n", f);
+    print_globals(f);
+    fputs("\nTry 'tangram status', 'tangram run -p 1g -- COMMAND', or 'tangram help run'.\n"
+          "Exit status: 0 done, 1 failed, 2 usage, 3 would have to wait or does not fit or\n"
+          "differs, 4 not allowed, 5 conflict, 6 the daemon cannot be reached.\n",
+          f);
+}
+
+/* --- scdoc --- */
+
+static void print_scdoc_text(const char *text)
+{
+    for (const char *p = text; *p; p++) {
+        if (strchr("_*\\#<>", *p)) {
+            putchar('\\');
+        }
+        putchar(*p);
+    }
+}
+
+static void print_scdoc_option(const struct cli_option *o)
+{
+    if (o->letter) {
+        printf("*-%c*, ", o->letter);
+    }
+    printf("*--%s*", o->name);
+    if (o->arg) {
+        printf(" _%s_", o->arg);
+    }
+    printf("\n\t");
+    print_scdoc_text(o->help);
+    printf(".\n\n");
+}
+
+static void print_scdoc(void)
+{
+    printf("# COMMANDS\n\n");
+    for (size_t i = 0; i < cli_command_count; i++) {
+        const struct cli_command *c = &cli_commands[i];
+        printf("## tangram %s%s", c->name, *c->args ? " " : "");
+        print_scdoc_text(c->args);
+        printf("\n\n");
+        print_scdoc_text(c->summary);
+        printf(".\n\n");
+        if (c->about) {
+            print_scdoc_text(c->about);
+            printf("\n\n");
+        }
+        for (const enum cli_opt *o = c->options; *o != OPT_END; o++) {
+            if (!cli_option_find(*o)->is_hidden) {
+                print_scdoc_option(cli_option_find(*o));
+            }
+        }
+    }
+    printf("# OPTIONS EVERYWHERE\n\n");
+    for (size_t i = 0; i < cli_option_count; i++) {
+        if (cli_options[i].is_global) {
+            print_scdoc_option(&cli_options[i]);
+        }
+    }
+}
+
+int cmd_help(struct cli *cli)
+{
+    const struct cli_command *c = NULL;
+
+    if (cli_args_has(&cli->args, OPT_SCDOC)) {
+        print_scdoc();
+        return CLI_OK;
+    }
+    if (cli->args.arg_count) {
+        const char *name = cli->args.args[0];
+        c = cli_command_find(name);
+        if (!c) {
+            const struct cli_command *guess = cli_command_guess(name);
+            return cli_usage(cli, "there is no command '%.60s'%s%s%s", name,
+                             guess ? "; did you mean '" : "", guess ? guess->name : "",
+                             guess ? "'?" : "");
+        }
+    }
+    help_print(stdout, c);
+    return CLI_OK;
+}

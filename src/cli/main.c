@@ -1,0 +1,64 @@
+/* tangram: the command line.  See args.h for how commands are found and cli.h for what they get. */
+#include "cli/cli.h"
+#include <stdio.h>
+#include <string.h>
+
+/* What was written must have arrived: a full disk is not a success. */
+static int check_output(int exit_code)
+{
+    if (fflush(stdout) || ferror(stdout)) {
+        cli_say("cannot write the output: %s", strerror(errno));
+        return exit_code == CLI_OK ? CLI_FAILED : exit_code;
+    }
+    return exit_code;
+}
+
+static int run_command(struct cli *cli)
+{
+    struct error err = {0};
+    const struct cli_command *command = cli->args.command;
+
+    if (cli_args_has(&cli->args, OPT_HELP)) {
+        help_print(stdout, command);
+        return CLI_OK;
+    }
+    if (cli_args_has(&cli->args, OPT_VERSION)) {
+        printf("tangram %s\n", TANGRAM_VERSION);
+        return CLI_OK;
+    }
+    if (!command) {
+        help_print(stderr, NULL);
+        return CLI_USAGE;
+    }
+    if (cli_args_check(&cli->args, &err) < 0) {
+        return cli_usage(cli, "%s", err.msg);
+    }
+    return command->run(cli);
+}
+
+static int start(struct cli *cli, int argc, char **argv)
+{
+    struct error err = {0};
+
+    if (cli_args_parse(&cli->args, argc, argv, &err) < 0) {
+        return cli_usage(cli, "%s", err.msg);
+    }
+    const char *color = cli_args_get(&cli->args, OPT_COLOR);
+    const char *format = cli_args_get(&cli->args, OPT_OUTPUT);
+    if (out_init(&cli->out, format, color ? color : "auto", cli_args_has(&cli->args, OPT_ASCII),
+                 &err) < 0) {
+        return cli_usage(cli, "%s", err.msg);
+    }
+    cli->out.has_header = !cli_args_has(&cli->args, OPT_NO_HEADER);
+    return run_command(cli);
+}
+
+int main(int argc, char **argv)
+{
+    struct cli cli = {0};
+    int exit_code = check_output(start(&cli, argc, argv));
+
+    client_free(cli.client);
+    cli_args_done(&cli.args);
+    return exit_code;
+}
