@@ -31,7 +31,7 @@
 #define CHECKPOINT_QUIET_PAGES 64
 #define CHECKPOINT_PAGES 2048
 #define CHECKPOINT_FORCED_PAGES 16384
-#define BACKOFF_FIRST_MS 50
+#define BACKOFF_FIRST_MS 20
 #define BACKOFF_LAST_MS 5000
 /* The copy comes at latest after this many delays, however busy the journal is. */
 #define COPY_DELAYS_MAX 10
