@@ -73,7 +73,8 @@ struct http_server {
     struct conn_stack to_suspend;
     struct conn_queue queues[WAIT_COUNT];
     struct conn *accepting;
-    unsigned conn_count, tcp_count;
+    unsigned conn_count, conn_peak, tcp_count;
+    bool is_to_trim;
     struct uid_count *uids;
     unsigned uid_count;
     struct stream_list streams;

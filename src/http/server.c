@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/internal.h"
+#include <malloc.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -31,6 +32,8 @@
 #define ACCEPTS_AT_ONCE 64
 #define RETRY_ACCEPT_MS 1000
 #define EXTRA_FOR_ROOT 512
+#define TRIM_ABOVE 64
+#define TRIM_DELAY_MS 1000
 
 int64_t server_now_ms(const struct http_server *server)
 {
@@ -242,6 +245,9 @@ static void conn_count(struct conn *conn, bool is_new)
     struct http_server *server = conn->server;
 
     server->conn_count += is_new ? 1 : -1U;
+    if (server->conn_count > server->conn_peak) {
+        server->conn_peak = server->conn_count;
+    }
     if (!conn->peer.is_unix) {
         server->tcp_count += is_new ? 1 : -1U;
     } else if (is_new) {
@@ -253,6 +259,8 @@ static void conn_count(struct conn *conn, bool is_new)
 
 static void conn_free(struct conn *conn)
 {
+    struct http_server *server = conn->server;
+
     request_lose(conn);
     conn_unwatch(conn);
     conn_wait_for(conn, WAIT_NOTHING);
@@ -261,6 +269,12 @@ static void conn_free(struct conn *conn)
     }
     conn_count(conn, false);
     LIST_REMOVE(conn, all);
+    /* After a crowd has left, its memory goes back to the system. */
+    if (server->conn_peak > TRIM_ABOVE && server->conn_count < server->conn_peak / 4) {
+        server->conn_peak = server->conn_count;
+        server->is_to_trim = true;
+        server_arm(server, server_now_ms(server) + TRIM_DELAY_MS);
+    }
     free(conn);
 }
 
@@ -379,9 +393,12 @@ static int on_more(sd_event_source *source, void *userdata)
 
 static void expire(struct conn *conn)
 {
-    static const char late[] = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n"
-                               "Content-Type: application/problem+json\r\n"
-                               "Content-Length: 0\r\n\r\n";
+    static const char late[] =
+        "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n"
+        "Content-Type: application/problem+json\r\nContent-Length: 159\r\n\r\n"
+        "{\"type\":\"urn:tangram:problem:timeout\",\"title\":\"Request Timeout\",\"status\":408,"
+        "\"reason\":\"timeout\",\"detail\":\"the request did not arrive whole in the time it "
+        "has\"}";
 
     /* Nothing of an answer has been written yet, so this is well-formed. */
     if (conn->req && conn->req->phase < PHASE_ANSWERED && conn->wait != WAIT_SENT &&
@@ -409,6 +426,10 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
         }
     }
     streams_keep_alive(server);
+    if (server->is_to_trim) {
+        server->is_to_trim = false;
+        malloc_trim(0);
+    }
     return 0;
 }
 

@@ -84,6 +84,17 @@ static void print_row(const char *name, int64_t *ns, int count)
            percentile_us(ns, count, 0.99), percentile_us(ns, count, 1));
 }
 
+static void remove_made(const char *dir)
+{
+    static const char *const names[] = {"tangram.db", "tangram.db.copy", "tangram.lock"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        CLEANUP(freep) char *path = xasprintf("%s/%s", dir, names[i]);
+        unlink(path);
+    }
+    rmdir(dir);
+}
+
 int main(int argc, char **argv)
 {
     char made[] = "/var/tmp/tangram-bench-XXXXXX";
@@ -121,5 +132,10 @@ int main(int argc, char **argv)
     printf("ratio commit / fdatasync     p50 %.2f   p99 %.2f   (goal: p99 <= 2)\n",
            percentile_us(commit, count, 0.5) / percentile_us(raw, count, 0.5),
            percentile_us(commit, count, 0.99) / percentile_us(raw, count, 0.99));
-    return store_close(store, 5000, &err) < 0;
+    int r = store_close(store, 5000, &err);
+    unlink(raw_path);
+    if (argc <= 1) {
+        remove_made(dir);
+    }
+    return r < 0;
 }

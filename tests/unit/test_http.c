@@ -638,6 +638,28 @@ static void streams_carry_events(void **state)
     PUMP_UNTIL(http_server_connections(w.server) == 0);
 }
 
+static void a_stream_asked_for_by_head_ends_at_once(void **state)
+{
+    ANSWER;
+    (void)state;
+    ask(&got, "HEAD /v1/events HTTP/1.1\r\n" CLOSE "\r\n");
+    assert_has(&got, "text/event-stream");
+    assert_null(strstr(got.data, "hello"));
+    PUMP_UNTIL(w.stream_gone == 1);
+}
+
+static void streams_speak_http_1_0(void **state)
+{
+    ANSWER;
+    int fd = dial();
+
+    (void)state;
+    say(fd, "GET /v1/events HTTP/1.0\r\n\r\n");
+    hear(fd, &got, "\r\n\r\ndata: hello\n\n");
+    http_stream_close(w.stream);
+    ask_on(fd, &got, "");
+}
+
 static void streams_end_when_closed(void **state)
 {
     ANSWER;
@@ -700,6 +722,8 @@ static void slow_requests_are_closed(void **state)
     assert_int_equal(got.len, 0);
     ask_on(slow, &got, "");
     assert_has(&got, "408 Request Timeout");
+    assert_int_equal(strlen(strstr(got.data, "\r\n\r\n") + 4),
+                     strtol(strstr(got.data, "Content-Length: ") + 16, NULL, 10));
     ask_on(body, &got, "");
     assert_has(&got, "408 Request Timeout");
     PUMP_UNTIL(http_server_connections(w.server) == 0);
@@ -902,6 +926,8 @@ int main(void)
         T(tcp_wants_a_token),
         T(streams_carry_events),
         T(streams_end_when_closed),
+        T(a_stream_asked_for_by_head_ends_at_once),
+        T(streams_speak_http_1_0),
         T(slow_readers_are_cut_off),
         T_SHORT(slow_requests_are_closed),
         T_SHORT(readers_that_never_read_are_closed),
