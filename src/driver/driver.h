@@ -115,7 +115,9 @@ struct driver_sample {
 };
 
 enum driver_event_kind {
-    DRIVER_EVENT_MIG_CONFIG, /* instances changed, by us or by somebody else */
+    /* Instances changed, by us or by somebody else; comes once too when the watch of a GPU begins,
+     * because what happened before it was not seen. */
+    DRIVER_EVENT_MIG_CONFIG,
     DRIVER_EVENT_XID,
     DRIVER_EVENT_ECC,  /* uncorrectable memory error */
     DRIVER_EVENT_LOST, /* the GPU fell off the bus; the watcher looks away from it */

@@ -125,6 +125,16 @@ static nvml_return register_gpu(struct driver *driver, struct watch *watch, nvml
     return answer;
 }
 
+/* What happened before the registration was not reported, so the first event is our own: it makes
+ * the daemon look once more. */
+static void post_begin(struct driver *driver, uint32_t gpu)
+{
+    struct driver_event begin = {
+        .kind = DRIVER_EVENT_MIG_CONFIG, .gi_id = MIG_NO_ID, .ci_id = MIG_NO_ID};
+
+    post_event(driver, gpu, &begin);
+}
+
 /* Takes up the GPUs that have a new handle. */
 static void register_new(struct driver *driver, struct watch *watch)
 {
@@ -143,6 +153,7 @@ static void register_new(struct driver *driver, struct watch *watch)
         if (answer == NVML_SUCCESS) {
             watch->registered += watch->devices[i] == NULL;
             watch->devices[i] = device;
+            post_begin(driver, i);
         } else {
             log_debug("GPU %u reports no events: %s", i, nvml_text(answer));
             watch->registered -= watch->devices[i] != NULL;
@@ -192,6 +203,7 @@ static void rebuild(struct driver *driver, struct watch *watch)
         if (device && answer == NVML_SUCCESS) {
             watch->devices[i] = device;
             watch->registered++;
+            post_begin(driver, i);
         } else if (answer == NVML_ERROR_GPU_IS_LOST) {
             struct driver_event lost = {
                 .kind = DRIVER_EVENT_LOST, .gi_id = MIG_NO_ID, .ci_id = MIG_NO_ID};
