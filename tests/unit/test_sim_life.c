@@ -1,0 +1,417 @@
+/* Processes, time, trouble, events and counters, as a client sees them. */
+#include "sim_fixture.h"
+
+#include "base/clock.h"
+#include "sim/load.h"
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+
+/* A child that runs a load on (gi, ci) until it is killed; returns when the load counts. */
+static pid_t start_load(const char *dir, int gi, int ci, uint32_t sm_pct, uint64_t bytes)
+{
+    int ready[2];
+    assert_int_equal(pipe(ready), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct sim_machine *m = NULL;
+        struct sim_load load = {
+            .gi = (int8_t)gi, .ci = (int8_t)ci, .sm_pct = sm_pct, .memory_bytes = bytes};
+        int index = 0;
+        if (sim_machine_open(dir, &m, NULL) < 0) {
+            _exit(1);
+        }
+        sim_lock(&m->file->gpus[0].state);
+        int r = load_add(m, 0, &load, &index, NULL);
+        sim_unlock(&m->file->gpus[0].state);
+        if (r < 0 || write(ready[1], "x", 1) != 1) {
+            _exit(1);
+        }
+        pause();
+        _exit(0);
+    }
+    char x = 0;
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &x, 1), 1);
+    close(ready[0]);
+    return pid;
+}
+
+static void stop_load(pid_t pid)
+{
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static void test_loads(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new("H100-SXM5-80GB", 1, "none", false, "590.48.01");
+    struct nvml_device *gpu = fixture_mig_gpu(0);
+    struct nvml_gpu_instance *gi = NULL, *other_gi = NULL;
+    struct nvml_compute_instance *ci = NULL, *other_ci = NULL;
+    struct nvml_device *mig = fixture_slice(gpu, 14, 1, &gi, &ci);
+    struct nvml_device *other = fixture_slice(gpu, 19, 0, &other_gi, &other_ci);
+    struct nvml_memory before, after;
+    assert_int_equal(nvmlDeviceGetMemoryInfo(mig, &before), NVML_SUCCESS);
+    assert_int_equal(before.total, 20096ULL << 20);
+    pid_t pid = start_load(f->dir, 5, 0, 80, 1ULL << 30);
+    assert_int_equal(nvmlDeviceGetMemoryInfo(mig, &after), NVML_SUCCESS);
+    assert_int_equal(after.used - before.used, 1ULL << 30);
+    struct nvml_process list[4];
+    struct nvml_process_v1 old[4];
+    unsigned int n = 4;
+    assert_int_equal(nvmlDeviceGetComputeRunningProcesses_v3(mig, &n, list), NVML_SUCCESS);
+    assert_int_equal(n, 1);
+    assert_int_equal(list[0].pid, pid);
+    assert_int_equal(list[0].gpu_instance_id, 5);
+    assert_int_equal(list[0].compute_instance_id, 0);
+    n = 4;
+    assert_int_equal(nvmlDeviceGetComputeRunningProcesses(gpu, &n, old), NVML_SUCCESS);
+    assert_int_equal(old[0].pid, pid);
+    assert_int_equal(old[0].used_gpu_memory, 1ULL << 30);
+    n = 0;
+    assert_int_equal(nvmlDeviceGetComputeRunningProcesses_v3(mig, &n, NULL),
+                     NVML_ERROR_INSUFFICIENT_SIZE);
+    assert_int_equal(n, 1);
+    n = 4;
+    assert_int_equal(nvmlDeviceGetComputeRunningProcesses_v3(other, &n, list), NVML_SUCCESS);
+    assert_int_equal(n, 0);
+    /* A process holds its slice, and only its own. */
+    assert_int_equal(nvmlComputeInstanceDestroy(ci), NVML_ERROR_IN_USE);
+    assert_int_equal(nvmlComputeInstanceDestroy(other_ci), NVML_SUCCESS);
+    assert_int_equal(nvmlGpuInstanceDestroy(other_gi), NVML_SUCCESS);
+    stop_load(pid);
+    n = 4;
+    assert_int_equal(nvmlDeviceGetComputeRunningProcesses_v3(mig, &n, list), NVML_SUCCESS);
+    assert_int_equal(n, 0);
+    assert_int_equal(nvmlComputeInstanceDestroy(ci), NVML_SUCCESS);
+    fixture_free(f);
+}
+
+/* The driver cleans up behind a process for a while. */
+static void test_in_use_tail(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new("A30", 1, "none,in-use=150ms", false, "590.48.01");
+    struct nvml_device *gpu = fixture_mig_gpu(0);
+    struct nvml_gpu_instance *gi = NULL;
+    struct nvml_compute_instance *ci = NULL;
+    fixture_slice(gpu, 14, 0, &gi, &ci);
+    stop_load(start_load(f->dir, 3, 0, 100, 0));
+    int64_t start = clock_mono_ms();
+    enum nvml_return rc = NVML_ERROR_UNKNOWN;
+    unsigned int refused = 0;
+    while ((rc = nvmlComputeInstanceDestroy(ci)) == NVML_ERROR_IN_USE) {
+        refused++;
+        latency_sleep_us(5000);
+    }
+    assert_int_equal(rc, NVML_SUCCESS);
+    assert_true(refused > 0);
+    assert_true(clock_mono_ms() - start >= 140);
+    assert_int_equal(nvmlGpuInstanceDestroy(gi), NVML_SUCCESS);
+    fixture_free(f);
+}
+
+static void test_mode_by_generation(void **state)
+{
+    (void)state;
+    enum nvml_return activation = NVML_ERROR_UNKNOWN;
+    unsigned int current = 9, pending = 9;
+    struct error err = {0};
+    static const struct {
+        const char *model;
+        unsigned int pending, after_reboot;
+    } cases[] = {{"A100-SXM4-40GB", 1, 1}, {"H100-SXM5-80GB", 0, 0}, {"B200-180GB", 0, 0}};
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct fixture *f = fixture_new(cases[i].model, 1, "none", false, "590.48.01");
+        struct nvml_device *gpu = fixture_gpu(0);
+        pid_t pid = start_load(f->dir, SIM_WHOLE, SIM_WHOLE, 100, 0);
+        assert_int_equal(nvmlDeviceSetMigMode(gpu, 1, &activation), NVML_SUCCESS);
+        assert_int_equal(activation, NVML_ERROR_IN_USE);
+        assert_int_equal(nvmlDeviceGetMigMode(gpu, &current, &pending), NVML_SUCCESS);
+        assert_int_equal(current, 0);
+        assert_int_equal(pending, cases[i].pending);
+        stop_load(pid);
+        CLEANUP(sim_machine_freep) struct sim_machine *m = NULL;
+        assert_int_equal(sim_machine_open(f->dir, &m, &err), 0);
+        char boot_id[40];
+        memcpy(boot_id, m->file->boot_id, sizeof(boot_id));
+        assert_int_equal(sim_machine_reboot(m, &err), 0);
+        assert_string_not_equal(boot_id, m->file->boot_id);
+        assert_int_equal(nvmlDeviceGetMigMode(gpu, &current, &pending), NVML_SUCCESS);
+        assert_int_equal(current, cases[i].after_reboot);
+        assert_int_equal(nvmlDeviceSetMigMode(gpu, 1, &activation), NVML_SUCCESS);
+        assert_int_equal(activation, NVML_SUCCESS);
+        assert_true(fixture_create(gpu, 19) >= 0);
+        assert_int_equal(sim_machine_reboot(m, &err), 0);
+        struct nvml_gpu_instance *gi = NULL;
+        assert_int_equal(nvmlDeviceSetMigMode(gpu, 1, &activation), NVML_SUCCESS);
+        assert_int_equal(nvmlDeviceGetGpuInstanceById(gpu, 13, &gi), NVML_ERROR_NOT_FOUND);
+        fixture_free(f);
+    }
+}
+
+/* With MIG off: Ampere and old drivers do not know profiles, later ones do. */
+static void test_profiles_with_mig_off(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model, *driver;
+        enum nvml_return rc;
+    } cases[] = {{"A100-SXM4-40GB", "590.48.01", NVML_ERROR_NOT_SUPPORTED},
+                 {"H100-SXM5-80GB", "590.48.01", NVML_SUCCESS},
+                 {"H100-SXM5-80GB", "535.261.03", NVML_ERROR_NOT_SUPPORTED}};
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct fixture *f = fixture_new(cases[i].model, 1, "none", false, cases[i].driver);
+        struct nvml_device *gpu = fixture_gpu(0);
+        struct nvml_gi_profile p;
+        struct nvml_gpu_instance *gi = NULL;
+        unsigned int n = 5;
+        assert_int_equal(nvmlDeviceGetGpuInstanceProfileInfo(gpu, 0, &p), cases[i].rc);
+        assert_int_equal(nvmlDeviceGetGpuInstanceRemainingCapacity(gpu, 19, &n), cases[i].rc);
+        assert_int_equal(nvmlDeviceCreateGpuInstance(gpu, 19, &gi), NVML_ERROR_NOT_SUPPORTED);
+        assert_int_equal(nvmlDeviceGetMaxMigDeviceCount(gpu, &n), NVML_SUCCESS);
+        assert_int_equal(n, 0);
+        fixture_free(f);
+    }
+}
+
+static void add_fault(const char *dir, const char *call, int gpu, int code, uint32_t after,
+                      uint32_t times, int64_t hang_ms)
+{
+    CLEANUP(sim_machine_freep) struct sim_machine *m = NULL;
+    struct error err = {0};
+    assert_int_equal(sim_machine_open(dir, &m, &err), 0);
+    struct sim_fault fault = {.gpu = gpu,
+                              .has_return = code >= 0,
+                              .code = code,
+                              .after = after,
+                              .times = times,
+                              .hang_ms = hang_ms};
+    snprintf(fault.call, sizeof(fault.call), "%s", call);
+    assert_int_equal(fault_add(m->file, &fault, &err), 0);
+}
+
+static void *hang_in_uuid(void *arg)
+{
+    char uuid[96];
+    return (void *)(uintptr_t)nvmlDeviceGetUUID(arg, uuid, sizeof(uuid));
+}
+
+static void test_faults(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new("H100-SXM5-80GB", 2, "none", false, "590.48.01");
+    struct nvml_device *gpu[2] = {fixture_mig_gpu(0), fixture_mig_gpu(1)};
+    struct nvml_gpu_instance *gi = NULL;
+    char text[96];
+    add_fault(f->dir, "nvmlDeviceCreateGpuInstance", 0, NVML_ERROR_UNKNOWN, 1, 2, 0);
+    assert_int_equal(nvmlDeviceCreateGpuInstance(gpu[0], 19, &gi), NVML_SUCCESS);
+    assert_int_equal(nvmlDeviceCreateGpuInstance(gpu[1], 19, &gi), NVML_SUCCESS);
+    assert_int_equal(nvmlDeviceCreateGpuInstance(gpu[0], 19, &gi), NVML_ERROR_UNKNOWN);
+    assert_int_equal(nvmlDeviceCreateGpuInstance(gpu[0], 19, &gi), NVML_ERROR_UNKNOWN);
+    assert_int_equal(nvmlDeviceCreateGpuInstance(gpu[0], 19, &gi), NVML_SUCCESS);
+    /* Every call on a lost GPU says so; the other GPU goes on. */
+    CLEANUP(sim_machine_freep) struct sim_machine *m = NULL;
+    struct error err = {0};
+    assert_int_equal(sim_machine_open(f->dir, &m, &err), 0);
+    m->file->gpus[0].is_lost = true;
+    assert_int_equal(nvmlDeviceGetName(gpu[0], text, 96), NVML_ERROR_GPU_IS_LOST);
+    assert_int_equal(nvmlGpuInstanceDestroy(gi), NVML_ERROR_GPU_IS_LOST);
+    assert_int_equal(nvmlDeviceGetHandleByIndex_v2(0, &gpu[0]), NVML_ERROR_GPU_IS_LOST);
+    assert_int_equal(nvmlDeviceGetName(gpu[1], text, 96), NVML_SUCCESS);
+    m->file->gpus[0].is_lost = false;
+    /* A hang holds the thread that called, nobody else, until it is cleared. */
+    add_fault(f->dir, "nvmlDeviceGetUUID", 0, NVML_ERROR_TIMEOUT, 0, 0, -1);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, hang_in_uuid, gpu[0]), 0);
+    assert_int_equal(nvmlDeviceGetName(gpu[0], text, 96), NVML_SUCCESS);
+    assert_int_equal(nvmlDeviceGetUUID(gpu[1], text, 96), NVML_SUCCESS);
+    assert_int_equal(nvmlDeviceCreateGpuInstance(gpu[0], 19, &gi), NVML_SUCCESS);
+    fault_clear(m->file);
+    void *rc = NULL;
+    assert_int_equal(pthread_join(thread, &rc), 0);
+    fixture_free(f);
+}
+
+static void test_events(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new("H100-SXM5-80GB", 2, "none", false, "590.48.01");
+    struct nvml_device *gpu = fixture_mig_gpu(0);
+    struct nvml_event_set *set = NULL;
+    struct nvml_event_data data;
+    struct nvml_event_data_v1 old;
+    struct nvml_gpu_instance *gi = NULL;
+    unsigned long long types = 0;
+    assert_int_equal(nvmlDeviceGetSupportedEventTypes(gpu, &types), NVML_SUCCESS);
+    assert_true(types & NVML_EVENT_XID);
+    assert_true(types & NVML_EVENT_MIG_CONFIG);
+    assert_int_equal(nvmlEventSetCreate(&set), NVML_SUCCESS);
+    assert_int_equal(nvmlEventSetWait_v2(set, &data, 0), NVML_ERROR_TIMEOUT);
+    assert_int_equal(nvmlDeviceRegisterEvents(gpu, 1ULL << 40, set), NVML_ERROR_NOT_SUPPORTED);
+    assert_true(fixture_create(gpu, 19) >= 0); /* before registration: not reported */
+    assert_int_equal(nvmlDeviceRegisterEvents(gpu, NVML_EVENT_XID | NVML_EVENT_MIG_CONFIG, set),
+                     NVML_SUCCESS);
+    assert_int_equal(nvmlEventSetWait_v2(set, &data, 1), NVML_ERROR_TIMEOUT);
+    assert_int_equal(nvmlDeviceCreateGpuInstance(gpu, 19, &gi), NVML_SUCCESS);
+    assert_int_equal(nvmlEventSetWait_v2(set, &data, 1000), NVML_SUCCESS);
+    assert_int_equal(data.type, NVML_EVENT_MIG_CONFIG);
+    assert_ptr_equal(data.device, gpu);
+    assert_int_equal(nvmlEventSetWait_v2(set, &data, 0), NVML_ERROR_TIMEOUT);
+    /* From another process, while we wait. */
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct sim_machine *m = NULL;
+        struct sim_event e = {.type = NVML_EVENT_XID, .data = 43, .gi = 11, .ci = 0};
+        int r = sim_machine_open(f->dir, &m, NULL);
+        if (r == 0) {
+            latency_sleep_us(20000);
+            sim_lock(&m->file->gpus[0].state);
+            sim_event_post(m->file, &m->file->gpus[0], &e);
+            sim_unlock(&m->file->gpus[0].state);
+        }
+        _exit(r != 0);
+    }
+    assert_int_equal(nvmlEventSetWait_v2(set, &data, 60000), NVML_SUCCESS);
+    assert_int_equal(data.type, NVML_EVENT_XID);
+    assert_int_equal(data.data, 43);
+    assert_int_equal(data.gpu_instance_id, 11);
+    assert_int_equal(data.compute_instance_id, 0);
+    waitpid(pid, NULL, 0);
+    assert_int_equal(nvmlGpuInstanceDestroy(gi), NVML_SUCCESS);
+    assert_int_equal(nvmlEventSetWait(set, &old, 1000), NVML_SUCCESS);
+    assert_int_equal(old.type, NVML_EVENT_MIG_CONFIG);
+    assert_int_equal(nvmlEventSetFree(set), NVML_SUCCESS);
+    assert_int_equal(nvmlEventSetFree(set), NVML_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(nvmlEventSetWait_v2(set, &data, 0), NVML_ERROR_INVALID_ARGUMENT);
+    fixture_free(f);
+}
+
+/* SM_UTIL of one instance over 120 ms; or the metric's return code as a negative number. */
+static double sm_util(struct nvml_device *gpu, unsigned int gi)
+{
+    struct nvml_gpm_metrics *get = xcalloc(1, sizeof(*get) + 2 * sizeof(get->metrics[0]));
+    get->version = 1;
+    get->count = 1;
+    get->metrics[0].metric_id = 2;
+    get->metrics[1].value = 4711; /* behind the last one asked for: not touched */
+    assert_int_equal(nvmlGpmSampleAlloc(&get->sample1), NVML_SUCCESS);
+    assert_int_equal(nvmlGpmSampleAlloc(&get->sample2), NVML_SUCCESS);
+    assert_int_equal(nvmlGpmMigSampleGet(gpu, gi, get->sample1), NVML_SUCCESS);
+    latency_sleep_us(120000);
+    assert_int_equal(nvmlGpmMigSampleGet(gpu, gi, get->sample2), NVML_SUCCESS);
+    assert_int_equal(nvmlGpmMetricsGet(get), NVML_SUCCESS);
+    double value = get->metrics[0].nvml_return == NVML_SUCCESS
+                       ? get->metrics[0].value
+                       : -(double)get->metrics[0].nvml_return;
+    assert_true(get->metrics[1].value == 4711);
+    assert_int_equal(nvmlGpmSampleFree(get->sample1), NVML_SUCCESS);
+    assert_int_equal(nvmlGpmSampleFree(get->sample2), NVML_SUCCESS);
+    assert_int_equal(nvmlGpmSampleFree(get->sample2), NVML_ERROR_INVALID_ARGUMENT);
+    free(get);
+    return value;
+}
+
+static void test_gpm(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new("H100-SXM5-80GB", 1, "none", false, "590.48.01");
+    struct nvml_device *gpu = fixture_mig_gpu(0);
+    struct nvml_gpu_instance *gi = NULL;
+    struct nvml_compute_instance *ci = NULL;
+    fixture_slice(gpu, 9, 2, &gi, &ci); /* GI 2 */
+    assert_true(fixture_create(gpu, 19) == 7);
+    pid_t pid = start_load(f->dir, 2, 0, 70, 0);
+    double value = sm_util(gpu, 2);
+    assert_true(value > 69.0 && value < 71.0);
+    assert_true(sm_util(gpu, 7) == -(double)NVML_ERROR_NO_DATA); /* no compute instance */
+    unsigned int power = 0, idle = 0;
+    assert_int_equal(nvmlDeviceGetPowerUsage(gpu, &power), NVML_SUCCESS);
+    stop_load(pid);
+    assert_int_equal(nvmlDeviceGetPowerUsage(gpu, &idle), NVML_SUCCESS);
+    assert_true(power > idle + 100000);
+    assert_true(sm_util(gpu, 2) < 1.0);
+    struct nvml_utilization u;
+    assert_int_equal(nvmlDeviceGetUtilizationRates(gpu, &u), NVML_ERROR_NOT_SUPPORTED);
+    fixture_free(f);
+    f = fixture_new("A100-SXM4-40GB", 1, "none", false, "590.48.01");
+    gpu = fixture_gpu(0);
+    struct nvml_gpm_support support = {.version = 1, .is_supported = 7};
+    assert_int_equal(nvmlGpmQueryDeviceSupport(gpu, &support), NVML_SUCCESS);
+    assert_int_equal(support.is_supported, 0);
+    assert_int_equal(nvmlDeviceGetUtilizationRates(gpu, &u), NVML_SUCCESS);
+    assert_int_equal(u.gpu, 0);
+    fixture_free(f);
+}
+
+static void *create_slowly(void *arg)
+{
+    return (void *)(intptr_t)fixture_create(arg, 19);
+}
+
+/* Changes of one GPU queue; another GPU, and queries, do not wait. */
+static void test_latency(void **state)
+{
+    (void)state;
+    struct fixture *f =
+        fixture_new("H100-SXM5-80GB", 2, "none,create-gi=200ms", false, "590.48.01");
+    struct nvml_device *gpu[2] = {fixture_mig_gpu(0), fixture_mig_gpu(1)};
+    pthread_t thread[3];
+    int64_t start = clock_mono_ms();
+    assert_int_equal(pthread_create(&thread[0], NULL, create_slowly, gpu[0]), 0);
+    assert_int_equal(pthread_create(&thread[1], NULL, create_slowly, gpu[0]), 0);
+    assert_int_equal(pthread_create(&thread[2], NULL, create_slowly, gpu[1]), 0);
+    char name[96];
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(nvmlDeviceGetName(gpu[0], name, 96), NVML_SUCCESS);
+    }
+    assert_true(clock_mono_ms() - start < 190);
+    void *id[3];
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(pthread_join(thread[i], &id[i]), 0);
+    }
+    int64_t took = clock_mono_ms() - start;
+    assert_true(took >= 390 && took < 590); /* two after each other, the third beside them */
+    assert_int_equal((intptr_t)id[0] + (intptr_t)id[1], 13 + 11);
+    assert_int_equal((intptr_t)id[2], 13);
+    fixture_free(f);
+}
+
+/* The same seed gives the same machine and the same draws. */
+static void test_seed(void **state)
+{
+    (void)state;
+    char uuid[2][96];
+    int64_t us[2] = {0, 0};
+    for (int i = 0; i < 2; i++) {
+        struct fixture *f = fixture_new("A30", 1, "typical", false, "590.48.01");
+        CLEANUP(sim_machine_freep) struct sim_machine *m = NULL;
+        assert_int_equal(sim_machine_open(f->dir, &m, NULL), 0);
+        assert_int_equal(nvmlDeviceGetUUID(fixture_gpu(0), uuid[i], 96), NVML_SUCCESS);
+        for (int k = 0; k < 20; k++) {
+            us[i] = us[i] * 3 + latency_draw_us(m->file, &m->file->gpus[0], 100000);
+        }
+        fixture_free(f);
+    }
+    assert_string_equal(uuid[0], uuid[1]);
+    assert_int_equal(us[0], us[1]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_loads),
+        cmocka_unit_test(test_in_use_tail),
+        cmocka_unit_test(test_mode_by_generation),
+        cmocka_unit_test(test_profiles_with_mig_off),
+        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_events),
+        cmocka_unit_test(test_gpm),
+        cmocka_unit_test(test_latency),
+        cmocka_unit_test(test_seed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
