@@ -51,7 +51,7 @@ void client_reply_done(struct client_reply *r)
 char *client_default_socket(const char *given)
 {
     const char *env = getenv("TANGRAM_SOCKET");
-    const char *runtime = getenv("XDG_RUNTIME_DIR");
+    const char *runtime = getenv("XDG_RUNTIME_DIR"), *home = getenv("HOME");
 
     if (given) {
         return xstrdup(given);
@@ -59,10 +59,14 @@ char *client_default_socket(const char *given)
     if (env && *env) {
         return xstrdup(env);
     }
-    if (geteuid() == 0 || access(SYSTEM_SOCKET, F_OK) == 0 || !runtime || !*runtime) {
+    if (geteuid() == 0 || access(SYSTEM_SOCKET, F_OK) == 0) {
         return xstrdup(SYSTEM_SOCKET);
     }
-    return xasprintf("%s/tangram/tangram.sock", runtime);
+    if (runtime && *runtime == '/') {
+        return xasprintf("%s/tangram/tangram.sock", runtime);
+    }
+    /* Where an ordinary user's daemon puts it then. */
+    return xasprintf("%s/.local/state/tangram/tangram.sock", home && *home == '/' ? home : "/tmp");
 }
 
 static int check_settings(const struct client_settings *s, struct error *err)

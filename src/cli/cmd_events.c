@@ -101,7 +101,7 @@ int cmd_events(struct cli *cli)
     int64_t after = 0, limit = follows ? 10 : 1000, given = -1;
     int rc = cli_opt_int(cli, OPT_AFTER, 0, INT64_MAX, &after);
 
-    rc = rc ? rc : cli_opt_int(cli, OPT_LIMIT, 1, 100000, &given);
+    rc = rc ? rc : cli_opt_int(cli, OPT_LIMIT, 1, 1000, &given);
     buf_addf(&path, "/v1/events?limit=%lld", (long long)(given > 0 ? given : limit));
     if (cli_args_has(&cli->args, OPT_AFTER)) {
         buf_addf(&path, "&after=%lld", (long long)after);

@@ -15,7 +15,7 @@ static int add_request(struct cli *cli, json_t *requests, const char *text)
     if (!*profile) {
         return cli_usage(cli, "'%.60s' names no profile", text);
     }
-    if (colon && text_parse_int(colon + 1, "the number after the ':'", 1, 1000, &count, &err) < 0) {
+    if (colon && text_parse_int(colon + 1, "the number after the ':'", 1, 64, &count, &err) < 0) {
         return cli_usage(cli, "%s", err.msg);
     }
     json_t *request = json_pack("{s:s, s:I}", "profile", profile, "count", (json_int_t)count);

@@ -22,8 +22,8 @@ static int create(struct cli *cli)
         return cli_usage(cli, "say whose token it is: --tenant NAME");
     }
     CLEANUP(json_decrefp)
-    json_t *body = json_pack("{s:s, s:s, s:s?}", "tenant", tenant, "role", role ? role : "tenant",
-                             "name", name);
+    json_t *body = json_pack("{s:s, s:s, s:s}", "tenant", tenant, "role", role ? role : "tenant",
+                             "name", name ? name : tenant);
     if (!body) {
         return cli_usage(cli, "--tenant, --role and --name must be valid UTF-8");
     }

@@ -86,7 +86,8 @@ void help_print(FILE *f, const struct cli_command *command)
 static void print_scdoc_text(const char *text)
 {
     for (const char *p = text; *p; p++) {
-        if (strchr("_*\\#<>", *p)) {
+        /* At the start of a line these would begin a list or a table. */
+        if (strchr("_*\\#<>", *p) || (strchr("-[|.", *p) && p == text)) {
             putchar('\\');
         }
         putchar(*p);
@@ -112,9 +113,8 @@ static void print_scdoc(void)
     printf("# COMMANDS\n\n");
     for (size_t i = 0; i < cli_command_count; i++) {
         const struct cli_command *c = &cli_commands[i];
-        printf("## tangram %s%s", c->name, *c->args ? " " : "");
-        print_scdoc_text(c->args);
-        printf("\n\n");
+        /* A heading is taken as it is. */
+        printf("## tangram %s%s%s\n\n", c->name, *c->args ? " " : "", c->args);
         print_scdoc_text(c->summary);
         printf(".\n\n");
         if (c->about) {

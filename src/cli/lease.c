@@ -176,8 +176,8 @@ static int set_numbers(struct cli *cli, json_t *request)
 {
     int64_t count = 1, priority = 0, ttl_ms = -1;
 
-    int rc = cli_opt_int(cli, OPT_COUNT_N, 1, 1000, &count);
-    rc = rc ? rc : cli_opt_int(cli, OPT_PRIORITY, -1000000, 1000000, &priority);
+    int rc = cli_opt_int(cli, OPT_COUNT_N, 1, 64, &count);
+    rc = rc ? rc : cli_opt_int(cli, OPT_PRIORITY, -100, 100, &priority);
     rc = rc ? rc : cli_opt_duration_ms(cli, OPT_TTL, &ttl_ms);
     if (rc) {
         return rc;
