@@ -34,6 +34,8 @@ struct world {
     unsigned history[POOL_HIST_COUNT];
     int (*fail)(struct world *w, const struct pool_job *job); /* injected: 0 or -errno; may be NULL */
     void *arg;
+    /* Sees every action before it is carried out; may be NULL. */
+    void (*on_action)(struct world *w, const struct pool_action *action);
 };
 
 static inline struct mig_instance *world_find(struct world_gpu *g, unsigned start)
@@ -214,6 +216,9 @@ static inline void world_take_actions(struct world *w)
 {
     for (unsigned i = 0; i < w->actions.count; i++) {
         const struct pool_action *a = &w->actions.action[i];
+        if (w->on_action) {
+            w->on_action(w, a);
+        }
         if (a->kind == POOL_DO_JOB) {
             struct world_gpu *g = &w->gpu[a->job.gpu];
             assert(a->job.gpu < w->gpu_count && g->job_count < WORLD_JOBS);

@@ -263,6 +263,24 @@ static void note_step(const struct pool_lease *lease, const struct pool_part *p,
     ret->estimate_us = us > ret->estimate_us ? us : ret->estimate_us;
 }
 
+/* What the requests of one preview do to each other is gone when it ends: say so without pointers
+ * to it.  Leases and slices of the preview have numbers from these on. */
+static void forget_previewed(struct pool_explanation *why, uint64_t first_lease,
+                             uint64_t first_slice)
+{
+    for (unsigned i = 0; i < why->block_count; i++) {
+        struct pool_block *b = &why->block[i];
+        bool is_previewed = (b->slice && b->slice->id >= first_slice) ||
+                            (b->lease && b->lease->id >= first_lease);
+        if (is_previewed) {
+            b->slice = NULL;
+            b->lease = NULL;
+            b->until_ms = 0;
+            text_copy(b->why, sizeof(b->why), "taken by the other requests of this plan");
+        }
+    }
+}
+
 /* Requests side by side: one lease each, taken back in the end. */
 void pool_preview(struct pool *pool, const struct pool_actor *actor,
                   const struct pool_request *requests, unsigned request_count, int64_t now_ms,
@@ -296,6 +314,7 @@ void pool_preview(struct pool *pool, const struct pool_actor *actor,
             say_why_queued(pool, l, &ret->blocked);
         }
     }
+    forget_previewed(&ret->blocked, next_lease, next_slice);
     for (unsigned i = request_count; i-- > 0;) {
         if (leases[i]) {
             lease_ungrant(pool, leases[i]);
