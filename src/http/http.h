@@ -59,7 +59,8 @@ struct http_settings {
     /* Over TCP: who holds this token?  True with an identity (any text) when it is good.  NULL:
      * every TCP request is refused. */
     bool (*authenticate)(const char *token, char ret_identity[static HTTP_IDENTITY_SIZE],
-                         void *userdata);
+                         void *authenticate_data);
+    void *authenticate_data;
 };
 
 /* Listens at once.  `routes` (ended by an all-zero row) is borrowed and must outlive the server;

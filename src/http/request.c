@@ -184,7 +184,7 @@ static bool check_identity(struct http_request *req)
     }
     if (header && strncasecmp(header, "Bearer ", 7) == 0 && settings->authenticate) {
         header += 7 + strspn(header + 7, " ");
-        if (settings->authenticate(header, req->peer.identity, req->server->userdata)) {
+        if (settings->authenticate(header, req->peer.identity, settings->authenticate_data)) {
             return true;
         }
         req->peer.identity[0] = '\0';

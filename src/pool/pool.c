@@ -190,6 +190,42 @@ int pool_add_gpu(struct pool *pool, const struct mig_gpu_info *info,
     return 0;
 }
 
+int pool_learn_geometry(struct pool *pool, unsigned gpu, const struct mig_geometry *geometry,
+                        struct error *err)
+{
+    struct pool_gpu *g = pool->gpus[gpu];
+    struct pool_lease *l = NULL;
+    int class_id = -1;
+
+    if (g->geometry) {
+        return 0;
+    }
+    int rc = find_class(pool, &g->info, geometry, &class_id, err);
+    rc = rc < 0 ? rc : plan_add_gpu(pool->plan, gpu, class_id, err);
+    if (rc < 0) {
+        return rc;
+    }
+    g->class_id = class_id;
+    g->geometry = xcalloc(1, sizeof(*geometry));
+    *g->geometry = *geometry;
+    for (unsigned i = 0; i < g->slice_count; i++) {
+        struct pool_slice *s = g->slices[i];
+        s->profile = mig_profile_by_id(geometry, s->profile_id);
+        if (s->profile >= 0) {
+            text_copy(s->profile_name, sizeof(s->profile_name),
+                      geometry->profiles[s->profile].name);
+            s->compute_slots = geometry->profiles[s->profile].slices;
+        }
+    }
+    TAILQ_FOREACH(l, &pool->queue, link)
+    {
+        lease_resolve(pool, l, NULL); /* there is a new class */
+    }
+    pool->wants_queue_pass = true;
+    gpu_changed(pool, g);
+    return 0;
+}
+
 const struct pool_settings *pool_settings(const struct pool *pool)
 {
     return &pool->settings;

@@ -245,6 +245,11 @@ int pool_add_gpu(struct pool *pool, const struct mig_gpu_info *info,
                  const struct mig_geometry *geometry, bool is_managed, enum pool_mig_policy policy,
                  unsigned *ret_gpu, struct error *err);
 
+/* What a GPU can be cut into, when it has told that only later (Ampere with its MIG mode off at the
+ * start).  Nothing happens to a GPU that has a geometry already.  -ENOSPC as above. */
+int pool_learn_geometry(struct pool *pool, unsigned gpu, const struct mig_geometry *geometry,
+                        struct error *err);
+
 /* --- reading -------------------------------------------------------------------------------- */
 
 const struct pool_settings *pool_settings(const struct pool *pool);

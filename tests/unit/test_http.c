@@ -145,6 +145,7 @@ static void start(struct http_settings settings)
     assert_true(sd_event_new(&w.event) >= 0);
     settings.socket_path = w.path;
     settings.authenticate = authenticate;
+    settings.authenticate_data = &w;
     if (http_server_new(w.event, &settings, routes, &w, &w.server, &err) < 0) {
         fail_msg("%s", err.msg);
     }

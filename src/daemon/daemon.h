@@ -1,0 +1,126 @@
+#pragma once
+#include "api/api.h"
+#include "daemon/config.h"
+#include "driver/driver.h"
+#include "http/http.h"
+#include "pool/pool.h"
+#include "store/store.h"
+#include <sys/queue.h>
+#include <systemd/sd-event.h>
+#include <uthash.h>
+
+/* What the files of the daemon share.  Everything here belongs to the loop's thread. */
+
+/* A kind of the store's records besides those of enum pool_record_kind. */
+#define DAEMON_RECORD_TOKEN 16
+
+/* What is to happen once its batch is on disk. */
+struct pending {
+    uint64_t batch;
+    enum { PENDING_ACTION, PENDING_EVENT, PENDING_TOKEN } kind;
+    struct pool_action action; /* ACTION: carried out; EVENT: shown, with its JSON */
+    int64_t seq, time_ms;      /* EVENT */
+    const char *event_kind;    /* EVENT of the daemon's own, NULL: the action's */
+    char *body;                /* EVENT: JSON.  TOKEN: the secret, NULL when one was revoked */
+    size_t body_len;
+    struct api_token token;
+    uint64_t reply_to;
+    TAILQ_ENTRY(pending) link;
+};
+TAILQ_HEAD(pending_list, pending);
+
+/* A job that the driver room has. */
+struct driver_work {
+    uint64_t tag; /* the pool's job id */
+    struct pool_job job;
+    UT_hash_handle hh;
+};
+
+/* A process whose end ends a lease. */
+struct watch {
+    struct daemon *daemon;
+    uint64_t lease;
+    int pidfd;
+    sd_event_source *source;
+    LIST_ENTRY(watch) link;
+};
+
+struct known_user;  /* identity.c */
+struct known_token; /* tokens.c */
+
+struct daemon {
+    struct daemon_config config;
+    sd_event *event;
+    struct driver *driver;
+    struct store *store;
+    struct pool *pool;
+    struct api *api;
+    struct http_server *http;
+
+    int64_t clock_offset_ms; /* wall clock minus boot clock, at start: never jumps after that */
+    int64_t started_ms;
+    struct pool_actions actions; /* of the current step */
+    struct pending_list pending;
+    uint64_t submitted, committed; /* batches */
+    int64_t event_seq;
+    struct driver_work *works; /* hash by tag */
+    LIST_HEAD(, watch) watches;
+    sd_event_source *timer, *flush, *scan_timer;
+    int64_t timer_ms; /* what it is set to, 0: off */
+
+    char machine[256];
+    char not_ready[160], store_problem[400];
+    struct store_report store_report;
+    bool is_simulated, is_stopping, is_ready;
+    char sim_library[4096];
+    struct known_user *users;
+    struct known_token *tokens;
+    uint64_t next_token;
+};
+
+/* loop.c: the one place where events become steps, steps become commits, and commits deeds. */
+int64_t daemon_now_ms(const struct daemon *d);
+void daemon_step(struct daemon *d, struct pool_event *event);
+/* After something else has filled d->actions (pool_start()). */
+void daemon_finish_step(struct daemon *d);
+/* Records an event of the daemon's own ("daemon.started"). */
+void daemon_tell(struct daemon *d, const char *kind, const char *message);
+int loop_init(struct daemon *d, struct error *err);
+void loop_done(struct daemon *d);
+struct pending *pending_add(struct daemon *d, uint64_t batch);
+
+/* work.c: between the pool's jobs and the driver's. */
+void work_submit(struct daemon *d, const struct pool_job *job);
+int work_init(struct daemon *d, struct error *err);
+void work_done(struct daemon *d);
+
+/* start.c: from a configuration to a running daemon, and back. */
+int daemon_open(struct daemon *d, struct error *err);
+void daemon_close(struct daemon *d);
+
+/* identity.c */
+bool identity_find(struct daemon *d, const struct http_peer *peer, struct api_identity *ret);
+void identity_done(struct daemon *d);
+
+/* tokens.c */
+int tokens_load(struct daemon *d, const char *id, const char *body, size_t len);
+bool tokens_check(const char *token, char ret_identity[static HTTP_IDENTITY_SIZE], void *userdata);
+const struct api_token *tokens_find(const struct daemon *d, const char *id);
+void tokens_create(void *userdata, const struct api_token *wish, uint64_t reply_to);
+void tokens_revoke(void *userdata, const char *id, uint64_t reply_to);
+void tokens_each(void *userdata, void (*each)(const struct api_token *token, void *arg),
+                 void *arg);
+void tokens_done(struct daemon *d);
+
+/* watch.c */
+void watch_add(struct daemon *d, uint64_t lease, int pid, uint64_t start);
+uint64_t watch_process_start(int pid);
+void watch_done(struct daemon *d);
+
+/* simulate.c: the embedded machine of --simulate. */
+int simulate_prepare(struct daemon *d, struct error *err);
+
+/* facts.c */
+void facts_fill(void *userdata, struct api_facts *ret);
+void facts_doctor(void *userdata, void (*each)(const struct api_check *check, void *arg),
+                  void *arg);

@@ -1,0 +1,225 @@
+/* From a configuration to a running daemon.
+ *
+ * The journal first (nothing is done that cannot be written down), then the driver, then the pool
+ * from both; clients are let in last, and are told 503 until every GPU has been read once. */
+#include "base/log.h"
+#include "base/text.h"
+#include "daemon/daemon.h"
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+
+#define FLUSH_MS 5000
+
+static int open_store(struct daemon *d, struct error *err)
+{
+    struct store_settings settings = {.dir = d->config.state_dir,
+                                      .events_max = d->config.keep_events};
+    int rc = store_open(&settings, &d->store, &d->store_report, err);
+
+    if (rc < 0) {
+        return err_wrap(err, "state directory");
+    }
+    for (unsigned i = 0; i < d->store_report.count; i++) {
+        log_warn("journal: %s", d->store_report.lines[i]);
+    }
+    d->event_seq = store_last_event(d->store);
+    return 0;
+}
+
+static int add_gpus(struct daemon *d, struct error *err)
+{
+    struct driver_settings settings = {.path = d->config.driver, .event_wait_ms = 500};
+    int rc = driver_open(&settings, &d->driver, err);
+
+    if (rc < 0) {
+        return err_wrap(err, "driver");
+    }
+    for (uint32_t i = 0; i < driver_gpu_count(d->driver); i++) {
+        const struct mig_gpu_info *info = driver_gpu_info(d->driver, i);
+        struct config_gpu rule = config_gpu_rule_for(&d->config, info);
+        if (d->config.simulate && !d->config.gpu_count) {
+            rule.mig_policy = POOL_MIG_ON_DEMAND; /* nothing to protect, and it starts with MIG off */
+        }
+        unsigned id = 0;
+        rc = pool_add_gpu(d->pool, info, driver_gpu_geometry(d->driver, i), rule.is_managed,
+                          rule.mig_policy, &id, err);
+        if (rc < 0) {
+            return rc;
+        }
+        log_info("GPU %u: %s, %s%s%s", info->index, info->name,
+                 !info->is_mig_capable ? "no MIG" : info->is_mig_enabled ? "MIG on" : "MIG off",
+                 rule.is_managed ? "" : ", not managed", info->is_healthy ? "" : ", not healthy");
+    }
+    return 0;
+}
+
+/* --- records ---------------------------------------------------------------------------------- */
+
+static int load_one(int kind, const char *id, const char *body, size_t len, void *userdata)
+{
+    struct daemon *d = userdata;
+    struct error err = {0};
+    int rc = 0;
+
+    if (kind == DAEMON_RECORD_TOKEN) {
+        rc = tokens_load(d, id, body, len);
+    } else {
+        rc = pool_load_record(d->pool, (enum pool_record_kind)kind, strtoull(id, NULL, 10), body,
+                              &err);
+    }
+    if (rc < 0) {
+        log_error("a record of the journal is not usable (%d/%s): %s", kind, id, err.msg);
+    }
+    return 0;
+}
+
+/* META first, then SLICE, then the rest, as the pool wants it; the store has them by kind. */
+static int load_slices(int kind, const char *id, const char *body, size_t len, void *userdata)
+{
+    bool is_first = kind == POOL_RECORD_META || kind == POOL_RECORD_SLICE;
+
+    return is_first ? load_one(kind, id, body, len, userdata) : 0;
+}
+
+static int load_others(int kind, const char *id, const char *body, size_t len, void *userdata)
+{
+    bool is_first = kind == POOL_RECORD_META || kind == POOL_RECORD_SLICE;
+
+    return is_first ? 0 : load_one(kind, id, body, len, userdata);
+}
+
+static int load_records(struct daemon *d, struct error *err)
+{
+    int rc = store_load(d->store, load_slices, d, err);
+
+    return rc < 0 ? rc : store_load(d->store, load_others, d, err);
+}
+
+/* --- the API's side --------------------------------------------------------------------------- */
+
+static int64_t host_now_ms(void *userdata)
+{
+    return daemon_now_ms(userdata);
+}
+
+static void host_step(void *userdata, struct pool_event *event)
+{
+    daemon_step(userdata, event);
+}
+
+static bool host_identify(void *userdata, const struct http_peer *peer, struct api_identity *ret)
+{
+    return identity_find(userdata, peer, ret);
+}
+
+static uint64_t host_process_start(void *userdata, int pid)
+{
+    (void)userdata;
+    return watch_process_start(pid);
+}
+
+static int host_events_after(void *userdata, int64_t after_seq, unsigned limit,
+                             void (*each)(int64_t seq, int64_t time_ms, const char *body,
+                                          size_t len, void *arg),
+                             void *arg)
+{
+    const struct daemon *d = userdata;
+    struct error err = {0};
+
+    return store_events(d->store, after_seq, limit, each, arg, &err);
+}
+
+static int open_doors(struct daemon *d, struct error *err)
+{
+    struct api_host host = {
+        .userdata = d, .pool = d->pool, .now_ms = host_now_ms, .step = host_step,
+        .identify = host_identify, .facts = facts_fill, .process_start = host_process_start,
+        .doctor = facts_doctor, .events_after = host_events_after, .token_create = tokens_create,
+        .token_revoke = tokens_revoke, .tokens = tokens_each,
+    };
+    struct http_settings settings = {
+        .socket_path = d->config.socket_path, .socket_mode = d->config.socket_mode,
+        .listen = d->config.listen, .inherited_fd = -1,
+        .connections_max = d->config.connections_max, .authenticate = tokens_check,
+        .authenticate_data = d,
+    };
+    int rc = api_new(&host, &d->api, err);
+
+    if (rc < 0) {
+        return rc;
+    }
+    api_set_last_event(d->api, d->event_seq);
+    if (sd_listen_fds(1) > 0) {
+        settings.inherited_fd = SD_LISTEN_FDS_START;
+        settings.socket_path = NULL;
+    }
+    rc = http_server_new(d->event, &settings, api_routes(), d->api, &d->http, err);
+    return rc < 0 ? err_wrap(err, "cannot open the API") : 0;
+}
+
+int daemon_open(struct daemon *d, struct error *err)
+{
+    int rc = sd_event_default(&d->event);
+
+    TAILQ_INIT(&d->pending);
+    LIST_INIT(&d->watches);
+    gethostname(d->machine, sizeof(d->machine) - 1);
+    if (rc < 0) {
+        return err_set(err, -rc, "cannot make an event loop: %s", strerror(-rc));
+    }
+    sd_event_set_watchdog(d->event, true);
+    if (d->config.simulate && (rc = simulate_prepare(d, err)) < 0) {
+        return rc;
+    }
+    if ((rc = open_store(d, err)) < 0) {
+        return rc;
+    }
+    d->pool = pool_new(&d->config.pool);
+    if ((rc = add_gpus(d, err)) < 0 || (rc = load_records(d, err)) < 0 ||
+        (rc = loop_init(d, err)) < 0 || (rc = work_init(d, err)) < 0 ||
+        (rc = open_doors(d, err)) < 0) {
+        return rc;
+    }
+    snprintf(d->not_ready, sizeof(d->not_ready), "the GPUs are still being read");
+    daemon_tell(d, "daemon.started", d->store_report.is_damaged
+                                         ? "tangramd has started; the journal was damaged (see "
+                                           "doctor)"
+                                         : "tangramd has started");
+    pool_start(d->pool, daemon_now_ms(d), &d->actions);
+    daemon_finish_step(d);
+    log_info("listening on %s%s%s", d->config.socket_path, d->config.listen ? " and " : "",
+             d->config.listen ? d->config.listen : "");
+    return 0;
+}
+
+void daemon_close(struct daemon *d)
+{
+    struct error err = {0};
+
+    d->is_stopping = true;
+    if (d->store && d->api) {
+        daemon_tell(d, "daemon.stopped", "tangramd has stopped; slices and leases stay");
+    }
+    if (d->http) {
+        http_server_stop_listening(d->http);
+        api_shut_down(d->api);
+    }
+    driver_close(d->driver);
+    if (d->store && store_close(d->store, FLUSH_MS, &err) < 0) {
+        log_error("the journal was not written to its end: %s", err.msg);
+    }
+    watch_done(d);
+    http_server_free(d->http);
+    work_done(d);
+    loop_done(d);
+    api_free(d->api);
+    pool_free(d->pool);
+    tokens_done(d);
+    identity_done(d);
+    config_done(&d->config);
+    sd_event_unref(d->event);
+}

@@ -1,0 +1,252 @@
+/* Between the pool's jobs and the driver's: translates both ways, and watches for a driver that
+ * does not come back.  The daemon looks at the clocks of the workers only while they have work. */
+#include "base/log.h"
+#include "base/text.h"
+#include "daemon/daemon.h"
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <systemd/sd-daemon.h>
+
+static const enum driver_kind kinds[POOL_JOB_COUNT] = {
+    [POOL_JOB_CREATE] = DRIVER_CREATE,       [POOL_JOB_DESTROY] = DRIVER_DESTROY,
+    [POOL_JOB_CREATE_CI] = DRIVER_CREATE_CI, [POOL_JOB_CHECK] = DRIVER_CHECK,
+    [POOL_JOB_MIG_MODE] = DRIVER_SET_MODE,   [POOL_JOB_SCAN] = DRIVER_SCAN,
+};
+
+static void step_result(struct daemon *d, const struct pool_job_result *result)
+{
+    daemon_step(d, &(struct pool_event){.kind = POOL_EV_RESULT, .result = result});
+}
+
+static void refuse(struct daemon *d, const struct pool_job *job, int code, const char *why)
+{
+    struct pool_job_result r = {.job = *job, .code = code};
+
+    text_copy(r.message, sizeof(r.message), why);
+    step_result(d, &r);
+}
+
+void work_submit(struct daemon *d, const struct pool_job *job)
+{
+    struct error err = {0};
+    struct driver_job out = {
+        .kind = kinds[job->kind],
+        .tag = job->id,
+        .start = job->start,
+        .size = job->size,
+        .profile_id = job->slice ? job->profile_id : MIG_NO_ID,
+        .ci_slices = job->ci_slices,
+        .is_enable = job->is_mig_enabled,
+    };
+
+    text_copy(out.mig_uuid, sizeof(out.mig_uuid), job->mig_uuid);
+    if (job->kind == POOL_JOB_CHECK && !job->slice) {
+        out.kind = DRIVER_SCAN; /* processes on the GPU itself: a scan counts them */
+    }
+    int rc = driver_submit(d->driver, job->gpu, &out, &err);
+    if (rc < 0) {
+        refuse(d, job, rc, err.msg);
+        return;
+    }
+    struct driver_work *w = xcalloc(1, sizeof(*w));
+    w->tag = job->id;
+    w->job = *job;
+    HASH_ADD(hh, d->works, tag, sizeof(w->tag), w);
+    sd_event_source_set_enabled(d->scan_timer, SD_EVENT_ON);
+}
+
+/* --- results ---------------------------------------------------------------------------------- */
+
+static void take_payload(const struct driver_result *in, struct pool_job_result *out)
+{
+    switch (in->kind) {
+    case DRIVER_SCAN:
+        out->scan = &in->scan;
+        out->processes = in->scan.process_count;
+        break;
+    case DRIVER_CREATE:
+    case DRIVER_CREATE_CI:
+    case DRIVER_DESTROY:
+    case DRIVER_CHECK:
+        out->has_instance = in->slice.is_there;
+        out->instance = in->slice.instance;
+        out->processes = in->slice.is_there ? in->slice.instance.process_count : 0;
+        break;
+    case DRIVER_SET_MODE:
+        out->is_mig_enabled = in->mode.is_mig_enabled;
+        out->is_mig_pending = in->mode.is_mig_pending;
+        break;
+    case DRIVER_DISCOVER:
+    case DRIVER_DESTROY_CI:
+    case DRIVER_SAMPLE:
+    case DRIVER_EVENT:
+    case DRIVER_KIND_COUNT:
+        break;
+    }
+}
+
+static void on_driver_event(struct daemon *d, const struct driver_result *r)
+{
+    struct pool_event e = {.gpu = r->gpu, .text = r->message, .kind = POOL_EV_SCAN};
+
+    if (r->event.kind == DRIVER_EVENT_XID) {
+        e.kind = POOL_EV_XID;
+        e.number = (unsigned)r->event.xid;
+    } else if (r->event.kind == DRIVER_EVENT_LOST) {
+        e.kind = POOL_EV_HEALTH;
+        e.health = POOL_HEALTH_LOST;
+    } else if (r->event.kind == DRIVER_EVENT_ECC ||
+               (r->event.kind == DRIVER_EVENT_MIG_CONFIG && driver_pending(d->driver, r->gpu))) {
+        return; /* our own change, most likely; the regular scan sees what else there is */
+    }
+    daemon_step(d, &e);
+}
+
+/* The GPU told now what it can be cut into (its MIG mode was off at the start). */
+static void on_discovered(struct daemon *d, const struct driver_result *r)
+{
+    const struct mig_geometry *geometry = driver_gpu_geometry(d->driver, r->gpu);
+    struct error err = {0};
+
+    if (r->code == 0 && geometry && !pool_gpu(d->pool, r->gpu)->geometry &&
+        pool_learn_geometry(d->pool, r->gpu, geometry, &err) < 0) {
+        log_error("GPU %u: %s", r->gpu, err.msg);
+    }
+}
+
+static void on_scanned(struct daemon *d, const struct driver_result *r)
+{
+    const struct pool_gpu *gpu = pool_gpu(d->pool, r->gpu);
+    struct driver_job job = {.kind = DRIVER_DISCOVER};
+
+    if (r->code == 0 && r->scan.is_mig_enabled && !gpu->geometry && gpu->info.is_mig_capable) {
+        driver_submit(d->driver, r->gpu, &job, NULL);
+    }
+}
+
+static void tell_ready(struct daemon *d)
+{
+    d->not_ready[0] = '\0';
+    for (unsigned i = 0; i < pool_gpu_count(d->pool); i++) {
+        const struct pool_gpu *gpu = pool_gpu(d->pool, i);
+        if (gpu->health == POOL_HEALTH_OK && !gpu->is_scanned) {
+            snprintf(d->not_ready, sizeof(d->not_ready), "GPU %u is still being read",
+                     gpu->info.index);
+            return;
+        }
+    }
+    if (!d->is_ready) {
+        d->is_ready = true;
+        sd_notify(0, "READY=1");
+        log_info("ready");
+    }
+}
+
+static void on_result(struct daemon *d, const struct driver_result *in)
+{
+    struct driver_work *w = NULL;
+    struct pool_job_result out = {.code = in->code, .driver_us = in->driver_ns / 1000};
+
+    if (in->kind == DRIVER_EVENT) {
+        on_driver_event(d, in);
+        return;
+    }
+    if (in->kind == DRIVER_DISCOVER) {
+        on_discovered(d, in);
+        return;
+    }
+    HASH_FIND(hh, d->works, &in->tag, sizeof(in->tag), w);
+    if (!w) {
+        return;
+    }
+    HASH_DEL(d->works, w);
+    out.job = w->job;
+    free(w);
+    text_copy(out.message, sizeof(out.message), in->message);
+    take_payload(in, &out);
+    if (in->kind == DRIVER_SCAN) {
+        on_scanned(d, in);
+    }
+    step_result(d, &out);
+    tell_ready(d);
+}
+
+static int on_driver(sd_event_source *source, int fd, uint32_t revents, void *userdata)
+{
+    struct daemon *d = userdata;
+    struct driver_result r;
+
+    (void)source;
+    (void)fd;
+    (void)revents;
+    while (driver_next_result(d->driver, &r)) {
+        on_result(d, &r);
+    }
+    return 0;
+}
+
+/* --- what does not come back ------------------------------------------------------------------ */
+
+static int64_t check_workers(struct daemon *d)
+{
+    int64_t longest = -1;
+
+    for (uint32_t i = 0; i < driver_gpu_count(d->driver); i++) {
+        int64_t busy = driver_busy_ms(d->driver, i);
+        if (driver_pending(d->driver, i)) {
+            longest = busy > longest ? busy : longest;
+        }
+        if (busy > d->config.call_timeout_ms && pool_gpu(d->pool, i)->health == POOL_HEALTH_OK) {
+            char text[160];
+            snprintf(text, sizeof(text), "a driver call has not come back for %lld s; nothing is "
+                     "cut on it until it does", (long long)(busy / 1000));
+            daemon_step(d, &(struct pool_event){.kind = POOL_EV_HEALTH, .gpu = i, .text = text,
+                                                .health = POOL_HEALTH_UNRESPONSIVE});
+            tell_ready(d);
+        }
+    }
+    return longest;
+}
+
+/* Every second while workers have work; else only for the regular scan. */
+static int on_scan_timer(sd_event_source *source, uint64_t usec, void *userdata)
+{
+    struct daemon *d = userdata;
+    bool is_busy = check_workers(d) >= 0;
+    uint64_t next_ms = is_busy ? 1000 : (uint64_t)d->config.scan_interval_ms;
+
+    (void)usec;
+    if (!is_busy) {
+        for (uint32_t i = 0; i < driver_gpu_count(d->driver); i++) {
+            if (pool_gpu(d->pool, i)->health == POOL_HEALTH_OK) {
+                daemon_step(d, &(struct pool_event){.kind = POOL_EV_SCAN, .gpu = i});
+            }
+        }
+    }
+    sd_event_source_set_time_relative(source, next_ms * 1000);
+    sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+    return 0;
+}
+
+int work_init(struct daemon *d, struct error *err)
+{
+    int rc = sd_event_add_io(d->event, NULL, driver_fd(d->driver), EPOLLIN, on_driver, d);
+
+    rc = rc < 0 ? rc
+                : sd_event_add_time_relative(d->event, &d->scan_timer, CLOCK_MONOTONIC, 1000000,
+                                             100000, on_scan_timer, d);
+    return rc < 0 ? err_set(err, -rc, "cannot watch the driver: %s", strerror(-rc)) : 0;
+}
+
+void work_done(struct daemon *d)
+{
+    struct driver_work *w = NULL, *next = NULL;
+
+    HASH_ITER(hh, d->works, w, next)
+    {
+        HASH_DEL(d->works, w);
+        free(w);
+    }
+    d->scan_timer = sd_event_source_disable_unref(d->scan_timer);
+}
