@@ -29,9 +29,9 @@ struct plan {
     struct plan_settings settings;
     struct plan_class *classes[PLAN_CLASSES_MAX];
     int class_count;
-    uint32_t gpu_count; /* length of the two arrays */
+    uint32_t gpu_count; /* length of infos and of seats, a multiple of PLAN_BLOCK */
     struct plan_info *infos;
-    struct plan_seat *seats;
+    uint32_t *seats;
     uint32_t last_gpu; /* for round-robin */
     double mix_growth; /* of plan_class.unit with each request */
 };
@@ -51,6 +51,12 @@ static inline const struct mig_use *plan_gpu_busy(const struct plan *p, uint32_t
 static inline bool plan_has_gpu(const struct plan *p, uint32_t gpu)
 {
     return gpu < p->gpu_count && p->infos[gpu].is_there;
+}
+
+/* May something be placed on the GPU? */
+static inline bool plan_is_usable(const struct plan *p, uint32_t gpu)
+{
+    return p->seats[gpu] != PLAN_NO_STATE;
 }
 
 /* Bits of the idle slices that a window touches. */

@@ -6,13 +6,15 @@
  * order of what the profile costs there.  One bit per rank says whether a state has a GPU; the best
  * GPU is the lowest number in the state of the first bit set.
  *
- *   states[s].gpus     4-ary min-heap of GPU numbers; seats[gpu] knows state and place in the heap
+ *   seats[gpu]         the state of each GPU
+ *   states[s].blocks   which blocks of 64 GPUs have one in state s; the block itself is searched
  *   choices[s, p]      best start, key (what it costs) and rank of state s for profile p
  *   orders[p].states   the states by rank; has_gpu and has_word are the bits, in two levels
  *
- * Taking a slice is: find the bit, take the heap's top, look up the next state, push it there; a
- * state that becomes empty or non-empty flips one bit for each profile.  Nothing depends on the
- * number of GPUs but the depth of the heaps.
+ * Taking a slice is: find the rank's bit, then the state's first block, then the GPU in it; look up
+ * the next state, and set its block's bit.  A state that becomes empty or non-empty flips one bit
+ * for each profile.  All of it is a few words per state and four bytes per GPU, which stay in the
+ * processor's cache for a hundred thousand GPUs.
  *
  * States come into being when first seen and are kept: a new one is inserted into the orders, which
  * costs a pass over the states.  When the mix changes, everything is sorted anew.
@@ -24,12 +26,11 @@
 #include <assert.h>
 #include <string.h>
 
-#define HEAP_WAYS 4
-
-void plan_index_init(struct plan_index *x, const struct mig_geometry *geometry,
+void plan_index_init(struct plan_index *x, int class_id, const struct mig_geometry *geometry,
                      const struct plan_settings *settings)
 {
-    *x = (struct plan_index){.geometry = *geometry, .settings = settings};
+    *x = (struct plan_index){
+        .geometry = *geometry, .class_id = (uint32_t)class_id, .settings = settings};
     x->rankings[PLAN_RANKING_POLICY].policy = settings->policy;
     x->rankings[PLAN_RANKING_SPREAD].policy = PLAN_WORST_FIT;
     for (int p = 0; p < geometry->profile_count; p++) {
@@ -43,7 +44,7 @@ void plan_index_init(struct plan_index *x, const struct mig_geometry *geometry,
 void plan_index_done(struct plan_index *x)
 {
     for (uint32_t s = 0; s < x->state_count; s++) {
-        free(x->states[s].gpus);
+        free(x->states[s].blocks);
     }
     for (int k = 0; k < PLAN_RANKING_COUNT; k++) {
         for (int p = 0; p < x->geometry.profile_count; p++) {
@@ -57,6 +58,23 @@ void plan_index_done(struct plan_index *x)
     free(x->hash);
     free(x->taken);
     free(x->given);
+}
+
+size_t plan_index_bytes(const struct plan_index *x)
+{
+    size_t profiles = x->geometry.profile_count, links = x->placement_count;
+    size_t n = x->hash_size * sizeof(*x->hash) +
+               x->state_size * (sizeof(*x->states) + links * 2 * sizeof(*x->taken));
+
+    for (int k = 0; k < PLAN_RANKING_COUNT; k++) {
+        n += x->rankings[k].is_built
+                 ? x->state_size * profiles * (sizeof(struct plan_choice) + sizeof(uint32_t) + 1)
+                 : 0;
+    }
+    for (uint32_t s = 0; s < x->state_count; s++) {
+        n += x->states[s].word_count * sizeof(uint64_t);
+    }
+    return n;
 }
 
 /* --- ranks --- */
@@ -385,80 +403,119 @@ static void flip_bits(struct plan_index *x, uint32_t state, bool on)
     }
 }
 
-static void put(struct plan_state *s, struct plan_seat *seats, uint32_t at, uint32_t gpu)
+static uint32_t seat_of(const struct plan_index *x, uint32_t state)
 {
-    s->gpus[at] = gpu;
-    seats[gpu].at = at;
+    return state == PLAN_NO_STATE ? PLAN_NO_STATE : x->class_id << PLAN_SEAT_CLASS_SHIFT | state;
 }
 
-static uint32_t sift_up(struct plan_state *s, struct plan_seat *seats, uint32_t at, uint32_t gpu)
+typedef uint32_t lanes __attribute__((vector_size(16)));
+
+/* Is one of the 16 seats this one? */
+static inline __attribute__((always_inline)) bool any_of_16(const uint32_t *seats, uint32_t seat)
 {
-    while (at > 0 && s->gpus[(at - 1) / HEAP_WAYS] > gpu) {
-        put(s, seats, at, s->gpus[(at - 1) / HEAP_WAYS]);
-        at = (at - 1) / HEAP_WAYS;
-    }
-    put(s, seats, at, gpu);
-    return at;
+    lanes want = {seat, seat, seat, seat}, at[4];
+
+    memcpy(at, seats, sizeof(at));
+    lanes hit = (lanes)(at[0] == want) | (lanes)(at[1] == want) | (lanes)(at[2] == want) |
+                (lanes)(at[3] == want);
+    return hit[0] | hit[1] | hit[2] | hit[3];
 }
 
-static void sift_down(struct plan_state *s, struct plan_seat *seats, uint32_t at, uint32_t gpu)
+static bool block_has(const uint32_t *seats, uint32_t block, uint32_t seat)
 {
-    for (;;) {
-        uint32_t first = at * HEAP_WAYS + 1, best = first;
-        if (first >= s->count) {
-            break;
+    const uint32_t *s = &seats[(size_t)block * PLAN_BLOCK];
+
+    return any_of_16(s, seat) || any_of_16(s + 16, seat) || any_of_16(s + 32, seat) ||
+           any_of_16(s + 48, seat);
+}
+
+/* The first GPU of the block, from number `from` on. */
+static uint32_t first_in_block(const uint32_t *seats, uint32_t block, uint32_t seat, uint32_t from)
+{
+    uint32_t gpu = block * PLAN_BLOCK, end = gpu + PLAN_BLOCK;
+
+    if (gpu < from) {
+        gpu = from;
+    } else {
+        while (gpu < end && !any_of_16(&seats[gpu], seat)) {
+            gpu += 16;
         }
-        uint32_t end = first + HEAP_WAYS < s->count ? first + HEAP_WAYS : s->count;
-        for (uint32_t i = first + 1; i < end; i++) {
-            best = s->gpus[i] < s->gpus[best] ? i : best;
-        }
-        if (s->gpus[best] > gpu) {
-            break;
-        }
-        put(s, seats, at, s->gpus[best]);
-        at = best;
     }
-    put(s, seats, at, gpu);
+    for (; gpu < end; gpu++) {
+        if (seats[gpu] == seat) {
+            return gpu;
+        }
+    }
+    return UINT32_MAX;
 }
 
-static void leave(struct plan_index *x, struct plan_seat *seats, uint32_t gpu)
+uint32_t plan_index_lowest(const struct plan_index *x, const uint32_t *seats, uint32_t state,
+                           uint32_t from)
 {
-    struct plan_state *s = &x->states[seats[gpu].state];
-    uint32_t at = seats[gpu].at, last = s->gpus[--s->count];
+    const struct plan_state *s = &x->states[state];
+    uint32_t seat = seat_of(x, state), block = from / PLAN_BLOCK, word = block / 64;
+    uint64_t skip = word < s->first_word ? ~0ull : ~0ull << block % 64;
 
-    if (at < s->count && sift_up(s, seats, at, last) == at) {
-        sift_down(s, seats, at, last);
+    word = word < s->first_word ? s->first_word : word;
+    for (; word < s->word_count; word++, skip = ~0ull) {
+        for (uint64_t bits = s->blocks[word] & skip; bits; bits &= bits - 1) {
+            uint32_t gpu =
+                first_in_block(seats, word * 64 + (uint32_t)__builtin_ctzll(bits), seat, from);
+            if (gpu != UINT32_MAX) {
+                return gpu;
+            }
+        }
     }
-    if (s->count == 0) {
-        flip_bits(x, seats[gpu].state, false);
-    }
-    seats[gpu].state = PLAN_NO_STATE;
+    return UINT32_MAX;
 }
 
-static void enter(struct plan_index *x, struct plan_seat *seats, uint32_t gpu, uint32_t state)
+static void leave(struct plan_index *x, const uint32_t *seats, uint32_t gpu, uint32_t state)
 {
     struct plan_state *s = &x->states[state];
+    uint32_t block = gpu / PLAN_BLOCK;
 
-    if (s->count == s->size) {
-        s->size = s->size ? s->size + s->size / 2 + 1 : 4;
-        s->gpus = xreallocarray(s->gpus, s->size, sizeof(*s->gpus));
+    s->count--;
+    if (!block_has(seats, block, seat_of(x, state))) {
+        s->blocks[block / 64] &= ~(1ull << block % 64);
+        while (s->first_word < s->word_count && !s->blocks[s->first_word]) {
+            s->first_word++;
+        }
     }
-    seats[gpu].state = state;
-    sift_up(s, seats, s->count++, gpu);
-    if (s->count == 1) {
+    if (s->count == 0) {
+        flip_bits(x, state, false);
+    }
+}
+
+static void enter(struct plan_index *x, uint32_t gpu, uint32_t state)
+{
+    struct plan_state *s = &x->states[state];
+    uint32_t block = gpu / PLAN_BLOCK, word = block / 64;
+
+    if (word >= s->word_count) {
+        s->blocks = xreallocarray(s->blocks, word + 1, sizeof(*s->blocks));
+        memset(s->blocks + s->word_count, 0, (word + 1 - s->word_count) * sizeof(*s->blocks));
+        s->word_count = word + 1;
+    }
+    s->blocks[word] |= 1ull << block % 64;
+    if (word < s->first_word || s->count == 0) {
+        s->first_word = word;
+    }
+    if (s->count++ == 0) {
         flip_bits(x, state, true);
     }
 }
 
-void plan_index_move(struct plan_index *x, struct plan_seat *seats, uint32_t gpu, uint32_t to)
+void plan_index_move(struct plan_index *x, uint32_t *seats, uint32_t gpu, uint32_t from,
+                     uint32_t to)
 {
-    if (seats[gpu].state == to) {
+    if (from == to) {
         return;
     }
-    if (seats[gpu].state != PLAN_NO_STATE) {
-        leave(x, seats, gpu);
+    seats[gpu] = seat_of(x, to);
+    if (from != PLAN_NO_STATE) {
+        leave(x, seats, gpu, from);
     }
     if (to != PLAN_NO_STATE) {
-        enter(x, seats, gpu, to);
+        enter(x, gpu, to);
     }
 }

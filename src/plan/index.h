@@ -9,18 +9,20 @@
 
 #define PLAN_NO_STATE UINT32_MAX
 
-/* Where a GPU stands in the index; one per GPU, indexed by its number. */
-struct plan_seat {
-    uint32_t state; /* in its class; PLAN_NO_STATE: not to be found */
-    uint32_t at;    /* in the state's heap */
-};
+#define PLAN_BLOCK 64 /* GPUs with neighbouring numbers */
+
+/* What each GPU looks like, by its number: class and state in one word, or PLAN_NO_STATE for a GPU
+ * that is not to be found.  The array's length is a multiple of PLAN_BLOCK. */
+#define PLAN_SEAT_CLASS_SHIFT 24
 
 /* GPUs that look alike: the same slots and engines busy, the same slots idle. */
 struct plan_state {
     struct mig_use busy; /* instances not counted */
     uint16_t idle;
-    uint32_t count, size;
-    uint32_t *gpus; /* 4-ary min-heap of numbers */
+    uint32_t count;      /* GPUs */
+    uint32_t first_word; /* no block before this word has one */
+    uint32_t word_count;
+    uint64_t *blocks; /* bit b: a GPU of block b is in this state */
 };
 
 /* What one profile would cost in one state, at the best start. */
@@ -49,6 +51,7 @@ enum plan_ranking_kind { PLAN_RANKING_POLICY, PLAN_RANKING_SPREAD, PLAN_RANKING_
 
 struct plan_index {
     struct mig_geometry geometry;
+    uint32_t class_id;
     const struct plan_settings *settings;
     struct plan_mix mix;
     uint32_t state_count, state_size;
@@ -60,7 +63,7 @@ struct plan_index {
     struct plan_ranking rankings[PLAN_RANKING_COUNT];
 };
 
-void plan_index_init(struct plan_index *index, const struct mig_geometry *geometry,
+void plan_index_init(struct plan_index *index, int class_id, const struct mig_geometry *geometry,
                      const struct plan_settings *settings);
 void plan_index_done(struct plan_index *index);
 /* Sorts everything anew; after a change of index->mix. */
@@ -74,7 +77,14 @@ uint32_t plan_index_taken(struct plan_index *index, uint32_t state, struct mig_s
 uint32_t plan_index_given(struct plan_index *index, uint32_t state, struct mig_slice slice);
 
 /* Moves a GPU between states (PLAN_NO_STATE: out of the index). */
-void plan_index_move(struct plan_index *index, struct plan_seat *seats, uint32_t gpu, uint32_t to);
+void plan_index_move(struct plan_index *index, uint32_t *seats, uint32_t gpu, uint32_t from,
+                     uint32_t to);
+/* The lowest GPU of a state from number `from` on; UINT32_MAX: none. */
+uint32_t plan_index_lowest(const struct plan_index *index, const uint32_t *seats, uint32_t state,
+                           uint32_t from);
+
+/* Memory held, without the struct itself. */
+size_t plan_index_bytes(const struct plan_index *index);
 
 /* Makes a ranking ready for use. */
 void plan_index_need(struct plan_index *index, enum plan_ranking_kind kind);

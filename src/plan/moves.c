@@ -103,7 +103,7 @@ static void find_candidates(struct search *s)
     const struct plan *p = s->plan;
 
     for (uint32_t gpu = 0; gpu < p->gpu_count; gpu++) {
-        if (p->seats[gpu].state == PLAN_NO_STATE || !p->infos[gpu].detail ||
+        if (!plan_is_usable(p, gpu) || !p->infos[gpu].detail ||
             !p->infos[gpu].detail->movable_count) {
             continue;
         }

@@ -60,30 +60,28 @@ static const struct plan_exclusion *exclusion_of(const struct plan_ask *ask, uin
 }
 
 /* The lowest GPU of a state without a reservation; UINT32_MAX if all have one. */
-static uint32_t lowest_gpu(const struct plan_state *s, const struct plan_ask *ask)
+static uint32_t lowest_gpu(const struct plan *p, const struct plan_index *x, uint32_t state,
+                           const struct plan_ask *ask)
 {
-    uint32_t best = UINT32_MAX;
+    uint32_t gpu = plan_index_lowest(x, p->seats, state, 0);
 
-    if (!exclusion_of(ask, s->gpus[0])) {
-        return s->gpus[0];
+    while (gpu != UINT32_MAX && exclusion_of(ask, gpu)) {
+        gpu = plan_index_lowest(x, p->seats, state, gpu + 1);
     }
-    for (uint32_t i = 1; i < s->count; i++) {
-        if (s->gpus[i] < best && !exclusion_of(ask, s->gpus[i])) {
-            best = s->gpus[i];
-        }
-    }
-    return best;
+    return gpu;
 }
 
-static void search_index(const struct plan_index *x, enum plan_ranking_kind kind,
-                         const struct plan_ask *ask, int profile, struct best *b)
+static void search_index(const struct plan *p, int class_id, enum plan_ranking_kind kind,
+                         const struct plan_ask *ask, struct best *b)
 {
+    const struct plan_index *x = &p->classes[class_id]->index;
+    int profile = ask->profile[class_id];
     uint32_t rank = plan_index_next(x, kind, profile, 0);
 
     for (; rank != UINT32_MAX; rank = plan_index_next(x, kind, profile, rank + 1)) {
         uint32_t state = x->rankings[kind].orders[profile].states[rank];
         const struct plan_choice *c = plan_index_choice(x, kind, state, profile);
-        uint32_t gpu = lowest_gpu(&x->states[state], ask);
+        uint32_t gpu = lowest_gpu(p, x, state, ask);
         if (gpu != UINT32_MAX) {
             offer(b, c->key, gpu, profile, c->start);
             return;
@@ -117,7 +115,7 @@ static void search_numbers(const struct plan *p, const struct plan_ask *ask, str
 
     for (uint32_t i = 0; i < p->gpu_count; i++) {
         uint32_t gpu = (first + i) % p->gpu_count;
-        if (p->seats[gpu].state == PLAN_NO_STATE || exclusion_of(ask, gpu)) {
+        if (!plan_is_usable(p, gpu) || exclusion_of(ask, gpu)) {
             continue;
         }
         int profile = ask->profile[p->infos[gpu].class_id];
@@ -125,7 +123,7 @@ static void search_numbers(const struct plan *p, const struct plan_ask *ask, str
             continue;
         }
         const struct plan_choice *c = plan_index_choice(plan_gpu_index(p, gpu), PLAN_RANKING_POLICY,
-                                                        p->seats[gpu].state, profile);
+                                                        p->infos[gpu].state, profile);
         if (c->key == INT64_MAX) {
             continue;
         }
@@ -194,7 +192,7 @@ int plan_place(const struct plan *p, const struct plan_ask *ask, struct plan_spo
     } else {
         for (int i = 0; i < p->class_count; i++) {
             if (ask->profile[i] >= 0) {
-                search_index(&p->classes[i]->index, kind, ask, ask->profile[i], &b);
+                search_index(p, i, kind, ask, &b);
             }
         }
     }

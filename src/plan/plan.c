@@ -46,7 +46,7 @@ int plan_add_class(struct plan *p, const struct mig_geometry *geometry, int *ret
         return err_set(err, ENOSPC, "there are more than %d kinds of GPU", PLAN_CLASSES_MAX);
     }
     c = xcalloc(1, sizeof(*c));
-    plan_index_init(&c->index, geometry, &p->settings);
+    plan_index_init(&c->index, p->class_count, geometry, &p->settings);
     plan_index_need(&c->index, PLAN_RANKING_POLICY);
     c->unit = 1;
     *ret_class = p->class_count;
@@ -78,8 +78,9 @@ int plan_add_gpu(struct plan *p, uint32_t gpu, int class_id, struct error *err)
                        PLAN_GPUS_MAX);
     }
     if (gpu >= p->gpu_count) {
-        uint32_t count =
-            gpu < p->gpu_count + p->gpu_count / 2 ? p->gpu_count + p->gpu_count / 2 : gpu + 1;
+        uint32_t count = p->gpu_count + p->gpu_count / 4;
+        count = (gpu < count ? count : gpu + 1) + PLAN_BLOCK - 1;
+        count -= count % PLAN_BLOCK;
         p->infos = xreallocarray(p->infos, count, sizeof(*p->infos));
         p->seats = xreallocarray(p->seats, count, sizeof(*p->seats));
         memset(p->infos + p->gpu_count, 0, (count - p->gpu_count) * sizeof(*p->infos));
@@ -98,16 +99,21 @@ int plan_add_gpu(struct plan *p, uint32_t gpu, int class_id, struct error *err)
 void plan_remove_gpu(struct plan *p, uint32_t gpu)
 {
     assert(plan_has_gpu(p, gpu));
-    plan_index_move(plan_gpu_index(p, gpu), p->seats, gpu, PLAN_NO_STATE);
+    if (plan_is_usable(p, gpu)) {
+        plan_index_move(plan_gpu_index(p, gpu), p->seats, gpu, p->infos[gpu].state, PLAN_NO_STATE);
+    }
     free(p->infos[gpu].detail);
     p->infos[gpu] = (struct plan_info){0};
 }
 
 void plan_set_state(struct plan *p, uint32_t gpu, uint32_t state)
 {
-    p->infos[gpu].state = state;
-    plan_index_move(plan_gpu_index(p, gpu), p->seats, gpu,
-                    p->infos[gpu].is_usable ? state : PLAN_NO_STATE);
+    struct plan_info *info = &p->infos[gpu];
+    uint32_t from = plan_is_usable(p, gpu) ? info->state : PLAN_NO_STATE;
+
+    info->state = state;
+    plan_index_move(plan_gpu_index(p, gpu), p->seats, gpu, from,
+                    info->is_usable ? state : PLAN_NO_STATE);
 }
 
 static uint16_t idle_mask(const struct mig_geometry *g, const struct mig_slice *idle, int count)
@@ -231,6 +237,19 @@ void plan_give_back(struct plan *p, uint32_t gpu, struct mig_slice slice)
     }
     info->instances--;
     plan_set_state(p, gpu, plan_index_given(plan_gpu_index(p, gpu), info->state, slice));
+}
+
+size_t plan_memory_bytes(const struct plan *p)
+{
+    size_t n = sizeof(*p) + p->gpu_count * (sizeof(*p->infos) + sizeof(*p->seats));
+
+    for (uint32_t i = 0; i < p->gpu_count; i++) {
+        n += p->infos[i].detail ? sizeof(*p->infos[i].detail) : 0;
+    }
+    for (int i = 0; i < p->class_count; i++) {
+        n += sizeof(*p->classes[i]) + plan_index_bytes(&p->classes[i]->index);
+    }
+    return n;
 }
 
 /* --- the mix of requests --- */

@@ -146,6 +146,9 @@ double plan_class_share(const struct plan *plan, int class_id, int profile);
 /* Sets the shares of all profiles of a class (they sum to 1), for when they are known. */
 void plan_set_mix(struct plan *plan, int class_id, const double *share);
 
+/* Memory held for GPUs and index together. */
+size_t plan_memory_bytes(const struct plan *plan);
+
 /* Room for `ask` by moving leases.  Steps are executed in order; each target is free when its turn
  * comes, so at every step all work has its place (make before break). */
 #define PLAN_MOVES_MAX 8

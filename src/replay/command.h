@@ -5,6 +5,7 @@
  * exit status. */
 int replay_command_online(int argc, char **argv);
 int replay_command_pack(int argc, char **argv);
+int replay_command_bench(int argc, char **argv);
 
 /* Says what was wrong and returns the exit status for it (2 for -EINVAL, else 1). */
 int replay_fail(const struct error *err);

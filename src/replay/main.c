@@ -11,6 +11,7 @@ static const struct {
 } commands[] = {
     {"online", replay_command_online, "acceptance of a policy under the online protocol"},
     {"pack", replay_command_pack, "the least number of GPUs for a set of slices"},
+    {"bench", replay_command_bench, "decisions per second against the number of GPUs"},
 };
 
 static int usage(FILE *to)

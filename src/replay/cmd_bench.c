@@ -1,0 +1,300 @@
+/* tangram-replay bench: decisions per second against the number of GPUs.
+ *
+ * A fleet is filled until the first refusal; then in turn a slice chosen at random is given back
+ * and the next request of the uniform mix is placed, so that the fleet stays nearly full.  All
+ * random numbers are drawn beforehand.  Placements and releases per second are per second of the
+ * processor; single decisions are timed by the clock, interruptions and all. */
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/text.h"
+#include "plan/plan.h"
+#include "replay/command.h"
+#include "replay/fleet.h"
+#include "replay/random.h"
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static const char usage[] =
+    "usage: tangram-replay bench [--model MODEL] [--size GPUS] [--seconds N] [--policy NAME]\n"
+    "           [-o table|csv|json]";
+
+/* Of this thread: other work on the machine does not count. */
+static int64_t cpu_ns(void)
+{
+    struct timespec t = {0};
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return t.tv_sec * 1000000000ll + t.tv_nsec;
+}
+
+#define DRAWS (1u << 16)
+
+struct options {
+    struct replay_fleet fleet;
+    int64_t seconds, size; /* size 0: the whole curve */
+    enum plan_policy policy;
+    const char *format;
+};
+
+struct slice_at {
+    uint32_t gpu;
+    struct mig_slice slice;
+};
+
+struct bench {
+    struct plan *plan;
+    uint32_t gpus, live_count, live_size;
+    struct slice_at *live;
+    uint32_t draws[DRAWS];
+    struct plan_ask asks[MIG_PROFILES_MAX];
+    int ask_count;
+};
+
+struct bench_row {
+    double ops_per_s, bytes_per_gpu, accepted;
+    double place_ns[3], move_us[3]; /* p50, p99, mean or most */
+};
+
+/* Plain profiles only: those with a suffix compete for one engine. */
+static void bench_init(struct bench *b, const struct options *o, uint32_t gpus)
+{
+    const struct mig_geometry *g = &o->fleet.groups[0].geometry;
+    struct plan_settings settings;
+    struct replay_random random;
+    int class_id = 0;
+
+    *b = (struct bench){.gpus = gpus};
+    plan_settings_default(&settings);
+    settings.policy = o->policy;
+    b->plan = plan_new(&settings);
+    plan_add_class(b->plan, g, &class_id, NULL);
+    for (uint32_t i = 0; i < gpus; i++) {
+        plan_add_gpu(b->plan, i, class_id, NULL);
+    }
+    for (int p = 0; p < g->profile_count; p++) {
+        if (!strpbrk(g->profiles[p].name, "+-") && g->profiles[p].start_count) {
+            plan_ask_init(&b->asks[b->ask_count]);
+            b->asks[b->ask_count++].profile[class_id] = (int8_t)p;
+        }
+    }
+    replay_random_seed(&random, 42);
+    for (uint32_t i = 0; i < DRAWS; i++) {
+        b->draws[i] = (uint32_t)replay_random_next(&random);
+    }
+    b->live_size = gpus * MIG_SLOTS_MAX;
+    b->live = xcalloc(b->live_size, sizeof(*b->live));
+}
+
+static bool place_one(struct bench *b, uint32_t draw)
+{
+    const struct plan_ask *ask = &b->asks[(draw >> 8) % (uint32_t)b->ask_count];
+    struct plan_spot spot;
+
+    plan_learn(b->plan, ask);
+    if (plan_place(b->plan, ask, &spot) < 0) {
+        return false;
+    }
+    plan_take(b->plan, &spot, false, 0);
+    b->live[b->live_count++] = (struct slice_at){spot.gpu_id, spot.slice};
+    return true;
+}
+
+static void release_one(struct bench *b, uint32_t draw)
+{
+    uint32_t i = (uint32_t)((uint64_t)draw * b->live_count >> 32);
+
+    plan_give_back(b->plan, b->live[i].gpu, b->live[i].slice);
+    b->live[i] = b->live[--b->live_count];
+}
+
+static int compare_ns(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+/* Single decisions with a clock around each; the clock's own time is in it. */
+static void time_decisions(struct bench *b, struct bench_row *row)
+{
+    enum { N = 20000 };
+    CLEANUP(freep) int64_t *ns = xcalloc(N, sizeof(*ns));
+
+    for (uint32_t i = 0; i < N; i++) {
+        uint32_t draw = b->draws[i % DRAWS];
+        release_one(b, b->draws[(i + 7919) % DRAWS]);
+        int64_t from = clock_mono_ns();
+        place_one(b, draw);
+        ns[i] = clock_mono_ns() - from;
+        if (b->live_count < b->gpus) {
+            place_one(b, draw + 256);
+        }
+    }
+    qsort(ns, N, sizeof(*ns), compare_ns);
+    row->place_ns[0] = (double)ns[N / 2];
+    row->place_ns[1] = (double)ns[N - N / 100];
+    row->place_ns[2] = (double)ns[N - 1];
+}
+
+/* Requests that do not fit are planned with up to 3 moves; every slice is movable. */
+static void time_moves(const struct options *o, struct bench *b, struct bench_row *row)
+{
+    enum { N = 300 };
+    CLEANUP(freep) int64_t *ns = xcalloc(N, sizeof(*ns));
+    struct plan_moves moves;
+    int n = 0;
+
+    (void)o;
+    for (uint32_t i = 0; i < b->live_count; i++) { /* taken again, as movable */
+        plan_give_back(b->plan, b->live[i].gpu, b->live[i].slice);
+        plan_take(b->plan, &(struct plan_spot){.gpu_id = b->live[i].gpu, .slice = b->live[i].slice},
+                  true, 1);
+    }
+    for (uint32_t i = 0; n < N && i < 200000; i++) {
+        const struct plan_ask *ask = &b->asks[(b->draws[i % DRAWS] >> 8) % (uint32_t)b->ask_count];
+        struct plan_spot spot;
+        if (plan_place(b->plan, ask, &spot) == 0) {
+            plan_take(b->plan, &spot, true, 1);
+            b->live[b->live_count++] = (struct slice_at){spot.gpu_id, spot.slice};
+            continue;
+        }
+        int64_t from = clock_mono_ns();
+        plan_find_moves(b->plan, ask, 3, &moves);
+        ns[n++] = clock_mono_ns() - from;
+        release_one(b, b->draws[(i + 31) % DRAWS]);
+    }
+    if (n) {
+        qsort(ns, (size_t)n, sizeof(*ns), compare_ns);
+        row->move_us[0] = (double)ns[n / 2] / 1e3;
+        row->move_us[1] = (double)ns[n - 1 - n / 100] / 1e3;
+        row->move_us[2] = (double)ns[n - 1] / 1e3;
+    }
+}
+
+static void run_size(const struct options *o, uint32_t gpus, struct bench_row *row)
+{
+    CLEANUP(freep) struct bench *b = xcalloc(1, sizeof(*b));
+    uint64_t ops = 0, tried = 0, placed = 0;
+    uint32_t i = 0;
+
+    *row = (struct bench_row){0};
+    bench_init(b, o, gpus);
+    while (place_one(b, b->draws[i++ % DRAWS])) {
+    }
+    int64_t from = cpu_ns(), now = from;
+    while (now - from < o->seconds * 1000000000) {
+        for (int k = 0; k < 4096; k++, i++) {
+            release_one(b, b->draws[(i + 7919) % DRAWS]);
+            bool is_placed = place_one(b, b->draws[i % DRAWS]);
+            if (!is_placed && b->live_count < 2 * b->gpus) {
+                is_placed = place_one(b, b->draws[(i + 13) % DRAWS]);
+            }
+            placed += is_placed;
+            ops += 1 + is_placed;
+            tried++;
+        }
+        now = cpu_ns();
+    }
+    row->ops_per_s = (double)ops * 1e9 / (double)(now - from);
+    row->accepted = (double)placed / (double)tried;
+    row->bytes_per_gpu = (double)plan_memory_bytes(b->plan) / gpus;
+    time_decisions(b, row);
+    if (gpus <= 10000) {
+        time_moves(o, b, row);
+    }
+    plan_free(b->plan);
+    free(b->live);
+}
+
+static int parse_option(struct options *o, int c, struct error *err)
+{
+    switch (c) {
+    case 'm':
+        return replay_fleet_parse(optarg, &o->fleet, err);
+    case 's':
+        return text_parse_int(optarg, "--seconds", 1, 3600, &o->seconds, err);
+    case 'n':
+        return text_parse_int(optarg, "--size", 1, 1000000, &o->size, err);
+    case 'p':
+        return plan_policy_parse(optarg, &o->policy, err);
+    case 'o':
+        o->format = optarg;
+        return strcmp(optarg, "table") == 0 || strcmp(optarg, "csv") == 0 ||
+                       strcmp(optarg, "json") == 0
+                   ? 0
+                   : err_set(err, EINVAL, "-o is table, csv or json");
+    default:
+        return err_set(err, EINVAL, "%s", usage);
+    }
+}
+
+static int parse(int argc, char **argv, struct options *o, struct error *err)
+{
+    static const struct option longs[] = {
+        {"model", required_argument, NULL, 'm'},  {"seconds", required_argument, NULL, 's'},
+                                          {"size", required_argument, NULL, 'n'},
+        {"policy", required_argument, NULL, 'p'}, {"output", required_argument, NULL, 'o'},
+        {"help", no_argument, NULL, 'h'},         {0}};
+    int c, r = replay_fleet_parse("H100-SXM5-80GB", &o->fleet, err);
+
+    while (r == 0 && (c = getopt_long(argc, argv, "o:h", longs, NULL)) != -1) {
+        r = parse_option(o, c, err);
+    }
+    if (r == 0 && (optind < argc || o->fleet.count != 1)) {
+        r = err_set(err, EINVAL, "%s", usage);
+    }
+    return r;
+}
+
+static void print_row(const struct options *o, uint32_t gpus, const struct bench_row *x,
+                      bool is_first)
+{
+    if (strcmp(o->format, "json") == 0) {
+        printf("%s\n {\"gpus\":%u,\"ops_per_s\":%.0f,\"accepted_ratio\":%.4f,"
+               "\"bytes_per_gpu\":%.1f,\"decision_ns\":{\"p50\":%.0f,\"p99\":%.0f,\"max\":%.0f},"
+               "\"moves_us\":{\"p50\":%.1f,\"p99\":%.1f,\"max\":%.1f}}",
+               is_first ? "[" : ",", gpus, x->ops_per_s, x->accepted, x->bytes_per_gpu,
+               x->place_ns[0], x->place_ns[1], x->place_ns[2], x->move_us[0], x->move_us[1],
+               x->move_us[2]);
+    } else if (strcmp(o->format, "csv") == 0) {
+        printf("%s%u,%.0f,%.4f,%.1f,%.0f,%.0f,%.0f,%.1f,%.1f,%.1f\n",
+               is_first ? "gpus,ops_per_s,accepted_ratio,bytes_per_gpu,p50_ns,p99_ns,max_ns,"
+                          "moves_p50_us,moves_p99_us,moves_max_us\n"
+                        : "",
+               gpus, x->ops_per_s, x->accepted, x->bytes_per_gpu, x->place_ns[0], x->place_ns[1],
+               x->place_ns[2], x->move_us[0], x->move_us[1], x->move_us[2]);
+    } else {
+        printf("%s%7u  %9.2f  %9.1f  %6.0f  %6.0f  %11.1f  %11.1f\n",
+               is_first ? "   GPUS  MILLION/S  BYTES/GPU  P50_NS  P99_NS  MOVE_P50_US  "
+                          "MOVE_P99_US\n"
+                        : "",
+               gpus, x->ops_per_s / 1e6, x->bytes_per_gpu, x->place_ns[0], x->place_ns[1],
+               x->move_us[0], x->move_us[1]);
+    }
+    fflush(stdout);
+}
+
+int replay_command_bench(int argc, char **argv)
+{
+    static const uint32_t sizes[] = {8, 32, 100, 320, 1000, 3200, 10000, 32000, 100000};
+    struct options o = {.seconds = 1, .policy = PLAN_FGD, .format = "table"};
+    struct error err = {0};
+    int r = parse(argc, argv, &o, &err);
+
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(sizes); i++) {
+        uint32_t gpus = o.size ? (uint32_t)o.size : sizes[i];
+        struct bench_row row;
+        run_size(&o, gpus, &row);
+        print_row(&o, gpus, &row, i == 0);
+        if (o.size) {
+            break;
+        }
+    }
+    if (r == 0 && strcmp(o.format, "json") == 0) {
+        puts("\n]");
+    }
+    return r < 0 ? replay_fail(&err) : 0;
+}
