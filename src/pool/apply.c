@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define OPERATIONS_KEPT 100
-#define CHANGES_PER_GPU (2 * MIG_MAX_INSTANCES + 1)
+#define CHANGES_PER_GPU (MIG_MAX_INSTANCES + MIG_SLOTS_MAX + 1)
 
 const struct pool_change *pool_last_changes(const struct pool *pool, unsigned *ret_count)
 {
@@ -136,7 +136,7 @@ static bool has_wanted_cis(const struct gpu_diff *d, const struct pool_slice *s)
 
 static bool is_pinned(const struct pool_slice *s)
 {
-    return s->state == POOL_SLICE_FOREIGN || s->state == POOL_SLICE_CREATING || !slice_is_spare(s);
+    return !slice_is_spare(s);
 }
 
 /* Counts slices by profile; two kinds of compute instances in one profile cannot be told apart. */
@@ -223,7 +223,8 @@ static enum pool_answer diff_slices(struct pool *pool, struct gpu_diff *d, char 
         struct pool_slice *s = d->gpu->slices[i];
         unsigned at = d->current_count++;
         d->current[at] = s;
-        bool is_known = s->profile >= 0;
+        /* What is unknown, or not to be trusted, fits no target. */
+        bool is_known = s->profile >= 0 && s->state != POOL_SLICE_QUARANTINED;
         d->is_odd[at] = is_known && d->wanted[s->profile] && !has_wanted_cis(d, s);
         if (!is_known || (d->is_odd[at] && is_pinned(s))) {
             odd_in_use |= (uint16_t)(1u << at);
@@ -254,18 +255,38 @@ static enum pool_answer diff_slices(struct pool *pool, struct gpu_diff *d, char 
     return POOL_OK;
 }
 
+/* Can its layout be changed at all now? */
+static enum pool_answer check_gpu(struct pool *pool, struct gpu_diff *d, char *why, size_t size)
+{
+    const struct pool_gpu *gpu = d->gpu;
+    const char *unusable = NULL;
+
+    if (!gpu->is_managed || gpu->health != POOL_HEALTH_OK || !gpu->is_scanned || gpu->wants_scan) {
+        gpu_is_usable(pool, gpu, &unusable);
+        snprintf(why, size, "GPU %u: %s", gpu->info.index, unusable ? unusable : "not usable");
+        return POOL_NOT_ALLOWED;
+    }
+    if (gpu->mode_job || gpu->has_mode_wish) {
+        snprintf(why, size, "GPU %u: its MIG mode is being switched", gpu->info.index);
+        return POOL_IN_USE;
+    }
+    if (gpu->slice_count > MIG_MAX_INSTANCES) {
+        snprintf(why, size, "GPU %u is being cut anew", gpu->info.index);
+        return POOL_IN_USE;
+    }
+    if (!d->target->is_mig_enabled && d->target->want_count) {
+        snprintf(why, size, "GPU %u: slices are wanted with MIG off", gpu->info.index);
+        return POOL_BAD_REQUEST;
+    }
+    return check_mode(d, why, size);
+}
+
 static enum pool_answer diff_gpu(struct pool *pool, struct gpu_diff *d, char *why, size_t size)
 {
-    const char *unusable = NULL;
-    enum pool_answer answer = check_mode(d, why, size);
+    enum pool_answer answer = check_gpu(pool, d, why, size);
 
     if (answer != POOL_OK) {
         return answer;
-    }
-    if (!d->gpu->is_managed || d->gpu->health != POOL_HEALTH_OK || !d->gpu->is_scanned) {
-        gpu_is_usable(pool, d->gpu, &unusable);
-        snprintf(why, size, "GPU %u: %s", d->gpu->info.index, unusable ? unusable : "not usable");
-        return POOL_NOT_ALLOWED;
     }
     if (!d->gpu->geometry) {
         snprintf(why, size, "GPU %u: its profiles are not known while its MIG mode is off",
@@ -329,8 +350,11 @@ static void carry_out(struct pool *pool, struct gpu_diff *d, uint64_t operation)
         }
         if (s->state == POOL_SLICE_IDLE) {
             slice_doom(pool, s, 0, operation);
+        } else if (s->operation) {
+            operation_progress(pool, operation, NULL); /* another apply sees to it already */
         } else {
             s->operation = operation; /* on its way out already */
+            pool_mark_slice(pool, s);
         }
     }
     for (unsigned i = 0; i < d->diff.create_count; i++) {
@@ -359,6 +383,25 @@ static void answer_apply(struct pool *pool, const struct pool_event *event, uint
     }
 }
 
+/* Each GPU is there, and once only. */
+static enum pool_answer find_target(const struct pool *pool, const struct pool_event *event,
+                                    unsigned index, char *why, size_t size)
+{
+    unsigned gpu = event->targets[index].gpu;
+
+    if (gpu >= pool->gpu_count) {
+        snprintf(why, size, "there is no GPU %u", gpu);
+        return POOL_NOT_FOUND;
+    }
+    for (unsigned i = 0; i < index; i++) {
+        if (event->targets[i].gpu == gpu) {
+            snprintf(why, size, "GPU %u is named twice", pool->gpus[gpu]->info.index);
+            return POOL_BAD_REQUEST;
+        }
+    }
+    return POOL_OK;
+}
+
 void pool_on_apply(struct pool *pool, const struct pool_event *event)
 {
     CLEANUP(freep) struct gpu_diff *diffs = xcalloc(event->target_count, sizeof(*diffs));
@@ -375,8 +418,11 @@ void pool_on_apply(struct pool *pool, const struct pool_event *event)
     }
     for (unsigned i = 0; i < event->target_count && answer == POOL_OK; i++) {
         diffs[i].target = &event->targets[i];
-        diffs[i].gpu = pool->gpus[event->targets[i].gpu];
-        answer = diff_gpu(pool, &diffs[i], why, sizeof(why));
+        answer = find_target(pool, event, i, why, sizeof(why));
+        if (answer == POOL_OK) {
+            diffs[i].gpu = pool->gpus[event->targets[i].gpu];
+            answer = diff_gpu(pool, &diffs[i], why, sizeof(why));
+        }
         if (answer == POOL_OK) {
             list_changes(pool, &diffs[i]);
         }
@@ -413,6 +459,18 @@ static struct pool_slice *slice_of_event(struct pool *pool, const struct pool_ev
     return NULL;
 }
 
+/* Is there, in the books, another slice on its slots?  Only one of them is real. */
+static bool has_double(const struct pool_slice *s)
+{
+    for (unsigned i = 0; i < s->gpu->slice_count; i++) {
+        const struct pool_slice *o = s->gpu->slices[i];
+        if (o != s && slice_mask(o) & slice_mask(s)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void adopt(struct pool *pool, const struct pool_event *event, struct pool_slice *s)
 {
     char label[96];
@@ -420,6 +478,10 @@ static void adopt(struct pool *pool, const struct pool_event *event, struct pool
     if (s->state != POOL_SLICE_FOREIGN) {
         pool_reply(pool, event->reply_to, POOL_BAD_REQUEST, 0, "%s is tangram's already",
                    slice_label(s, label));
+    } else if (has_double(s)) {
+        pool_reply(pool, event->reply_to, POOL_IN_USE, 0, "%s stands where one of tangram's is "
+                   "thought to be; try again when that is sorted out", slice_label(s, label));
+        gpu_ask_scan(pool, s->gpu);
     } else if (!s->gpu->is_managed || s->profile < 0) {
         pool_reply(pool, event->reply_to, POOL_NOT_ALLOWED, 0, "%s: %s", slice_label(s, label),
                    s->profile < 0 ? "its profile is unknown" : "tangram does not manage this GPU");

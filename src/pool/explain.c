@@ -112,7 +112,22 @@ static const char *whole_gpu_block(const struct pool *pool, const struct pool_le
     return why;
 }
 
-/* Everything on this GPU that stands in some window of the profile. */
+/* Does it hold some of the engines that are short for the profile? */
+static bool holds_short_engines(const struct pool_gpu *gpu, const struct pool_slice *s, int profile)
+{
+    const struct mig_geometry *g = gpu->geometry;
+    struct mig_use use = gpu_use_of_staying(gpu, NULL);
+
+    for (int e = 0; s->profile >= 0 && e < MIG_ENGINE_COUNT; e++) {
+        if (g->profiles[s->profile].engines[e] && g->profiles[profile].engines[e] &&
+            use.engines[e] + g->profiles[profile].engines[e] > g->engine_total[e]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Everything on this GPU that stands in some window of the profile, or has its engines. */
 static void explain_gpu(const struct pool *pool, const struct pool_lease *lease,
                         const struct pool_gpu *gpu, struct pool_explanation *ret)
 {
@@ -130,7 +145,8 @@ static void explain_gpu(const struct pool *pool, const struct pool_lease *lease,
     }
     for (unsigned i = 0; i < gpu->slice_count; i++) {
         const struct pool_slice *s = gpu->slices[i];
-        if (slice_mask(s) & windows && !slice_is_spare(s)) {
+        if (!slice_is_spare(s) &&
+            (slice_mask(s) & windows || (p >= 0 && holds_short_engines(gpu, s, p)))) {
             describe_slice(pool, s, why);
             block_until(pool, ret, gpu, s, why);
         }
@@ -173,7 +189,7 @@ static void list_holders(const struct pool_explanation *e, char *buf, size_t siz
 /* Would it have its place if nobody else were waiting? */
 static bool is_only_held(const struct pool *pool, const struct pool_lease *lease)
 {
-    const struct pool_lease *head = TAILQ_FIRST(&pool->queue);
+    const struct pool_lease *head = queue_head(pool);
     struct plan_spot spot;
     struct plan_ask ask = lease->ask;
 
@@ -186,12 +202,12 @@ static bool is_only_held(const struct pool *pool, const struct pool_lease *lease
 static void say_why_queued(const struct pool *pool, const struct pool_lease *lease,
                            struct pool_explanation *ret)
 {
-    const struct pool_lease *head = TAILQ_FIRST(&pool->queue);
+    const struct pool_lease *head = queue_head(pool);
     unsigned most = lease->tenant->max_compute;
     char holders[180];
     struct hold hold;
 
-    if (most && lease->tenant->compute_slots + lease->compute_slots > most) {
+    if (lease_is_over_quota(pool, lease)) {
         snprintf(ret->reason, sizeof(ret->reason),
                  "%s has %u of the %u compute slots that it may have, and this takes %u",
                  lease->tenant->name, lease->tenant->compute_slots, most, lease->compute_slots);
@@ -210,9 +226,10 @@ static void say_why_queued(const struct pool *pool, const struct pool_lease *lea
         }
     }
     list_holders(ret, holders, sizeof(holders));
-    snprintf(ret->reason, sizeof(ret->reason), "%s%.8s does not fit now%s%s",
+    snprintf(ret->reason, sizeof(ret->reason), "%s%.8s does not fit now%s%.130s",
              lease->profile, lease->count > 1 ? " (all)" : "",
-             *holders ? "; in the way: " : "", holders);
+             *holders ? "; in the way: " : (*lease->reason ? "; " : ""),
+             *holders ? holders : lease->reason);
     hold_for(pool, lease, &hold);
     ret->expected_start_ms = hold.count ? hold.free_at_ms : 0;
 }
@@ -281,6 +298,22 @@ static void forget_previewed(struct pool_explanation *why, uint64_t first_lease,
     }
 }
 
+static void preview_one(struct pool *pool, struct pool_lease *l, struct pool_preview *ret)
+{
+    lease_impossible_reason(pool, l, ret->blocked.reason, sizeof(ret->blocked.reason));
+    ret->is_possible = !ret->blocked.reason[0];
+    ret->is_fitting = ret->is_possible && ret->step_count + l->count <= POOL_MAX_COUNT &&
+                      lease_try_new(pool, l) == GRANT_DONE;
+    if (ret->is_fitting) {
+        lease_count_slots(l, true);
+        for (unsigned k = 0; k < l->part_count; k++) {
+            note_step(l, &l->part[k], ret);
+        }
+    } else if (ret->is_possible) {
+        say_why_queued(pool, l, &ret->blocked);
+    }
+}
+
 /* Requests side by side: one lease each, taken back in the end. */
 void pool_preview(struct pool *pool, const struct pool_actor *actor,
                   const struct pool_request *requests, unsigned request_count, int64_t now_ms,
@@ -289,34 +322,20 @@ void pool_preview(struct pool *pool, const struct pool_actor *actor,
     CLEANUP(freep) struct pool_lease **leases = xcalloc(request_count, sizeof(*leases));
     uint64_t next_lease = pool->next_lease, next_slice = pool->next_slice;
     bool was_meta_dirty = pool->is_meta_dirty, wanted_pass = pool->wants_queue_pass;
-    struct error err = {0};
 
     memset(ret, 0, sizeof(*ret));
     pool->now_ms = now_ms;
     ret->is_fitting = ret->is_possible = true;
-    const struct pool_lease *head = TAILQ_FIRST(&pool->queue);
-    if (head) {
-        hold_for(pool, head, &pool->hold);
-    }
     for (unsigned i = 0; i < request_count && ret->is_fitting; i++) {
-        struct pool_lease *l = leases[i] = lease_new(pool, actor, &requests[i]);
-        bool is_known = lease_resolve(pool, l, &err) == 0;
-        ret->is_possible = is_known && lease_possible_count(pool, l) >= l->count;
-        if (!is_known) {
-            text_copy(ret->blocked.reason, sizeof(ret->blocked.reason), err.msg);
-        }
-        ret->is_fitting = ret->is_possible && ret->step_count + l->count <= POOL_MAX_COUNT &&
-                          lease_grant(pool, l, head ? &pool->hold : NULL) == GRANT_DONE;
-        for (unsigned k = 0; k < l->part_count && ret->is_fitting; k++) {
-            note_step(l, &l->part[k], ret);
-        }
-        if (!ret->is_fitting && is_known) {
-            say_why_queued(pool, l, &ret->blocked);
-        }
+        leases[i] = lease_new(pool, actor, &requests[i]);
+        preview_one(pool, leases[i], ret);
     }
     forget_previewed(&ret->blocked, next_lease, next_slice);
     for (unsigned i = request_count; i-- > 0;) {
         if (leases[i]) {
+            if (leases[i]->part_count) {
+                lease_count_slots(leases[i], false);
+            }
             lease_ungrant(pool, leases[i]);
             lease_free(pool, leases[i]);
         }

@@ -10,6 +10,7 @@
  * A hold keeps the slots that the head of the queue waits for: they are left alone by everybody
  * else, unless it is known that they will be free again in time. */
 #include "pool/internal.h"
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -140,12 +141,24 @@ void lease_add_part(struct pool_lease *lease, struct pool_gpu *gpu, struct pool_
     lease->part[lease->part_count++] = (struct pool_part){.gpu = gpu, .slice = slice, .ci = ci};
 }
 
+/* Its time begins when it has been cut; the longest that this takes here, as measured. */
+static int64_t cut_ms(const struct pool *pool)
+{
+    int64_t us = 0;
+
+    for (unsigned i = 0; i < pool->gpu_count; i++) {
+        int64_t one = pool->gpus[i]->create_us + pool->gpus[i]->destroy_us;
+        us = one > us ? one : us;
+    }
+    return (us + 999) / 1000;
+}
+
 /* Does the lease end before the held slots are wanted? */
 static bool ends_in_time(const struct pool *pool, const struct pool_lease *lease,
                          const struct hold *hold)
 {
-    return hold->free_at_ms && lease->ttl_ms &&
-           pool->now_ms + lease->ttl_ms <= hold->free_at_ms;
+    return hold->free_at_ms && lease->ttl_ms && hold->free_at_ms > pool->now_ms &&
+           lease->ttl_ms + cut_ms(pool) <= hold->free_at_ms - pool->now_ms;
 }
 
 /* The hold as far as it binds this lease. */
@@ -174,16 +187,53 @@ static bool may_reuse(const struct pool_lease *lease, const struct pool_slice *s
     return !s->processes && !s->job && (!s->tenant[0] || !strcmp(s->tenant, lease->tenant->name));
 }
 
+/* --- quota ------------------------------------------------------------------------------------ */
+
+/* UINT_MAX: no limit. */
+static unsigned quota_left(const struct pool_lease *lease)
+{
+    const struct pool_tenant *t = lease->tenant;
+
+    if (!t->max_compute) {
+        return UINT_MAX;
+    }
+    return t->compute_slots < t->max_compute ? t->max_compute - t->compute_slots : 0;
+}
+
+unsigned lease_slots_on(const struct pool *pool, const struct pool_lease *lease, int class_id)
+{
+    int profile = class_id < 0 ? MIG_PROFILE_NONE : lease->ask.profile[class_id];
+    unsigned each = 1; /* a GPU that does not tell what it can be cut into */
+
+    if (lease->want.compute_instance_slices) {
+        each = lease->want.compute_instance_slices;
+    } else if (lease->want.kind == MIG_WANT_GPU && class_id >= 0) {
+        each = pool->classes[class_id].geometry->slices;
+    } else if (profile >= 0) {
+        each = pool->classes[class_id].geometry->profiles[profile].slices;
+    }
+    return each * lease->count;
+}
+
 /* --- the kinds of places, best first ---------------------------------------------------------- */
+
+/* Nothing stands, runs or is planned on it. */
+static bool is_free_whole(const struct pool_gpu *gpu)
+{
+    bool is_known = gpu->is_managed && gpu->health == POOL_HEALTH_OK && gpu->is_scanned &&
+                    !gpu->wants_scan;
+    bool is_plain = !gpu->info.is_mig_enabled && !gpu->info.is_mig_pending && !gpu->mode_job &&
+                    !gpu->has_mode_wish;
+
+    return is_known && is_plain && !gpu->lease && !gpu->processes && !gpu->slice_count;
+}
 
 static bool take_whole_gpu(struct pool *pool, struct pool_lease *lease)
 {
     for (unsigned i = 0; i < pool->gpu_count; i++) {
         struct pool_gpu *gpu = pool->gpus[i];
-        bool is_free = gpu->is_managed && gpu->health == POOL_HEALTH_OK && gpu->is_scanned &&
-                       !gpu->info.is_mig_enabled && !gpu->info.is_mig_pending && !gpu->mode_job &&
-                       !gpu->lease && !gpu->processes && !gpu->slice_count;
-        if (is_free && lease_allows_gpu(lease, gpu) && !held_mask(lease, gpu)) {
+        if (is_free_whole(gpu) && lease_allows_gpu(lease, gpu) && !held_mask(lease, gpu) &&
+            lease_slots_on(pool, lease, gpu->class_id) <= quota_left(lease)) {
             gpu->lease = lease->id;
             lease_add_part(lease, gpu, NULL, 0);
             gpu_changed(pool, gpu);
@@ -220,7 +270,8 @@ static struct pool_slice *best_idle(struct pool *pool, struct pool_lease *lease)
             }
             struct mig_slice m = {(uint8_t)profile, s->start};
             double score = plan_score(pool->plan, &lease->ask, s->gpu->id, m);
-            if (!best || score < best_score) {
+            /* The order of the list depends on what was tried and taken back. */
+            if (!best || score < best_score || (score == best_score && s->id < best->id)) {
                 best = s;
                 best_score = score;
             }
@@ -318,20 +369,25 @@ static bool take_compute_instance(struct pool *pool, struct pool_lease *lease)
     return false;
 }
 
-/* Marks what the plan said must go for this spot. */
+/* Idle slices that the new one cannot stand beside must go: those on its slots, and those that hold
+ * engines which it needs (the plan counts only slots). */
 static void doom_for(struct pool *pool, const struct pool_lease *lease,
-                     const struct plan_spot *spot)
+                     const struct pool_slice *s)
 {
-    struct pool_gpu *gpu = pool->gpus[spot->gpu_id];
-    struct plan_gpu told;
+    struct pool_gpu *gpu = s->gpu;
+    struct mig_use use = gpu_use_of_staying(gpu, s);
 
-    plan_get_gpu(pool->plan, gpu->id, &told);
-    for (unsigned i = 0; i < told.idle_count; i++) {
-        for (unsigned k = 0; spot->destroy >> i & 1 && k < gpu->slice_count; k++) {
-            struct pool_slice *old = gpu->slices[k];
-            if (old->start == told.idle[i].start && old->state == POOL_SLICE_IDLE) {
-                slice_doom(pool, old, lease->id, 0);
-            }
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        struct pool_slice *old = gpu->slices[i];
+        struct mig_use with = use;
+        if (old->state != POOL_SLICE_IDLE || !slice_is_spare(old)) {
+            continue;
+        }
+        mig_use_add(gpu->geometry, &with, old->profile, old->start);
+        if (mig_fits(gpu->geometry, &with, s->profile, s->start)) {
+            use = with;
+        } else {
+            slice_doom(pool, old, lease->id, 0);
         }
     }
 }
@@ -369,7 +425,7 @@ static bool take_cut(struct pool *pool, struct pool_lease *lease)
     slice_set_state(pool, s, POOL_SLICE_CREATING);
     slice_add_ci(s, ci_profile_on(lease, gpu, s->profile), lease->id);
     lease_add_part(lease, gpu, s, 0);
-    doom_for(pool, lease, &spot);
+    doom_for(pool, lease, s);
     return true;
 }
 
@@ -393,7 +449,7 @@ static bool ask_for_mode(struct pool *pool, const struct pool_lease *lease)
         if (!gpu->is_managed || gpu->health != POOL_HEALTH_OK || !gpu->is_scanned ||
             gpu->info.is_mig_enabled || !gpu->info.is_resetless || gpu->processes || gpu->lease ||
             gpu->mig_policy != POOL_MIG_ON_DEMAND || gpu->cooldown_until_ms > pool->now_ms ||
-            lease_profile_on(lease, gpu) < 0) {
+            gpu->wants_scan || lease_profile_on(lease, gpu) < 0 || held_mask(lease, gpu)) {
             continue;
         }
         if (!gpu->has_mode_wish) {
@@ -404,30 +460,70 @@ static bool ask_for_mode(struct pool *pool, const struct pool_lease *lease)
     return false;
 }
 
-static bool is_over_quota(const struct pool_lease *lease)
+bool lease_is_over_quota(const struct pool *pool, const struct pool_lease *lease)
 {
-    unsigned most = lease->tenant->max_compute;
+    unsigned left = quota_left(lease);
 
-    return most && lease->tenant->compute_slots + lease->compute_slots > most;
+    if (left == UINT_MAX) {
+        return false;
+    }
+    for (int c = 0; c < pool->class_count; c++) {
+        if (lease->ask.profile[c] >= 0 && lease_slots_on(pool, lease, c) <= left) {
+            return false;
+        }
+    }
+    return lease->want.kind != MIG_WANT_GPU || lease_slots_on(pool, lease, -1) > left;
+}
+
+/* Leaves out the models on which the lease would be more than its tenant may have. */
+static void bind_quota(const struct pool *pool, struct pool_lease *lease)
+{
+    unsigned left = quota_left(lease);
+
+    for (int c = 0; left != UINT_MAX && c < pool->class_count; c++) {
+        if (lease_slots_on(pool, lease, c) > left) {
+            lease->ask.profile[c] = MIG_PROFILE_NONE;
+        }
+    }
+}
+
+/* What the lease takes of its tenant's quota, now that its parts are known. */
+static unsigned slots_of_parts(const struct pool_lease *lease)
+{
+    unsigned slots = 0;
+
+    for (unsigned i = 0; i < lease->part_count; i++) {
+        const struct pool_part *p = &lease->part[i];
+        slots += p->slice ? p->slice->ci[p->ci].compute_slots
+                          : (p->gpu->geometry ? p->gpu->geometry->slices : 1);
+    }
+    return slots;
 }
 
 enum grant_result lease_grant(struct pool *pool, struct pool_lease *lease, const struct hold *hold)
 {
-    if (is_over_quota(lease)) {
+    int8_t profiles[PLAN_CLASSES_MAX];
+
+    if (lease_is_over_quota(pool, lease)) {
         return GRANT_QUOTA;
     }
+    memcpy(profiles, lease->ask.profile, sizeof(profiles));
+    bind_quota(pool, lease);
     bind_hold(pool, lease, hold);
     while (lease->part_count < lease->count && take_part(pool, lease)) {
     }
     bool is_complete = lease->part_count == lease->count;
-    if (!is_complete) {
+    if (is_complete) {
+        lease->compute_slots = slots_of_parts(lease);
+    } else {
         lease_ungrant(pool, lease);
-        if (lease->want.kind != MIG_WANT_GPU && pool->out) {
+        if (lease->want.kind != MIG_WANT_GPU && !lease->must_not_wait && pool->out) {
             ask_for_mode(pool, lease);
         }
     }
     lease->ask.excluded = NULL;
     lease->ask.excluded_count = 0;
+    memcpy(lease->ask.profile, profiles, sizeof(profiles));
     return is_complete ? GRANT_DONE : GRANT_BLOCKED;
 }
 
@@ -447,7 +543,7 @@ static void undo_part(struct pool *pool, struct pool_lease *lease, struct pool_p
     }
     s->ci[part->ci].lease = 0;
     if (!s->ci[part->ci].is_settled) {
-        slice_drop_ci(s, part->ci);
+        slice_drop_ci(pool, s, part->ci);
     }
     if (s->state == POOL_SLICE_LEASED && !slice_is_leased(s)) {
         slice_set_state(pool, s, POOL_SLICE_IDLE);
@@ -518,6 +614,30 @@ static bool is_better(const struct window *a, const struct window *b)
     return a->at_ms != b->at_ms ? a->at_ms < b->at_ms : a->busy < b->busy;
 }
 
+/* A GPU without MIG is one window. */
+static void look_at_whole(const struct pool *pool, const struct pool_lease *lease,
+                          const struct pool_gpu *gpu, uint16_t taken, struct window *best)
+{
+    const struct pool_lease *holder = pool_find_lease(pool, gpu->lease);
+    struct window w = {.gpu = gpu, .mask = UINT16_MAX, .at_ms = pool->now_ms};
+
+    if (lease->want.kind != MIG_WANT_GPU || gpu->health != POOL_HEALTH_OK || !gpu->is_managed ||
+        gpu->info.is_mig_enabled || gpu->has_mode_wish || taken || !lease_allows_gpu(lease, gpu)) {
+        return;
+    }
+    if (holder) {
+        int64_t until = holder->state == POOL_LEASE_ACTIVE ? holder->expires_ms : 0;
+        w.at_ms = until > pool->now_ms ? until : 0;
+        w.busy = 1;
+    } else if (gpu->processes || gpu->slice_count) {
+        w.at_ms = 0;
+        w.busy = 1;
+    }
+    if (is_better(&w, best)) {
+        *best = w;
+    }
+}
+
 static void look_at_gpu(const struct pool *pool, const struct pool_lease *lease,
                         const struct pool_gpu *gpu, uint16_t taken, struct window *best)
 {
@@ -525,6 +645,7 @@ static void look_at_gpu(const struct pool *pool, const struct pool_lease *lease,
     bool is_out = gpu->health != POOL_HEALTH_OK || !gpu->is_managed || gpu->lease ||
                   !gpu->info.is_mig_enabled || p < 0;
 
+    look_at_whole(pool, lease, gpu, taken, best);
     for (unsigned i = 0; !is_out && i < gpu->geometry->profiles[p].start_count; i++) {
         struct window w = {.gpu = gpu};
         w.mask = mig_window(gpu->geometry, p, gpu->geometry->profiles[p].starts[i]);
@@ -545,6 +666,18 @@ static struct plan_exclusion *hold_entry(struct hold *hold, unsigned gpu_id)
     return NULL;
 }
 
+/* Compute instances share a slice. */
+static unsigned parts_in_window(const struct pool_lease *lease, const struct pool_gpu *gpu)
+{
+    int p = lease_profile_on(lease, gpu);
+    unsigned each = lease->want.compute_instance_slices;
+
+    if (p < 0 || !each || each >= gpu->geometry->profiles[p].slices) {
+        return 1;
+    }
+    return gpu->geometry->profiles[p].slices / each;
+}
+
 void hold_for(const struct pool *pool, const struct pool_lease *lease, struct hold *ret)
 {
     bool is_known = true;
@@ -552,7 +685,7 @@ void hold_for(const struct pool *pool, const struct pool_lease *lease, struct ho
     ret->count = 0;
     ret->free_at_ms = 0;
     ret->lease = lease->id;
-    for (unsigned n = 0; n < lease->count; n++) {
+    for (unsigned n = 0; n < lease->count;) {
         struct window best = {0};
         for (unsigned i = 0; i < pool->gpu_count; i++) {
             const struct pool_gpu *gpu = pool->gpus[i];
@@ -569,6 +702,7 @@ void hold_for(const struct pool *pool, const struct pool_lease *lease, struct ho
             *e = (struct plan_exclusion){.gpu_id = best.gpu->id};
         }
         e->mask |= best.mask;
+        n += parts_in_window(lease, best.gpu);
         is_known = is_known && best.at_ms;
         ret->free_at_ms = best.at_ms > ret->free_at_ms ? best.at_ms : ret->free_at_ms;
     }

@@ -10,7 +10,7 @@
  *     instance (or whole GPU) names the lease; no other lease has parts;
  *   - a QUEUED lease is in the queue's list, an ended one in the list of the ended. */
 
-enum timer_kind { TIMER_LEASE, TIMER_GPU };
+enum timer_kind { TIMER_LEASE, TIMER_GPU, TIMER_LOOK };
 
 struct timer {
     int64_t when_ms;
@@ -62,6 +62,7 @@ struct pool {
     struct timer *timers; /* binary heap by when_ms */
     unsigned timer_count, timer_size;
     bool wants_queue_pass; /* something came free: look at the whole queue */
+    bool is_look_due;      /* a TIMER_LOOK is set: who waits for processes to end is looked after */
     struct hold hold;      /* of the last pass */
     int64_t now_ms;
     struct pool_actions *out; /* of the current step */
@@ -102,10 +103,11 @@ bool slice_is_leased(const struct pool_slice *slice);
 /* May it be destroyed to make room? */
 bool slice_is_spare(const struct pool_slice *slice);
 void slice_add_ci(struct pool_slice *slice, int ci_profile, uint64_t lease);
-void slice_drop_ci(struct pool_slice *slice, unsigned index);
+void slice_drop_ci(struct pool *pool, struct pool_slice *slice, unsigned index);
 /* Copies what the driver found into the slice. */
 void slice_learn(struct pool *pool, struct pool_slice *slice, const struct mig_instance *found);
-/* Marks it to be destroyed; the pump issues the job. */
+/* Marks it to be destroyed; the pump issues the job.  An apply that still had plans with it hears
+ * that they failed. */
 void slice_doom(struct pool *pool, struct pool_slice *slice, uint64_t lease, uint64_t operation);
 const char *slice_label(const struct pool_slice *slice, char buf[static 96]);
 
@@ -115,6 +117,10 @@ bool gpu_is_usable(const struct pool *pool, const struct pool_gpu *gpu, const ch
 void gpu_refresh_plan(struct pool *pool, struct pool_gpu *gpu);
 void gpu_cool_down(struct pool *pool, struct pool_gpu *gpu);
 void gpu_pump_all(struct pool *pool);
+/* Slices to come without a job that cannot come any more: they are given up. */
+void gpu_give_up_hopeless(struct pool *pool, struct pool_gpu *gpu, const char *why);
+/* What stands on the GPU, or will, and is not to go; without `except`. */
+struct mig_use gpu_use_of_staying(const struct pool_gpu *gpu, const struct pool_slice *except);
 /* Asks for an enumeration, unless one is on its way. */
 void gpu_ask_scan(struct pool *pool, struct pool_gpu *gpu);
 void gpu_ask_mode(struct pool *pool, struct pool_gpu *gpu, bool is_enabled, uint64_t operation);
@@ -131,6 +137,10 @@ void pool_on_scan(struct pool *pool, struct pool_gpu *gpu, const struct mig_scan
 enum grant_result { GRANT_DONE, GRANT_BLOCKED, GRANT_QUOTA };
 /* All parts or none.  DONE: the lease is ACTIVE or CUTTING. */
 enum grant_result lease_grant(struct pool *pool, struct pool_lease *lease, const struct hold *hold);
+/* Compute slots that the whole lease takes on GPUs of this class; -1: GPUs without one. */
+unsigned lease_slots_on(const struct pool *pool, const struct pool_lease *lease, int class_id);
+/* Is there no GPU on which its tenant's quota leaves enough? */
+bool lease_is_over_quota(const struct pool *pool, const struct pool_lease *lease);
 /* Takes back what lease_grant() has arranged and the driver has not begun. */
 void lease_ungrant(struct pool *pool, struct pool_lease *lease);
 void lease_add_part(struct pool_lease *lease, struct pool_gpu *gpu, struct pool_slice *slice,
@@ -148,6 +158,10 @@ unsigned lease_possible_count(const struct pool *pool, const struct pool_lease *
 struct pool_lease *lease_new(struct pool *pool, const struct pool_actor *actor,
                              const struct pool_request *request);
 void lease_free(struct pool *pool, struct pool_lease *lease);
+/* Why no GPU here could ever hold it; "" when one could.  Resolves its profile. */
+void lease_impossible_reason(struct pool *pool, struct pool_lease *lease, char *buf, size_t size);
+/* Tries a new request: those who wait come first. */
+enum grant_result lease_try_new(struct pool *pool, struct pool_lease *lease);
 void lease_enqueue(struct pool *pool, struct pool_lease *lease);
 void lease_dequeue(struct pool *pool, struct pool_lease *lease);
 void lease_set_reason(struct pool_lease *lease, const char *fmt, ...)
@@ -163,6 +177,9 @@ void lease_release(struct pool *pool, struct pool_lease *lease, enum pool_lease_
                    const char *why);
 void lease_on_check(struct pool *pool, struct pool_lease *lease, struct pool_part *part,
                     const struct pool_job_result *result);
+/* Sees to a TIMER_LEASE at that time, unless an earlier one is on its way: that one sets the next,
+ * so that renewals do not pile up timers. */
+void lease_arm_timer(struct pool *pool, struct pool_lease *lease, int64_t when_ms);
 void lease_on_timer(struct pool *pool, struct pool_lease *lease);
 void lease_check_parts(struct pool *pool, struct pool_lease *lease);
 void lease_on_request(struct pool *pool, const struct pool_event *event);
@@ -170,6 +187,12 @@ void lease_on_release(struct pool *pool, const struct pool_event *event);
 void lease_on_renew(struct pool *pool, const struct pool_event *event);
 void lease_on_holder_gone(struct pool *pool, const struct pool_event *event);
 void queue_pass(struct pool *pool);
+/* The first in the queue that others have to leave room for; NULL none.  Who waits because of a
+ * quota waits for itself alone. */
+struct pool_lease *queue_head(const struct pool *pool);
+void queue_on_look(struct pool *pool);
+/* Counts the lease's parts on its tenant, or no longer. */
+void lease_count_slots(struct pool_lease *lease, bool is_taken);
 int lease_resolve(struct pool *pool, struct pool_lease *lease, struct error *err);
 
 /* apply.c */

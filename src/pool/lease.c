@@ -10,12 +10,16 @@
 #include "pool/internal.h"
 #include "base/text.h"
 #include <inttypes.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #define ATTEMPTS_MAX 8
 #define RECHECK_MS 1000
+#define LOOK_MS 5000               /* whether processes that a request waits for have ended */
+#define PRIORITY_MOST (1 << 18)    /* more counts no more */
+#define NO_AGEING_STEP_MS (INT64_C(1) << 43)
 
 void lease_set_reason(struct pool_lease *lease, const char *fmt, ...)
 {
@@ -24,6 +28,43 @@ void lease_set_reason(struct pool_lease *lease, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(lease->reason, sizeof(lease->reason), fmt, ap);
     va_end(ap);
+}
+
+/* By priority, then age.  So that waiting long enough outweighs any priority, one priority is worth
+ * so many milliseconds. */
+static int64_t queue_key(const struct pool *pool, const struct pool_lease *l)
+{
+    int64_t step = pool->settings.age_step_ms ? pool->settings.age_step_ms : NO_AGEING_STEP_MS;
+    int64_t priority = l->priority;
+
+    priority = priority > PRIORITY_MOST ? PRIORITY_MOST : priority;
+    priority = priority < -PRIORITY_MOST ? -PRIORITY_MOST : priority;
+    step = step > NO_AGEING_STEP_MS ? NO_AGEING_STEP_MS : step;
+    return priority * step - l->created_ms;
+}
+
+/* The first lease with a key keeps it. */
+static void add_key(struct pool_lease *l)
+{
+    struct pool_lease *other = NULL;
+
+    if (!l->idempotency_key) {
+        return;
+    }
+    HASH_FIND(hh_key, l->tenant->keyed, l->idempotency_key, strlen(l->idempotency_key), other);
+    if (!other) {
+        HASH_ADD_KEYPTR(hh_key, l->tenant->keyed, l->idempotency_key, strlen(l->idempotency_key),
+                        l);
+        l->is_keyed = true;
+    }
+}
+
+void lease_arm_timer(struct pool *pool, struct pool_lease *lease, int64_t when_ms)
+{
+    if (!lease->timer_ms || when_ms < lease->timer_ms) {
+        lease->timer_ms = when_ms;
+        pool_add_timer(pool, when_ms, TIMER_LEASE, lease->id);
+    }
 }
 
 struct pool_lease *lease_new(struct pool *pool, const struct pool_actor *actor,
@@ -61,9 +102,8 @@ struct pool_lease *lease_new(struct pool *pool, const struct pool_actor *actor,
     l->holder_pid = request->holder_pid;
     l->holder_start = request->holder_start;
     l->created_ms = pool->now_ms;
-    l->queue_key = (int64_t)l->priority * (pool->settings.age_step_ms ? pool->settings.age_step_ms
-                                                                      : INT64_C(1) << 44) -
-                   l->created_ms;
+    l->queue_key = queue_key(pool, l);
+    add_key(l);
     HASH_ADD(hh, pool->leases, id, sizeof(l->id), l);
     return l;
 }
@@ -72,6 +112,9 @@ void lease_free(struct pool *pool, struct pool_lease *lease)
 {
     if (lease->is_dirty) {
         TAILQ_REMOVE(&pool->dirty_leases, lease, dirty_link);
+    }
+    if (lease->is_keyed) {
+        HASH_DELETE(hh_key, lease->tenant->keyed, lease);
     }
     HASH_DEL(pool->leases, lease);
     free(lease->model);
@@ -110,8 +153,7 @@ void lease_dequeue(struct pool *pool, struct pool_lease *lease)
     }
 }
 
-/* Slots that count against the tenant's quota: known once the parts are. */
-static void count_slots(struct pool_lease *lease, bool is_taken)
+void lease_count_slots(struct pool_lease *lease, bool is_taken)
 {
     if (is_taken) {
         lease->tenant->compute_slots += lease->compute_slots;
@@ -143,7 +185,6 @@ void lease_activate_if_settled(struct pool *pool, struct pool_lease *lease)
         if (s) {
             text_copy(s->tenant, sizeof(s->tenant), lease->tenant->name);
             s->lease = 0;
-            s->operation = 0;
             slice_set_state(pool, s, POOL_SLICE_LEASED);
         }
     }
@@ -152,24 +193,18 @@ void lease_activate_if_settled(struct pool *pool, struct pool_lease *lease)
     lease->reason[0] = '\0';
     if (lease->ttl_ms) {
         lease->expires_ms = pool->now_ms + lease->ttl_ms;
-        pool_add_timer(pool, lease->expires_ms, TIMER_LEASE, lease->id);
+        lease_arm_timer(pool, lease, lease->expires_ms);
     }
     pool_mark_lease(pool, lease);
     pool_tell(pool, POOL_HIST_LEASE_GRANTED, lease->part[0].gpu, lease,
               "l-%" PRIu64 " has %s", lease->id, lease->profile);
 }
 
-/* Tries to give the lease its parts now. */
-static enum grant_result try_grant(struct pool *pool, struct pool_lease *lease,
-                                   const struct hold *hold)
+/* Its places are arranged: it has them, or waits for the driver only. */
+static void start_grant(struct pool *pool, struct pool_lease *lease)
 {
-    enum grant_result result = lease_grant(pool, lease, hold);
-
-    if (result != GRANT_DONE) {
-        return result;
-    }
     lease_dequeue(pool, lease);
-    count_slots(lease, true);
+    lease_count_slots(lease, true);
     lease->state = POOL_LEASE_CUTTING;
     lease->started_ms = pool->now_ms;
     pool_mark_lease(pool, lease);
@@ -178,7 +213,6 @@ static enum grant_result try_grant(struct pool *pool, struct pool_lease *lease,
         lease_set_reason(lease, "the slice is being cut");
         log_cut(pool, lease);
     }
-    return GRANT_DONE;
 }
 
 static void forget_ended(struct pool *pool)
@@ -219,7 +253,7 @@ static void drop_parts(struct pool *pool, struct pool_lease *lease)
         }
     }
     if (lease->part_count) {
-        count_slots(lease, false);
+        lease_count_slots(lease, false);
     }
     lease->part_count = 0;
     free(TAKE_PTR(lease->part));
@@ -261,6 +295,9 @@ void lease_requeue(struct pool *pool, struct pool_lease *lease, const char *why)
     if (++lease->attempts >= ATTEMPTS_MAX) {
         lease_end(pool, lease, POOL_LEASE_REJECTED, text);
         return;
+    }
+    if (lease->must_not_wait) {
+        lease->queue_key = INT64_MAX; /* looked at next, and refused if it does not fit then */
     }
     lease_enqueue(pool, lease);
     lease_set_reason(lease, "tried again after: %s", text);
@@ -310,27 +347,68 @@ void lease_release(struct pool *pool, struct pool_lease *lease, enum pool_lease_
     }
 }
 
+/* Processes that the check has found on this very part: a compute instance of a shared slice does
+ * not wait for its neighbours. */
+static uint32_t processes_of(const struct pool_part *part, const struct pool_job_result *result)
+{
+    const struct pool_slice *s = part->slice;
+
+    if (!s || s->ci_count < 2 || !result->has_instance || !result->instance.has_processes) {
+        return result->processes;
+    }
+    for (unsigned i = 0; i < result->instance.ci_count; i++) {
+        const struct mig_compute *found = &result->instance.ci[i];
+        if (found->mig_uuid[0] && !strcmp(found->mig_uuid, s->ci[part->ci].mig_uuid)) {
+            return found->process_count;
+        }
+    }
+    return result->processes;
+}
+
+/* Slices that were not found must not go to the next one who asks: they are destroyed, which does
+ * nothing if they are gone indeed, and a scan shows what is there. */
+static void end_checked(struct pool *pool, struct pool_lease *lease)
+{
+    struct pool_slice *missing[POOL_MAX_COUNT];
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < lease->part_count; i++) {
+        if (lease->part[i].is_missing) {
+            missing[count++] = lease->part[i].slice;
+        }
+    }
+    lease_end(pool, lease, lease->end_state, lease->end_state == POOL_LEASE_EXPIRED
+                                                 ? "its time was up" : "");
+    for (unsigned i = 0; i < count; i++) {
+        if (missing[i]->state == POOL_SLICE_IDLE) {
+            slice_doom(pool, missing[i], 0, 0);
+        }
+        gpu_ask_scan(pool, missing[i]->gpu);
+    }
+}
+
 void lease_on_check(struct pool *pool, struct pool_lease *lease, struct pool_part *part,
                     const struct pool_job_result *result)
 {
-    bool is_gone = result->code == -ENOENT;
+    /* Nothing runs on what is not there, nor on a GPU that fell off the bus. */
+    bool is_missing = result->code == -ENOENT || result->code == -ESTALE;
+    bool is_gone = is_missing || result->code == -ENODEV;
 
     part->check_job = 0;
     if (lease->state != POOL_LEASE_RELEASING) {
         return;
     }
-    if (part->slice && result->code == 0) {
-        part->slice->processes = result->processes;
-    } else if (!part->slice && result->code == 0) {
-        part->gpu->processes = result->processes;
+    if (result->code == 0) {
+        *(part->slice ? &part->slice->processes : &part->gpu->processes) = result->processes;
     }
-    if (is_gone || (result->code == 0 && !result->processes)) {
+    if (is_gone || (result->code == 0 && !processes_of(part, result))) {
         part->is_checked = true;
+        part->is_missing = is_missing && part->slice;
     } else {
         lease_set_reason(lease, "%s",
                          result->code ? result->message : "a process still runs on the slice");
         lease->retry_at_ms = pool->now_ms + RECHECK_MS;
-        pool_add_timer(pool, lease->retry_at_ms, TIMER_LEASE, lease->id);
+        lease_arm_timer(pool, lease, lease->retry_at_ms);
         pool_mark_lease(pool, lease);
     }
     for (unsigned i = 0; i < lease->part_count; i++) {
@@ -338,12 +416,19 @@ void lease_on_check(struct pool *pool, struct pool_lease *lease, struct pool_par
             return;
         }
     }
-    lease_end(pool, lease, lease->end_state, lease->end_state == POOL_LEASE_EXPIRED
-                                                 ? "its time was up" : "");
+    end_checked(pool, lease);
 }
 
 void lease_on_timer(struct pool *pool, struct pool_lease *lease)
 {
+    if (lease->timer_ms <= pool->now_ms) {
+        lease->timer_ms = 0;
+    }
+    if (lease->state == POOL_LEASE_ACTIVE && lease->expires_ms > pool->now_ms) {
+        lease_arm_timer(pool, lease, lease->expires_ms);
+    } else if (lease->state == POOL_LEASE_RELEASING && lease->retry_at_ms > pool->now_ms) {
+        lease_arm_timer(pool, lease, lease->retry_at_ms);
+    }
     if (lease->state == POOL_LEASE_ACTIVE && lease->expires_ms &&
         lease->expires_ms <= pool->now_ms) {
         lease_release(pool, lease, POOL_LEASE_EXPIRED, "its time is up");
@@ -357,13 +442,14 @@ void lease_on_timer(struct pool *pool, struct pool_lease *lease)
 static const struct pool_lease *find_by_key(const struct pool *pool, const char *tenant,
                                             const char *key)
 {
-    for (const struct pool_lease *l = pool->leases; l; l = l->hh.next) {
-        if (l->idempotency_key && !strcmp(l->idempotency_key, key) &&
-            !strcmp(l->tenant->name, tenant)) {
-            return l;
-        }
+    struct pool_lease *l = NULL;
+    struct pool_tenant *t = NULL;
+
+    HASH_FIND_STR(pool->tenants, tenant, t);
+    if (t) {
+        HASH_FIND(hh_key, t->keyed, key, strlen(key), l);
     }
-    return NULL;
+    return l;
 }
 
 /* Answers a repeated request; false when it is none. */
@@ -384,22 +470,21 @@ static bool answer_repeat(struct pool *pool, const struct pool_event *event)
     return true;
 }
 
-/* Compute slots that the whole lease will take, by the first class that answers. */
-static unsigned slots_of(const struct pool *pool, const struct pool_lease *lease)
+/* Compute slots that the whole lease takes at least. */
+static unsigned least_slots(const struct pool *pool, const struct pool_lease *lease)
 {
+    unsigned least = lease->want.kind == MIG_WANT_GPU ? lease_slots_on(pool, lease, -1) : UINT_MAX;
+
     for (int c = 0; c < pool->class_count; c++) {
-        if (lease->ask.profile[c] >= 0) {
-            unsigned each = lease->want.compute_instance_slices
-                                ? lease->want.compute_instance_slices
-                                : pool->classes[c].geometry->profiles[lease->ask.profile[c]].slices;
-            return each * lease->count;
+        unsigned slots = lease_slots_on(pool, lease, c);
+        if (lease->ask.profile[c] >= 0 && slots < least) {
+            least = slots;
         }
     }
-    return lease->count;
+    return least;
 }
 
-/* Why no GPU here could ever hold it; "" when one could. */
-static void impossible_reason(struct pool *pool, struct pool_lease *lease, char *buf, size_t size)
+void lease_impossible_reason(struct pool *pool, struct pool_lease *lease, char *buf, size_t size)
 {
     struct error err = {0};
     const char *why = "there is no GPU here";
@@ -410,7 +495,7 @@ static void impossible_reason(struct pool *pool, struct pool_lease *lease, char 
         text_copy(buf, size, err.msg);
         return;
     }
-    lease->compute_slots = slots_of(pool, lease);
+    lease->compute_slots = least_slots(pool, lease);
     could = lease_possible_count(pool, lease);
     if (most && lease->compute_slots > most) {
         snprintf(buf, size, "it takes %u compute slots, and a tenant may have %u at most",
@@ -430,6 +515,16 @@ static void impossible_reason(struct pool *pool, struct pool_lease *lease, char 
         if (!pool->gpu_count) {
             snprintf(buf, size, "%s", why);
         }
+    }
+}
+
+/* Somebody waits, perhaps for a process to end that nobody has a lease for: no event tells of
+ * that. */
+static void arm_look(struct pool *pool)
+{
+    if (!pool->is_look_due && !TAILQ_EMPTY(&pool->queue)) {
+        pool->is_look_due = true;
+        pool_add_timer(pool, pool->now_ms + LOOK_MS, TIMER_LOOK, 0);
     }
 }
 
@@ -470,10 +565,26 @@ static void wait_in_queue(struct pool *pool, const struct pool_event *event,
         return;
     }
     lease_enqueue(pool, lease);
+    arm_look(pool);
     pool_tell(pool, POOL_HIST_LEASE_QUEUED, NULL, lease, "l-%" PRIu64 " waits for %s", lease->id,
               lease->profile);
     watch_holder(pool, lease);
     pool_reply(pool, event->reply_to, POOL_OK, lease->id, "%s", "");
+}
+
+enum grant_result lease_try_new(struct pool *pool, struct pool_lease *lease)
+{
+    /* It may pass those who wait only by leaving alone what the head waits for. */
+    const struct pool_lease *head = queue_head(pool);
+
+    if (!head || head->queue_key < lease->queue_key) {
+        return lease_grant(pool, lease, NULL);
+    }
+    if (!pool->settings.backfill_depth) {
+        return GRANT_BLOCKED;
+    }
+    hold_for(pool, head, &pool->hold);
+    return lease_grant(pool, lease, &pool->hold);
 }
 
 void lease_on_request(struct pool *pool, const struct pool_event *event)
@@ -484,26 +595,18 @@ void lease_on_request(struct pool *pool, const struct pool_event *event)
         return;
     }
     struct pool_lease *lease = lease_new(pool, &event->actor, event->request);
-    impossible_reason(pool, lease, why, sizeof(why));
+    lease_impossible_reason(pool, lease, why, sizeof(why));
     if (*why) {
         refuse(pool, event, lease, POOL_CAN_NEVER_FIT, why);
         return;
     }
-    plan_learn(pool->plan, &lease->ask);
-    /* It may pass those who wait only by leaving alone what the head waits for. */
-    const struct pool_lease *head = TAILQ_FIRST(&pool->queue);
-    bool is_first = !head || head->queue_key < lease->queue_key;
-    enum grant_result result = GRANT_BLOCKED;
-    if (is_first || pool->settings.backfill_depth) {
-        if (!is_first) {
-            hold_for(pool, head, &pool->hold);
-        }
-        result = try_grant(pool, lease, is_first ? NULL : &pool->hold);
-    }
+    enum grant_result result = lease_try_new(pool, lease);
+    plan_learn(pool->plan, &lease->ask); /* after: a preview, which does not learn, has said so */
     if (result != GRANT_DONE) {
         wait_in_queue(pool, event, lease);
         return;
     }
+    start_grant(pool, lease);
     watch_holder(pool, lease);
     pool_reply(pool, event->reply_to, POOL_OK, lease->id, "%s", "");
 }
@@ -571,7 +674,7 @@ void lease_on_renew(struct pool *pool, const struct pool_event *event)
     lease->expires_ms = 0;
     if (lease->state == POOL_LEASE_ACTIVE && ttl) {
         lease->expires_ms = pool->now_ms + ttl;
-        pool_add_timer(pool, lease->expires_ms, TIMER_LEASE, lease->id);
+        lease_arm_timer(pool, lease, lease->expires_ms);
     }
     pool_mark_lease(pool, lease);
     pool_tell(pool, POOL_HIST_LEASE_RENEWED, NULL, lease, "l-%" PRIu64 " has a new time limit",
@@ -590,6 +693,42 @@ void lease_on_holder_gone(struct pool *pool, const struct pool_event *event)
 
 /* --- the queue -------------------------------------------------------------------------------- */
 
+struct pool_lease *queue_head(const struct pool *pool)
+{
+    struct pool_lease *l = NULL;
+
+    TAILQ_FOREACH(l, &pool->queue, link)
+    {
+        if (!lease_is_over_quota(pool, l)) {
+            break;
+        }
+    }
+    return l;
+}
+
+static bool has_strange_processes(const struct pool_gpu *gpu)
+{
+    bool has_some = gpu->processes && !gpu->info.is_mig_enabled && !gpu->lease;
+
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        const struct pool_slice *s = gpu->slices[i];
+        has_some = has_some || (s->state == POOL_SLICE_IDLE && s->processes);
+    }
+    return has_some;
+}
+
+void queue_on_look(struct pool *pool)
+{
+    pool->is_look_due = false;
+    for (unsigned i = 0; i < pool->gpu_count && !TAILQ_EMPTY(&pool->queue); i++) {
+        struct pool_gpu *gpu = pool->gpus[i];
+        if (gpu->is_managed && gpu->health == POOL_HEALTH_OK && has_strange_processes(gpu)) {
+            gpu_ask_scan(pool, gpu);
+        }
+    }
+    arm_look(pool);
+}
+
 void queue_pass(struct pool *pool)
 {
     struct pool_lease *l = NULL, *next = NULL;
@@ -602,8 +741,10 @@ void queue_pass(struct pool *pool)
         if (is_held && behind++ >= pool->settings.backfill_depth) {
             break;
         }
-        enum grant_result result = try_grant(pool, l, is_held ? &pool->hold : NULL);
-        if (result == GRANT_BLOCKED && l->must_not_wait) {
+        enum grant_result result = lease_grant(pool, l, is_held ? &pool->hold : NULL);
+        if (result == GRANT_DONE) {
+            start_grant(pool, l);
+        } else if (l->must_not_wait) {
             pool_explain(pool, l, pool->now_ms, pool->explanation);
             lease_end(pool, l, POOL_LEASE_REJECTED, pool->explanation->reason);
         } else if (result == GRANT_BLOCKED && !is_held) {
@@ -612,5 +753,6 @@ void queue_pass(struct pool *pool)
         }
     }
     forget_ended(pool);
+    arm_look(pool);
     pool->wants_queue_pass = false;
 }

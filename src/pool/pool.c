@@ -348,11 +348,13 @@ unsigned pool_queue_position(const struct pool *pool, const struct pool_lease *l
 struct pool_tenant *pool_tenant_get(struct pool *pool, const char *name)
 {
     struct pool_tenant *t = NULL;
+    char fitting[POOL_TENANT_SIZE];
 
-    HASH_FIND_STR(pool->tenants, name, t);
+    text_copy(fitting, sizeof(fitting), name);
+    HASH_FIND_STR(pool->tenants, fitting, t);
     if (!t) {
         t = xcalloc(1, sizeof(*t));
-        text_copy(t->name, sizeof(t->name), name);
+        text_copy(t->name, sizeof(t->name), fitting);
         t->max_queued = pool->settings.max_queued_per_tenant;
         t->max_compute = pool->settings.max_compute_per_tenant;
         HASH_ADD_STR(pool->tenants, name, t);
@@ -522,6 +524,8 @@ static void on_tick(struct pool *pool)
             if (lease) {
                 lease_on_timer(pool, lease);
             }
+        } else if (t.kind == TIMER_LOOK) {
+            queue_on_look(pool);
         } else {
             gpu_changed(pool, pool->gpus[t.id]);
             pool->wants_queue_pass = true;
@@ -542,6 +546,7 @@ static void on_gpu_event(struct pool *pool, const struct pool_event *event)
         pool_tell(pool, POOL_HIST_GPU_XID, gpu, NULL, "GPU %u reports Xid %u%s%s", gpu->info.index,
                   event->number, event->text ? ": " : "", event->text ? event->text : "");
     } else {
+        gpu->scans_again = gpu->scan_job != 0; /* that one may have looked already */
         gpu_ask_scan(pool, gpu);
     }
 }
@@ -589,9 +594,11 @@ void pool_step(struct pool *pool, const struct pool_event *event, struct pool_ac
     pool->now_ms = event->now_ms;
     pool->out = actions;
     dispatch(pool, event);
-    if (pool->wants_queue_pass) {
-        queue_pass(pool);
-    }
-    gpu_pump_all(pool);
+    do {
+        if (pool->wants_queue_pass) {
+            queue_pass(pool);
+        }
+        gpu_pump_all(pool);
+    } while (pool->wants_queue_pass); /* the pump gave something up */
     pool->out = NULL;
 }

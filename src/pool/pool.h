@@ -68,12 +68,15 @@ static inline bool pool_lease_is_ended(enum pool_lease_state state)
 #define POOL_MAX_COUNT 64   /* slices in one lease */
 #define POOL_TENANT_SIZE 64 /* bytes of a tenant's name with the NUL */
 #define POOL_WANT_SIZE 64   /* bytes of a profile as written, with the NUL */
+/* Slices on one GPU's list: those that go, and those that come in their place. */
+#define POOL_GPU_SLICES_MAX (2 * MIG_MAX_INSTANCES)
 
 struct pool_tenant {
     char name[POOL_TENANT_SIZE];
     unsigned queued;        /* requests in the queue */
     unsigned compute_slots; /* in leases that are cutting, active or releasing */
     unsigned max_queued, max_compute; /* as told with its last request; max_compute 0: no limit */
+    struct pool_lease *keyed;         /* its leases by idempotency key */
     UT_hash_handle hh;
 };
 
@@ -123,11 +126,13 @@ struct pool_gpu {
     enum pool_mig_policy mig_policy;
     enum pool_health health;
     char health_reason[160];
-    struct pool_slice *slices[MIG_MAX_INSTANCES]; /* ordered by start */
+    struct pool_slice *slices[POOL_GPU_SLICES_MAX]; /* ordered by start */
     unsigned slice_count;
     uint64_t lease;     /* the whole GPU, 0 none */
     uint32_t processes; /* on the GPU itself, at the last look */
     bool is_scanned;    /* enumerated since the start: nothing is cut on it before */
+    bool wants_scan;    /* what is known may be wrong: nothing is cut before the next scan */
+    bool scans_again;   /* something has changed since the scan under way was asked for */
     uint64_t scan_job;  /* an enumeration is under way, 0 none */
     uint64_t mode_job;  /* a MIG mode change is, 0 none */
     bool has_mode_wish; /* it is to change, as soon as no slice stands against it */
@@ -148,6 +153,7 @@ struct pool_part {
     unsigned ci;              /* index in slice->ci */
     uint64_t check_job;       /* RELEASING: looks for processes on it, 0 none */
     bool is_checked;          /* RELEASING: none was found */
+    bool is_missing;          /* RELEASING: not even the slice was found */
 };
 
 /* What is asked for.  Strings are borrowed for the call. */
@@ -193,13 +199,15 @@ struct pool_lease {
     unsigned part_count;
     unsigned attempts;
     int64_t retry_at_ms; /* RELEASING: next look for processes */
+    int64_t timer_ms;    /* the earliest timer that is set for it; 0 none */
     int64_t queue_key;   /* higher goes first */
     char reason[240];
     bool is_dirty, is_recorded;
     struct plan_ask ask; /* the profile by class */
     TAILQ_ENTRY(pool_lease) dirty_link;
     TAILQ_ENTRY(pool_lease) link; /* in the queue, or among the ended */
-    UT_hash_handle hh;
+    bool is_keyed;                /* is among the tenant's keyed ones */
+    UT_hash_handle hh, hh_key;
 };
 
 enum pool_operation_state { POOL_OP_RUNNING, POOL_OP_DONE, POOL_OP_FAILED };

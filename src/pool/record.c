@@ -11,6 +11,18 @@ static json_t *text_or_null(const char *s)
     return s ? json_string(s) : json_null();
 }
 
+/* Text for people, that may have been cut off inside a character or come from a driver: a record
+ * must not fail because of it. */
+static json_t *shown_text(const char *s)
+{
+    if (text_is_utf8(s, strlen(s))) {
+        return json_string(s);
+    }
+    CLEANUP(buf_done) struct buf b = BUF_INIT(2048);
+    text_add_escaped(&b, s);
+    return json_string(b.data ? b.data : "");
+}
+
 /* --- writing ---------------------------------------------------------------------------------- */
 
 static char *dump(json_t *tree)
@@ -44,7 +56,7 @@ static char *lease_body(const struct pool_lease *l)
     }
     return dump(json_pack(
         "{s:s, s:s, s:s, s:i, s:s, s:i, s:o, s:o, s:o, s:o, s:I, s:I, s:i, s:b, s:b, s:i, s:I, s:I,"
-        " s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:s, s:o}",
+        " s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:I, s:I, s:o, s:o}",
         "state", pool_lease_state_name(l->state), "end_state", pool_lease_state_name(l->end_state),
         "tenant", l->tenant->name, "uid", (int)l->uid, "profile", l->profile, "count",
         (int)l->count, "model", text_or_null(l->model), "name", text_or_null(l->name), "labels",
@@ -55,8 +67,9 @@ static char *lease_body(const struct pool_lease *l)
         "started_ms", (json_int_t)l->started_ms, "granted_ms", (json_int_t)l->granted_ms,
         "expires_ms", (json_int_t)l->expires_ms, "ended_ms", (json_int_t)l->ended_ms,
         "driver_us", (json_int_t)l->driver_us, "queue_key", (json_int_t)l->queue_key,
-        "attempts", (int)l->attempts, "compute_slots", (int)l->compute_slots, "reason", l->reason,
-        "parts", parts));
+        "attempts", (int)l->attempts, "compute_slots", (int)l->compute_slots, "max_queued",
+        (json_int_t)l->tenant->max_queued, "max_compute", (json_int_t)l->tenant->max_compute,
+        "reason", shown_text(l->reason), "parts", parts));
 }
 
 static char *slice_body(const struct pool_slice *s)
@@ -80,9 +93,10 @@ static char *slice_body(const struct pool_slice *s)
 
 static char *operation_body(const struct pool_operation *op)
 {
-    return dump(json_pack("{s:i, s:I, s:I, s:i, s:i, s:s}", "state", (int)op->state, "created_ms",
+    return dump(json_pack("{s:i, s:I, s:I, s:i, s:i, s:o}", "state", (int)op->state, "created_ms",
                           (json_int_t)op->created_ms, "ended_ms", (json_int_t)op->ended_ms, "done",
-                          (int)op->done, "total", (int)op->total, "error", op->error));
+                          (int)op->done, "total", (int)op->total, "error",
+                          shown_text(op->error)));
 }
 
 bool pool_is_dirty(const struct pool *pool)
@@ -426,15 +440,22 @@ static int load_lease(struct pool *pool, uint64_t id, const json_t *tree, struct
     load_lease_fields(l, tree);
     lease_resolve(pool, l, NULL); /* what no GPU here offers any more waits for one that does */
     place_lease(pool, l, (enum pool_lease_state)state, json_object_get(tree, "parts"));
+    if (!pool_lease_is_ended(l->state) && json_object_get(tree, "max_queued")) {
+        l->tenant->max_queued = (unsigned)get_int(tree, "max_queued");
+        l->tenant->max_compute = (unsigned)get_int(tree, "max_compute");
+    }
     return 0;
 }
 
 static void load_operation(struct pool *pool, uint64_t id, const json_t *tree)
 {
     struct pool_operation *op = xcalloc(1, sizeof(*op));
+    int64_t state = get_int(tree, "state");
 
     op->id = id;
-    op->state = (enum pool_operation_state)get_int(tree, "state");
+    op->state = state >= POOL_OP_RUNNING && state <= POOL_OP_FAILED
+                    ? (enum pool_operation_state)state : POOL_OP_FAILED;
+    pool->next_operation = pool->next_operation > id ? pool->next_operation : id + 1;
     op->created_ms = get_int(tree, "created_ms");
     op->ended_ms = get_int(tree, "ended_ms");
     op->done = (unsigned)get_int(tree, "done");

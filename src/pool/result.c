@@ -106,6 +106,7 @@ static void on_create_failed(struct pool *pool, struct pool_slice *s,
         text_copy(s->reason, sizeof(s->reason), "left over from an attempt that failed");
         slice_set_state(pool, s, POOL_SLICE_QUARANTINED);
         s->retry_at_ms = pool->now_ms + DESTROY_RETRY_FIRST_MS;
+        s->operation = 0;
         pool_add_timer(pool, s->retry_at_ms, TIMER_GPU, gpu->id);
         pool_tell(pool, POOL_HIST_SLICE_QUARANTINED, gpu, NULL, "%s could not be made whole: %s",
                   slice_label(s, label), result->message);
@@ -115,6 +116,9 @@ static void on_create_failed(struct pool *pool, struct pool_slice *s,
     s = slice_by_id(gpu, id);
     if (s && s->state == POOL_SLICE_CREATING) {
         slice_remove(pool, s);
+    }
+    if (result->has_instance) {
+        gpu_give_up_hopeless(pool, gpu, result->message);
     }
     gpu_ask_scan(pool, gpu);
 }
@@ -150,22 +154,44 @@ static void on_create_ci(struct pool *pool, struct pool_slice *s,
         if (lease) {
             lease_requeue(pool, lease, result->message);
         }
-        slice_drop_ci(s, c);
+        slice_drop_ci(pool, s, c);
     }
+    operation_progress(pool, s->operation, result->message);
+    s->operation = 0;
     pool_mark_slice(pool, s);
     gpu_changed(pool, gpu);
+    gpu_ask_scan(pool, gpu);
 }
 
-/* Those whose slice was to come where this one will not go. */
-static void give_up_claims(struct pool *pool, struct pool_slice *stuck, const char *why)
+/* Can this slice to come still come?  DESTROYING ones are on their way out, however long it takes;
+ * whatever else is there stays. */
+static bool is_hopeless(const struct pool_slice *s)
 {
-    struct pool_gpu *gpu = stuck->gpu;
-    uint16_t mask = slice_mask(stuck);
+    const struct pool_gpu *gpu = s->gpu;
+    bool has_mode = gpu->info.is_mig_enabled || (gpu->has_mode_wish && gpu->wants_mig);
+    struct mig_use use = {0};
 
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        const struct pool_slice *o = gpu->slices[i];
+        bool is_to_come = o->state == POOL_SLICE_CREATING && !o->job;
+        if (o == s || is_to_come || o->state == POOL_SLICE_DESTROYING) {
+            continue;
+        }
+        if (o->profile < 0) {
+            mig_use_block(&use, slice_mask(o));
+        } else {
+            mig_use_add(gpu->geometry, &use, o->profile, o->start);
+        }
+    }
+    return !has_mode || s->profile < 0 || !mig_fits(gpu->geometry, &use, s->profile, s->start);
+}
+
+void gpu_give_up_hopeless(struct pool *pool, struct pool_gpu *gpu, const char *why)
+{
     for (unsigned i = 0; i < gpu->slice_count;) {
         struct pool_slice *s = gpu->slices[i];
         uint64_t id = s->id;
-        if (s->state != POOL_SLICE_CREATING || s->job || !(slice_mask(s) & mask)) {
+        if (s->state != POOL_SLICE_CREATING || s->job || !is_hopeless(s)) {
             i++;
             continue;
         }
@@ -194,7 +220,7 @@ static void on_destroy_failed(struct pool *pool, struct pool_slice *s,
                   "%s does not go away: %s", slice_label(s, label), result->message);
         operation_progress(pool, s->operation, result->message);
         s->operation = 0;
-        give_up_claims(pool, s, result->message);
+        gpu_give_up_hopeless(pool, s->gpu, result->message);
     }
     if (s->state == POOL_SLICE_QUARANTINED && s->tries >= DESTROY_TRIES) {
         s->retry_at_ms = pool->now_ms + QUARANTINE_RETRY_MS;
@@ -268,6 +294,7 @@ static void on_mode(struct pool *pool, struct pool_gpu *gpu, const struct pool_j
                   "%s: %s", gpu->info.index, gpu->wants_mig ? "on" : "off", result->message);
     }
     operation_progress(pool, operation, is_there ? NULL : result->message);
+    gpu_give_up_hopeless(pool, gpu, "its MIG mode could not be switched on");
     pool->wants_queue_pass = true;
     gpu_changed(pool, gpu);
     gpu_ask_scan(pool, gpu);
@@ -279,7 +306,7 @@ static void on_slice_result(struct pool *pool, struct pool_gpu *gpu,
     struct pool_slice *s = slice_by_id(gpu, result->job.slice);
 
     if (!s || s->job != result->job.id) {
-        if (result->code == 0) {
+        if (result->code == 0 || result->has_instance) {
             gpu_ask_scan(pool, gpu); /* nobody here knows the slice: see what is there */
         }
         return;
@@ -290,6 +317,19 @@ static void on_slice_result(struct pool *pool, struct pool_gpu *gpu,
         on_destroy(pool, s, result);
     } else {
         on_create_ci(pool, s, result);
+    }
+}
+
+static void on_scan(struct pool *pool, struct pool_gpu *gpu, const struct pool_job_result *result)
+{
+    gpu->scan_job = 0;
+    if (result->code == 0 && result->scan) {
+        pool_on_scan(pool, gpu, result->scan);
+    } else if (!gpu->is_scanned || gpu->wants_scan) {
+        gpu_cool_down(pool, gpu); /* the pump asks again after it */
+    }
+    if (gpu->scans_again) {
+        gpu_ask_scan(pool, gpu);
     }
 }
 
@@ -316,10 +356,7 @@ void pool_on_result(struct pool *pool, const struct pool_job_result *result)
         on_mode(pool, gpu, result);
         break;
     case POOL_JOB_SCAN:
-        gpu->scan_job = 0;
-        if (result->code == 0 && result->scan) {
-            pool_on_scan(pool, gpu, result->scan);
-        }
+        on_scan(pool, gpu, result);
         break;
     case POOL_JOB_COUNT:
         break;
@@ -329,20 +366,30 @@ void pool_on_result(struct pool *pool, const struct pool_job_result *result)
     }
 }
 
+/* A lease with a part here that is not complete yet. */
+static struct pool_lease *find_cutting(struct pool *pool, const struct pool_gpu *gpu)
+{
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        const struct pool_slice *s = gpu->slices[i];
+        for (unsigned c = 0; c < s->ci_count; c++) {
+            struct pool_lease *l = s->ci[c].lease ? pool_lease_get(pool, s->ci[c].lease) : NULL;
+            if (l && l->state == POOL_LEASE_CUTTING) {
+                return l;
+            }
+        }
+    }
+    return gpu->lease ? pool_lease_get(pool, gpu->lease) : NULL;
+}
+
 /* Requests that were being cut on a GPU that has stopped answering look elsewhere; what the driver
  * may still make for them becomes idle. */
 static void let_go_of(struct pool *pool, struct pool_gpu *gpu, const char *why)
 {
-    for (unsigned i = 0; i < gpu->slice_count;) {
-        struct pool_slice *s = gpu->slices[i];
-        uint64_t id = s->id;
-        if (s->state != POOL_SLICE_CREATING || !slice_is_leased(s)) {
-            i++;
-            continue;
-        }
-        requeue_leases_of(pool, gpu, id, why);
-        s = slice_by_id(gpu, id);
-        i = s ? i + 1 : 0;
+    struct pool_lease *lease = find_cutting(pool, gpu);
+
+    while (lease && lease->state == POOL_LEASE_CUTTING) {
+        lease_requeue(pool, lease, why);
+        lease = find_cutting(pool, gpu);
     }
 }
 
@@ -366,6 +413,7 @@ void pool_on_health(struct pool *pool, struct pool_gpu *gpu, enum pool_health he
               *why ? ": " : "", why);
     if (health == POOL_HEALTH_OK) {
         gpu->failures = 0;
+        gpu->wants_scan = true;
         gpu_ask_scan(pool, gpu);
     } else {
         let_go_of(pool, gpu, gpu->health_reason);

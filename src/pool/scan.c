@@ -99,7 +99,7 @@ static void drop_missing_cis(struct pool *pool, struct pool_slice *s,
         }
         s->ci[c].lease = 0;
     }
-    if (!slice_is_leased(s) && s->state != POOL_SLICE_FOREIGN) {
+    if (!slice_is_leased(s) && (s->state == POOL_SLICE_IDLE || s->state == POOL_SLICE_LEASED)) {
         bool has_all = s->ci_count > 0;
         for (unsigned c = 0; c < s->ci_count; c++) {
             has_all = has_all && s->ci[c].is_settled;
@@ -116,7 +116,7 @@ static void on_found_unfinished(struct pool *pool, struct pool_slice *s,
                                 const struct mig_instance *found)
 {
     struct pool_gpu *gpu = s->gpu;
-    uint64_t id = s->id, operation = s->operation;
+    uint64_t id = s->id;
 
     s->gi_id = found->gi_id;
     slice_doom(pool, s, 0, 0); /* before its lease goes, which would remove it from the books */
@@ -130,7 +130,6 @@ static void on_found_unfinished(struct pool *pool, struct pool_slice *s,
     if (s) {
         s->ci_count = 0;
     }
-    operation_progress(pool, operation, "interrupted by a restart of tangramd");
 }
 
 static void on_found(struct pool *pool, struct pool_slice *s, const struct mig_instance *found)
@@ -174,29 +173,6 @@ static void add_foreign(struct pool *pool, struct pool_gpu *gpu, const struct mi
     slice_learn(pool, s, found);
     pool_tell(pool, POOL_HIST_SLICE_FOREIGN, gpu, NULL,
               "%s was found; it was not made by tangram and is left alone", slice_label(s, label));
-}
-
-/* Ours to come on slots where a foreign one stands now. */
-static void give_way(struct pool *pool, struct pool_gpu *gpu, uint16_t mask)
-{
-    for (unsigned i = 0; i < gpu->slice_count;) {
-        struct pool_slice *s = gpu->slices[i];
-        uint64_t id = s->id;
-        if (s->state != POOL_SLICE_CREATING || s->job || !(slice_mask(s) & mask)) {
-            i++;
-            continue;
-        }
-        struct pool_lease *lease = pool_lease_get(pool, s->lease);
-        if (lease && lease->state == POOL_LEASE_CUTTING) {
-            lease_requeue(pool, lease, "somebody else has cut the GPU there");
-        }
-        s = slice_by_id(gpu, id);
-        if (s) {
-            operation_progress(pool, s->operation, "somebody else has cut the GPU there");
-            slice_remove(pool, s);
-        }
-        i = 0;
-    }
 }
 
 /* The slice that this instance is; after a crash one that was being made counts, too, unless
@@ -243,7 +219,6 @@ void pool_on_scan(struct pool *pool, struct pool_gpu *gpu, const struct mig_scan
         on_missing(pool, s);
         i = 0; /* the list has changed */
     }
-    uint16_t foreign = 0;
     for (unsigned i = 0; i < scan->instance_count; i++) {
         const struct mig_instance *found = &scan->instances[i];
         struct pool_slice *s = match(gpu, found);
@@ -251,14 +226,13 @@ void pool_on_scan(struct pool *pool, struct pool_gpu *gpu, const struct mig_scan
             on_found(pool, s, found);
         } else {
             add_foreign(pool, gpu, found);
-            foreign |= (uint16_t)(((1u << found->size) - 1) << found->start);
         }
     }
-    if (foreign) {
-        give_way(pool, gpu, foreign);
-    }
-    if (!gpu->is_scanned) {
+    gpu_give_up_hopeless(pool, gpu, scan->is_mig_enabled ? "somebody else has cut the GPU there"
+                                                         : "its MIG mode is off");
+    if (!gpu->is_scanned || gpu->wants_scan) {
         gpu->is_scanned = true;
+        gpu->wants_scan = false;
         pool->wants_queue_pass = true;
     }
     gpu_changed(pool, gpu);

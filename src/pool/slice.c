@@ -16,7 +16,7 @@
 
 struct pool_slice *slice_new(struct pool *pool, struct pool_gpu *gpu, int profile, unsigned start)
 {
-    if (gpu->slice_count == MIG_MAX_INSTANCES) {
+    if (gpu->slice_count == POOL_GPU_SLICES_MAX) {
         return NULL;
     }
     struct pool_slice *s = xcalloc(1, sizeof(*s));
@@ -117,8 +117,11 @@ bool slice_is_leased(const struct pool_slice *slice)
 
 bool slice_is_spare(const struct pool_slice *slice)
 {
+    if (slice->profile < 0) {
+        return false;
+    }
     if (slice->state == POOL_SLICE_IDLE) {
-        return !slice->processes && !slice->job && slice->profile >= 0;
+        return !slice->processes && !slice->job && !slice->operation;
     }
     return slice->state == POOL_SLICE_DESTROYING && slice->tries < SPARE_TRIES;
 }
@@ -140,11 +143,28 @@ void slice_add_ci(struct pool_slice *slice, int ci_profile, uint64_t lease)
     }
 }
 
-void slice_drop_ci(struct pool_slice *slice, unsigned index)
+/* Leases name compute instances by their index: those behind the dropped one are told. */
+static void renumber_ci(struct pool *pool, const struct pool_slice *slice, unsigned index)
+{
+    struct pool_lease *lease = pool_lease_get(pool, slice->ci[index].lease);
+
+    for (unsigned i = 0; lease && i < lease->part_count; i++) {
+        if (lease->part[i].slice == slice && lease->part[i].ci == index + 1) {
+            lease->part[i].ci = index;
+            pool_mark_lease(pool, lease);
+            return;
+        }
+    }
+}
+
+void slice_drop_ci(struct pool *pool, struct pool_slice *slice, unsigned index)
 {
     slice->ci_count--;
     memmove(&slice->ci[index], &slice->ci[index + 1],
             (slice->ci_count - index) * sizeof(slice->ci[0]));
+    for (unsigned c = index; c < slice->ci_count; c++) {
+        renumber_ci(pool, slice, c);
+    }
 }
 
 /* A compute instance as the driver shows it, for one that we did not ask for. */
@@ -200,6 +220,9 @@ void slice_learn(struct pool *pool, struct pool_slice *slice, const struct mig_i
 
 void slice_doom(struct pool *pool, struct pool_slice *slice, uint64_t lease, uint64_t operation)
 {
+    if (slice->operation && slice->operation != operation) {
+        operation_progress(pool, slice->operation, "a slice of it had to go before it was done");
+    }
     slice->lease = lease;
     slice->operation = operation;
     slice->tries = 0;
@@ -226,6 +249,18 @@ void gpu_changed(struct pool *pool, struct pool_gpu *gpu)
     }
 }
 
+/* Why it has no slices to offer, whatever happens on it; NULL if it has. */
+static const char *mode_reason(const struct pool_gpu *gpu)
+{
+    if (!gpu->info.is_mig_capable) {
+        return "it cannot do MIG";
+    }
+    if (!gpu->geometry || !gpu->info.is_mig_enabled) {
+        return "its MIG mode is off";
+    }
+    return gpu->info.is_mig_pending ? NULL : "its MIG mode ends with the next reset";
+}
+
 bool gpu_is_usable(const struct pool *pool, const struct pool_gpu *gpu, const char **why)
 {
     const char *reason = NULL;
@@ -234,18 +269,14 @@ bool gpu_is_usable(const struct pool *pool, const struct pool_gpu *gpu, const ch
         reason = "it is not managed by tangram (see gpus: in the configuration)";
     } else if (gpu->health != POOL_HEALTH_OK) {
         reason = gpu->health_reason[0] ? gpu->health_reason : "the GPU does not answer";
-    } else if (!gpu->is_scanned) {
+    } else if (!gpu->is_scanned || gpu->wants_scan) {
         reason = "it is still being read";
     } else if (gpu->mode_job || gpu->has_mode_wish) {
         reason = "its MIG mode is being switched";
     } else if (gpu->lease) {
         reason = "it is leased whole";
-    } else if (!gpu->info.is_mig_capable || !gpu->geometry) {
-        reason = gpu->info.is_mig_capable ? "its MIG mode is off" : "it cannot do MIG";
-    } else if (!gpu->info.is_mig_enabled) {
-        reason = "its MIG mode is off";
-    } else if (!gpu->info.is_mig_pending) {
-        reason = "its MIG mode ends with the next reset";
+    } else if (mode_reason(gpu)) {
+        reason = mode_reason(gpu);
     } else if (gpu->cooldown_until_ms > pool->now_ms) {
         reason = "it rests after a failed driver call";
     }
@@ -255,11 +286,12 @@ bool gpu_is_usable(const struct pool *pool, const struct pool_gpu *gpu, const ch
     return !reason;
 }
 
-/* Is there a slice to come on these slots? */
+/* Has something that stays, or comes, a slot in common with this one that goes?  A foreign slice
+ * may, when somebody has cut behind our back. */
 static bool is_claimed(const struct pool_gpu *gpu, uint16_t mask)
 {
     for (unsigned i = 0; i < gpu->slice_count; i++) {
-        if (gpu->slices[i]->state == POOL_SLICE_CREATING && slice_mask(gpu->slices[i]) & mask) {
+        if (!slice_is_spare(gpu->slices[i]) && slice_mask(gpu->slices[i]) & mask) {
             return true;
         }
     }
@@ -328,6 +360,7 @@ void gpu_ask_scan(struct pool *pool, struct pool_gpu *gpu)
 {
     if (!gpu->scan_job) {
         gpu->scan_job = pool_emit_job(pool, POOL_JOB_SCAN, gpu)->id;
+        gpu->scans_again = false;
     }
 }
 
@@ -371,6 +404,24 @@ static struct mig_use use_of_existing(const struct pool_gpu *gpu)
     return use;
 }
 
+struct mig_use gpu_use_of_staying(const struct pool_gpu *gpu, const struct pool_slice *except)
+{
+    struct mig_use use = {0};
+
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        const struct pool_slice *s = gpu->slices[i];
+        if (s == except || slice_is_spare(s)) {
+            continue;
+        }
+        if (s->profile < 0) {
+            mig_use_block(&use, slice_mask(s));
+        } else {
+            mig_use_add(gpu->geometry, &use, s->profile, s->start);
+        }
+    }
+    return use;
+}
+
 static void pump_destroy(struct pool *pool, struct pool_slice *s)
 {
     bool is_due = s->state == POOL_SLICE_DESTROYING || s->state == POOL_SLICE_QUARANTINED;
@@ -400,8 +451,13 @@ static void pump_ci(struct pool *pool, struct pool_slice *s)
     if (s->job || (s->state != POOL_SLICE_IDLE && s->state != POOL_SLICE_LEASED)) {
         return;
     }
-    for (unsigned c = 0; c < s->ci_count; c++) {
-        if (!s->ci[c].is_settled) {
+    for (unsigned c = 0; c < s->ci_count;) {
+        if (s->ci[c].is_settled) {
+            c++;
+        } else if (!s->ci[c].lease && !s->operation) {
+            slice_drop_ci(pool, s, c); /* who asked for it has gone */
+            pool_mark_slice(pool, s);
+        } else {
             struct pool_job *job = emit_slice_job(pool, POOL_JOB_CREATE_CI, s);
             job->ci_slices = ci_slices(s, &s->ci[c]);
             return;
@@ -409,10 +465,28 @@ static void pump_ci(struct pool *pool, struct pool_slice *s)
     }
 }
 
+/* Will the slices that stand against switching MIG off go by themselves? */
+static bool is_emptying(const struct pool_gpu *gpu)
+{
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        if (gpu->slices[i]->state != POOL_SLICE_DESTROYING) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* The mode is switched on at once, and off when the last slice has gone. */
 static void pump_mode(struct pool *pool, struct pool_gpu *gpu)
 {
-    if (gpu->has_mode_wish && !gpu->mode_job && (gpu->wants_mig || !gpu->slice_count)) {
+    if (gpu->has_mode_wish && !gpu->mode_job && !gpu->wants_mig && !is_emptying(gpu)) {
+        gpu->has_mode_wish = false;
+        operation_progress(pool, gpu->mode_operation, "a slice that does not go keeps MIG on");
+        pool->wants_queue_pass = true;
+        gpu->is_plan_stale = true;
+    }
+    if (gpu->has_mode_wish && !gpu->mode_job && !gpu->lease &&
+        (gpu->wants_mig || !gpu->slice_count)) {
         struct pool_job *job = pool_emit_job(pool, POOL_JOB_MIG_MODE, gpu);
         job->is_mig_enabled = gpu->wants_mig;
         gpu->mode_job = job->id;
@@ -421,7 +495,12 @@ static void pump_mode(struct pool *pool, struct pool_gpu *gpu)
 
 static void gpu_pump(struct pool *pool, struct pool_gpu *gpu)
 {
-    if (gpu->health == POOL_HEALTH_OK && gpu->is_scanned && !gpu->mode_job) {
+    bool is_known = gpu->is_scanned && !gpu->wants_scan;
+
+    if (gpu->health == POOL_HEALTH_OK && !is_known && gpu->cooldown_until_ms <= pool->now_ms) {
+        gpu_ask_scan(pool, gpu);
+    }
+    if (gpu->health == POOL_HEALTH_OK && is_known && !gpu->mode_job) {
         pump_mode(pool, gpu);
         for (unsigned i = 0; i < gpu->slice_count; i++) {
             pump_destroy(pool, gpu->slices[i]);

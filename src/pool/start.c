@@ -60,7 +60,7 @@ static void resume_lease(struct pool *pool, struct pool_lease *lease)
         a->pid_start = lease->holder_start;
     }
     if (lease->expires_ms) {
-        pool_add_timer(pool, lease->expires_ms, TIMER_LEASE, lease->id);
+        lease_arm_timer(pool, lease, lease->expires_ms);
     }
     if (lease->state == POOL_LEASE_CUTTING && lease->part_count != lease->count) {
         lease_requeue(pool, lease, "its record was damaged");
@@ -69,9 +69,26 @@ static void resume_lease(struct pool *pool, struct pool_lease *lease)
     }
 }
 
+/* What of an apply is still to be done: its slices know; a switch of the MIG mode is not begun again
+ * without being asked. */
+static void resume_operation(struct pool *pool, struct pool_operation *op)
+{
+    unsigned left = 0;
+
+    for (unsigned i = 0; i < pool->gpu_count; i++) {
+        for (unsigned k = 0; k < pool->gpus[i]->slice_count; k++) {
+            left += pool->gpus[i]->slices[k]->operation == op->id;
+        }
+    }
+    while (op->state == POOL_OP_RUNNING && op->done + left < op->total) {
+        operation_progress(pool, op->id, "interrupted by a restart of tangramd");
+    }
+}
+
 void pool_start(struct pool *pool, int64_t now_ms, struct pool_actions *actions)
 {
     struct pool_lease *l = NULL, *next = NULL;
+    struct pool_operation *op = NULL;
 
     pool->now_ms = now_ms;
     pool->out = actions;
@@ -87,6 +104,10 @@ void pool_start(struct pool *pool, int64_t now_ms, struct pool_actions *actions)
     for (l = pool->leases; l; l = next) {
         next = l->hh.next;
         resume_lease(pool, l);
+    }
+    TAILQ_FOREACH(op, &pool->operations, link)
+    {
+        resume_operation(pool, op);
     }
     gpu_pump_all(pool);
     pool->out = NULL;
