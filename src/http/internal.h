@@ -12,7 +12,7 @@
  * answer.  Must leave room beside a head of HTTP_HEADERS_MAX_BYTES. */
 #define HTTP_CONNECTION_BYTES (24 * 1024)
 /* A refused body is read and thrown away up to here, so that its sender gets to read the answer. */
-#define HTTP_DRAIN_MAX_BYTES (16 * 1024 * 1024)
+#define HTTP_DRAIN_MAX_BYTES ((size_t)16 * 1024 * 1024)
 #define HTTP_SEGMENTS_MAX 12
 #define HTTP_PARAMS_MAX 4
 #define HTTP_QUERIES_MAX 16

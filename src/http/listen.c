@@ -151,7 +151,7 @@ static int parse_where(const char *where, union any_addr *ret, struct error *err
 /* Port of a bound TCP socket, in *ret. */
 static int tcp_port(int fd, unsigned *ret)
 {
-    union any_addr addr = {0};
+    union any_addr addr = {.room = {0}};
     socklen_t len = sizeof(addr);
 
     if (getsockname(fd, &addr.sa, &len) < 0) {
@@ -194,7 +194,7 @@ int http_listen_tcp(const char *where, struct listener *ret, struct error *err)
 
 int http_listen_inherited(int fd, struct listener *ret, struct error *err)
 {
-    union any_addr addr = {0};
+    union any_addr addr = {.room = {0}};
     socklen_t len = sizeof(addr), len_int = sizeof(int);
     int listening = 0;
     unsigned port = 0;

@@ -319,7 +319,7 @@ static enum MHD_Result on_head(struct http_request *req, struct MHD_Connection *
     req->phase = PHASE_BODY;
     check_head(req, method, length);
     if (req->phase == PHASE_ANSWERED &&
-        (length > HTTP_DRAIN_MAX_BYTES || http_header(req, MHD_HTTP_HEADER_EXPECT))) {
+        (length > (int64_t)HTTP_DRAIN_MAX_BYTES || http_header(req, MHD_HTTP_HEADER_EXPECT))) {
         return send_answer(req, mhd);
     }
     if (length != 0) {

@@ -30,7 +30,7 @@
 #include <sys/socket.h>
 
 #define ACCEPTS_AT_ONCE 64
-#define RETRY_ACCEPT_MS 1000
+#define RETRY_ACCEPT_US ((uint64_t)1000000)
 #define EXTRA_FOR_ROOT 512
 #define TRIM_ABOVE 64
 #define TRIM_DELAY_MS 1000
@@ -355,7 +355,7 @@ static int on_accept(sd_event_source *source, int fd, uint32_t events, void *use
             /* The client stays in the backlog; look again when something may have been closed. */
             log_warn("http: cannot accept a connection: %s", strerror(errno));
             sd_event_source_set_enabled(source, SD_EVENT_OFF);
-            sd_event_source_set_time_relative(server->retry_source, RETRY_ACCEPT_MS * 1000);
+            sd_event_source_set_time_relative(server->retry_source, RETRY_ACCEPT_US);
             sd_event_source_set_enabled(server->retry_source, SD_EVENT_ONESHOT);
         }
         break;
@@ -457,11 +457,12 @@ static void settings_default(struct http_settings *s)
     s->socket_mode = s->socket_mode ? s->socket_mode : 0666;
     s->connections_max = s->connections_max ? s->connections_max : 2048;
     s->connections_per_uid = s->connections_per_uid ? s->connections_per_uid : 256;
-    s->body_max_bytes = s->body_max_bytes ? s->body_max_bytes : 1024 * 1024;
+    s->body_max_bytes = s->body_max_bytes ? s->body_max_bytes : (size_t)1024 * 1024;
     s->idle_timeout_ms = s->idle_timeout_ms ? s->idle_timeout_ms : 60000;
     s->request_timeout_ms = s->request_timeout_ms ? s->request_timeout_ms : 15000;
     s->keepalive_ms = s->keepalive_ms ? s->keepalive_ms : 15000;
-    s->stream_backlog_bytes = s->stream_backlog_bytes ? s->stream_backlog_bytes : 256 * 1024;
+    s->stream_backlog_bytes =
+        s->stream_backlog_bytes ? s->stream_backlog_bytes : (size_t)256 * 1024;
 }
 
 static int server_listen(struct http_server *server, const struct http_settings *settings,

@@ -91,7 +91,7 @@ static int print_events(struct buf *out, sqlite3 *sql, int *ret_count)
     return code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
-static int write_file(const char *path, const struct buf *text, struct error *err)
+int file_write(const char *path, const void *data, size_t len, struct error *err)
 {
     CLEANUP(closep)
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -100,8 +100,8 @@ static int write_file(const char *path, const struct buf *text, struct error *er
     if (fd < 0) {
         return err_set(err, errno, "cannot write %s: %s", path, strerror(errno));
     }
-    while (done < text->len) {
-        ssize_t n = write(fd, text->data + done, text->len - done);
+    while (done < len) {
+        ssize_t n = write(fd, (const char *)data + done, len - done);
         if (n < 0 && errno != EINTR) {
             return err_set(err, errno, "cannot write %s: %s", path, strerror(errno));
         }
@@ -133,7 +133,7 @@ int copy_write(const char *dir, sqlite3 *sql, const struct store_sums *sums, str
     if (text.is_full) {
         return err_set(err, EFBIG, "the journal is too large for a second copy");
     }
-    r = write_file(beside, &text, err);
+    r = file_write(beside, text.data, text.len, err);
     if (r < 0) {
         unlink(beside);
         return r;
@@ -187,26 +187,28 @@ static bool parse_head(const char *at, const char *end, struct entry *ret)
 }
 
 /* Adds the entry if its checksum is right. */
-static bool take_entry(struct entry *e, struct store_image *image)
+static bool take_entry(const struct entry *e, struct store_image *image)
 {
     char id[256] = "";
+    struct store_row row = e->row;
+    struct store_event event = e->event;
 
     if (e->type == 'R') {
         memcpy(id, e->content, e->id_len);
-        e->row.id = id;
-        e->row.body = (char *)(uintptr_t)(e->content + e->id_len);
-        e->row.len = e->body_len;
-        if (row_checksum(&e->row) != e->checksum) {
+        row.id = id;
+        row.body = (char *)(uintptr_t)(e->content + e->id_len);
+        row.len = e->body_len;
+        if (row_checksum(&row) != e->checksum) {
             return false;
         }
-        image_add_row(image, &e->row);
+        image_add_row(image, &row);
     } else if (e->type == 'V') {
-        e->event.body = (char *)(uintptr_t)e->content;
-        e->event.len = e->body_len;
-        if (event_checksum(&e->event) != e->checksum) {
+        event.body = (char *)(uintptr_t)e->content;
+        event.len = e->body_len;
+        if (event_checksum(&event) != e->checksum) {
             return false;
         }
-        image_add_event(image, &e->event);
+        image_add_event(image, &event);
     } else {
         return e->checksum == end_checksum(e->revision, e->records, e->events);
     }

@@ -31,8 +31,8 @@ static const char *const stmt_texts[DB_STMT_COUNT] = {
     [DB_EVENT] = "INSERT INTO events (" DB_EVENT_COLUMNS ") VALUES (?1, ?2, ?3, ?4)",
     [DB_EVENT_OLDEST] = "SELECT seq, checksum FROM events ORDER BY seq LIMIT ?1",
     [DB_EVENT_DROP] = "DELETE FROM events WHERE seq <= ?1",
-    [DB_SUMS] = "UPDATE meta SET revision = ?1, records = ?2, record_digest = ?3, events = ?4,"
-                " event_digest = ?5 WHERE one = 1",
+    [DB_SUMS] = ("UPDATE meta SET revision = ?1, records = ?2, record_digest = ?3, events = ?4,"
+                 " event_digest = ?5 WHERE one = 1"),
     [DB_DEAD] = "SELECT kind, id, checksum FROM records WHERE body IS NULL AND revision <= ?1",
 };
 

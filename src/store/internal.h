@@ -102,7 +102,17 @@ bool db_get_event(sqlite3_stmt *stmt, struct store_event *ret_borrowed);
 int copy_write(const char *dir, sqlite3 *sql, const struct store_sums *sums, struct error *err);
 /* -ENOENT when there is none; what is damaged of it is left out and is_whole is false. */
 int copy_read(const char *dir, struct store_image *ret, struct error *err);
+/* Makes or replaces a file of mode 0600 and syncs it. */
+int file_write(const char *path, const void *data, size_t len, struct error *err);
 int sync_dir(const char *dir, struct error *err);
+
+/* wal.c */
+struct wal_state {
+    bool has_bad_head;      /* none of it will be read */
+    bool is_torn;           /* the first frame that will not be read belongs to this log */
+    unsigned unread_frames; /* further ones behind it */
+};
+int wal_examine(const char *path, struct wal_state *ret, struct error *err);
 
 /* repair.c */
 void report_add(struct store_report *report, const char *fmt, ...)

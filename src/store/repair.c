@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/tree.h"
 #include "store/internal.h"
 #include <fcntl.h>
 #include <stdarg.h>
@@ -359,6 +360,42 @@ static int find_missing(struct repair *rep, struct error *err)
     return create_first(rep, err);
 }
 
+/* The log as it is now, before SQLite writes over it. */
+static int keep_log(const char *log, const char *aside, struct error *err)
+{
+    CLEANUP(freep) char *name = xasprintf("%s-wal", aside);
+    CLEANUP(freep) char *data = NULL;
+    size_t len = 0;
+    int r = tree_read_file(log, SIZE_MAX / 2, &data, &len, err);
+
+    return r < 0 ? r : file_write(name, data, len, err);
+}
+
+/* Says what SQLite would leave out without a word. */
+static int examine_log(struct repair *rep, struct error *err)
+{
+    CLEANUP(freep) char *log = xasprintf("%s-wal", rep->path);
+    struct wal_state state;
+    int r = wal_examine(log, &state, err);
+
+    if (r < 0) {
+        return r;
+    }
+    if (state.has_bad_head || state.unread_frames) {
+        CLEANUP(freep) char *aside = damaged_name(rep->path);
+        r = keep_log(log, aside, err);
+        rep->report->is_damaged = true;
+        report_add(rep->report,
+                   "the journal's log is damaged (%u pages behind the damage, kept as %s-wal): "
+                   "changes of the last moments may be lost",
+                   state.unread_frames, aside);
+    } else if (state.is_torn) {
+        report_add(rep->report, "the journal's log ends in a page that was not completely written; "
+                                "normal when power failed or the process was killed then");
+    }
+    return r;
+}
+
 static int repair_run(struct repair *rep, struct error *err)
 {
     int r = copy_read(rep->settings->dir, &rep->copy, err);
@@ -370,7 +407,10 @@ static int repair_run(struct repair *rep, struct error *err)
     if (!path_exists(rep->path, "")) {
         r = find_missing(rep, err);
     } else {
-        r = examine(rep, err);
+        r = examine_log(rep, err);
+        if (r == 0) {
+            r = examine(rep, err);
+        }
         if (r == 0 && rep->damage[0]) {
             r = rebuild(rep, err);
         } else if (r == 0 && rep->has_copy && !rep->copy.is_whole) {

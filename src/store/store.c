@@ -33,10 +33,12 @@
 #define CHECKPOINT_FORCED_PAGES 16384
 #define BACKOFF_FIRST_MS 20
 #define BACKOFF_LAST_MS 5000
+#define DISK_PATIENCE_MS 2000
+#define WORKER_STACK_BYTES ((size_t)256 * 1024)
 /* The copy comes at latest after this many delays, however busy the journal is. */
 #define COPY_DELAYS_MAX 10
 #define EVENTS_AT_ONCE_MAX 1000
-#define EVENTS_AT_ONCE_BYTES (1024 * 1024)
+#define EVENTS_AT_ONCE_BYTES ((size_t)1024 * 1024)
 
 struct store {
     char *dir;
@@ -48,14 +50,14 @@ struct store {
 
     pthread_mutex_t lock;
     pthread_cond_t changed; /* queue or is_closing */
+    pthread_cond_t done;    /* is_done */
     struct batch_queue queue;
     uint64_t submitted, committed;
     struct error failure;
-    bool is_closing;
+    bool is_closing, is_done;
     int64_t close_by_ms;
 
     pthread_t worker;
-    bool has_worker;
     struct db db;
     int wal_pages;
     int64_t purge_revision; /* deleted records up to here are in the second copy as deleted */
@@ -303,6 +305,10 @@ static void *worker_main(void *cls)
         refresh_copy(store);
     }
     db_done(&store->db);
+    pthread_mutex_lock(&store->lock);
+    store->is_done = true;
+    pthread_cond_signal(&store->done);
+    pthread_mutex_unlock(&store->lock);
     return NULL;
 }
 
@@ -399,9 +405,10 @@ static int start_worker(struct store *store, struct error *err)
     pthread_condattr_init(&attr);
     pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_cond_init(&store->changed, &attr);
+    pthread_cond_init(&store->done, &attr);
     pthread_condattr_destroy(&attr);
     pthread_attr_init(&thread);
-    pthread_attr_setstacksize(&thread, 256 * 1024);
+    pthread_attr_setstacksize(&thread, WORKER_STACK_BYTES);
     /* Signals are the loop's. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -411,7 +418,6 @@ static int start_worker(struct store *store, struct error *err)
     if (r) {
         return err_set(err, r, "cannot start the journal's thread: %s", strerror(r));
     }
-    store->has_worker = true;
     return 0;
 }
 
@@ -589,6 +595,7 @@ int store_close(struct store *store, unsigned timeout_ms, struct error *err)
 {
     struct timespec by;
     struct error failure;
+    bool is_late = false;
     uint64_t lost;
     int64_t by_ms;
 
@@ -602,16 +609,20 @@ int store_close(struct store *store, unsigned timeout_ms, struct error *err)
     store->is_closing = true;
     store->close_by_ms = clock_mono_ms() + timeout_ms;
     pthread_cond_signal(&store->changed);
-    pthread_mutex_unlock(&store->lock);
     /* The worker keeps to the time unless the disk holds it in a call. */
-    by_ms = clock_mono_ms() + timeout_ms + 2000;
+    by_ms = clock_mono_ms() + timeout_ms + DISK_PATIENCE_MS;
     by = (struct timespec){.tv_sec = by_ms / 1000, .tv_nsec = by_ms % 1000 * 1000000};
-    if (pthread_clockjoin_np(store->worker, NULL, CLOCK_MONOTONIC, &by) != 0) {
+    while (!store->is_done && !is_late) {
+        is_late = pthread_cond_timedwait(&store->done, &store->lock, &by) == ETIMEDOUT;
+    }
+    pthread_mutex_unlock(&store->lock);
+    if (is_late) {
         /* It still uses the store: leave both to the end of the process. */
         return err_set(err, ETIMEDOUT,
                        "the disk does not answer; what was not yet confirmed may "
                        "be lost");
     }
+    pthread_join(store->worker, NULL);
     lost = store->submitted - store->committed;
     failure = store->failure;
     store_free(store);

@@ -441,6 +441,66 @@ static void flipped_bits_are_noticed(void **state)
     free(copy.data);
 }
 
+static void flipped_bits_in_the_log_are_noticed(void **state)
+{
+    CLEANUP(buf_done) struct buf want = BUF_INIT(1 << 20);
+    struct file db, log;
+    int pipe_fds[2], status;
+    char byte;
+
+    (void)state;
+    assert_int_equal(pipe2(pipe_fds, O_CLOEXEC), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct store *store = open_store();
+        for (int i = 0; i < 20; i++) {
+            char id[16];
+            snprintf(id, sizeof(id), "r%02d", i);
+            wait_committed(store, put(store, 1, id, "body"));
+        }
+        assert_int_equal(write(pipe_fds[1], "x", 1), 1);
+        pause();
+    }
+    assert_int_equal(read(pipe_fds[0], &byte, 1), 1);
+    kill(pid, SIGKILL);
+    waitpid(pid, &status, 0);
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+    for (int i = 0; i < 20; i++) {
+        buf_addf(&want, "1/r%02d=body ", i);
+    }
+    db = slurp(STORE_FILE);
+    log = slurp(STORE_FILE "-wal");
+    assert_true(log.len > 20 * 4096);
+    for (size_t at = 0; at < log.len; at += at < 60 ? 1 : 499) {
+        struct store *store;
+        empty_dir();
+        log.data[at] ^= 4;
+        spew(STORE_FILE, db.data, db.len);
+        spew(STORE_FILE "-wal", log.data, log.len);
+        log.data[at] ^= 4;
+        store = open_store();
+        CLEANUP(freep) char *got = contents(store);
+        close_store(store);
+        if (strcmp(got, want.data) != 0) {
+            /* What is there is a beginning of what was done; something is said in any case. */
+            assert_int_equal(strncmp(got, want.data, strlen(got)), 0);
+            assert_true(report.count > 0);
+            assert_true(report.is_damaged || strlen(want.data) - strlen(got) <= 12);
+        }
+    }
+    /* As it was: nothing to say. */
+    empty_dir();
+    spew(STORE_FILE, db.data, db.len);
+    spew(STORE_FILE "-wal", log.data, log.len);
+    struct store *store = open_store();
+    assert_int_equal(report.count, 0);
+    assert_contents(store, want.data);
+    close_store(store);
+    free(db.data);
+    free(log.data);
+}
+
 static void a_damaged_copy_does_no_harm(void **state)
 {
     CLEANUP(freep) char *want = NULL;
@@ -563,7 +623,8 @@ static void each_failing_call_is_survived(void **state)
                 .vfs = "shim", .events_max = 16, .copy_delay_ms = 3600 * 1000});
             CLEANUP(buf_done) struct buf want = BUF_INIT(1 << 20);
             uint64_t last = 0;
-            disk_shim = (struct disk_shim){.countdown = nth, .times = 1 + nth % 4 / 3, .code = codes[c]};
+            disk_shim =
+                (struct disk_shim){.countdown = nth, .times = 1 + nth % 4 / 3, .code = codes[c]};
             for (int i = 0; i < 12; i++) {
                 struct store_batch *batch = store_batch_new();
                 char id[16];
@@ -765,6 +826,7 @@ int main(void)
         T(newer_and_older_schemas),
         T(cut_off_files_are_repaired),
         T(flipped_bits_are_noticed),
+        T(flipped_bits_in_the_log_are_noticed),
         T(a_damaged_copy_does_no_harm),
         T(a_lost_file_comes_from_the_copy),
         T(an_older_file_is_completed_from_the_copy),
