@@ -2,8 +2,8 @@
  *
  * Every part is looked for in this order: a whole GPU if that is what is wanted; an idle slice of
  * the very profile that nobody else has used (no driver call at all); room for one more compute
- * instance in a slice of the same tenant; a place to cut, which plan/ chooses; at last a GPU whose
- * MIG mode may be switched on.  All parts are arranged in the pool's own books first, so that the
+ * instance in a slice of the same tenant; a place to cut, which plan/ chooses (also on a GPU whose
+ * MIG mode is then switched on).  All parts are arranged in the pool's own books first, so that the
  * second part sees the first; if one finds no place, all is taken back, and as no job has been
  * issued yet, nothing has happened.
  *
@@ -441,25 +441,6 @@ static bool take_part(struct pool *pool, struct pool_lease *lease)
     return take_cut(pool, lease);
 }
 
-/* Switches a GPU to MIG mode for a request that nothing else can serve. */
-static bool ask_for_mode(struct pool *pool, const struct pool_lease *lease)
-{
-    for (unsigned i = 0; i < pool->gpu_count; i++) {
-        struct pool_gpu *gpu = pool->gpus[i];
-        if (!gpu->is_managed || gpu->health != POOL_HEALTH_OK || !gpu->is_scanned ||
-            gpu->info.is_mig_enabled || !gpu->info.is_resetless || gpu->processes || gpu->lease ||
-            gpu->mig_policy != POOL_MIG_ON_DEMAND || gpu->cooldown_until_ms > pool->now_ms ||
-            gpu->wants_scan || lease_profile_on(lease, gpu) < 0 || held_mask(lease, gpu)) {
-            continue;
-        }
-        if (!gpu->has_mode_wish) {
-            gpu_ask_mode(pool, gpu, true, 0);
-        }
-        return true;
-    }
-    return false;
-}
-
 bool lease_is_over_quota(const struct pool *pool, const struct pool_lease *lease)
 {
     unsigned left = quota_left(lease);
@@ -517,9 +498,6 @@ enum grant_result lease_grant(struct pool *pool, struct pool_lease *lease, const
         lease->compute_slots = slots_of_parts(lease);
     } else {
         lease_ungrant(pool, lease);
-        if (lease->want.kind != MIG_WANT_GPU && !lease->must_not_wait && pool->out) {
-            ask_for_mode(pool, lease);
-        }
     }
     lease->ask.excluded = NULL;
     lease->ask.excluded_count = 0;
@@ -643,7 +621,7 @@ static void look_at_gpu(const struct pool *pool, const struct pool_lease *lease,
 {
     int p = lease_profile_on(lease, gpu);
     bool is_out = gpu->health != POOL_HEALTH_OK || !gpu->is_managed || gpu->lease ||
-                  !gpu->info.is_mig_enabled || p < 0;
+                  (!gpu->info.is_mig_enabled && !gpu_can_switch_on(pool, gpu)) || p < 0;
 
     look_at_whole(pool, lease, gpu, taken, best);
     for (unsigned i = 0; !is_out && i < gpu->geometry->profiles[p].start_count; i++) {

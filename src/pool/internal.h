@@ -114,6 +114,8 @@ const char *slice_label(const struct pool_slice *slice, char buf[static 96]);
 void gpu_changed(struct pool *pool, struct pool_gpu *gpu);
 /* Can something be placed on it at all now?  With why (may be NULL) when not. */
 bool gpu_is_usable(const struct pool *pool, const struct pool_gpu *gpu, const char **why);
+/* Is its MIG mode off, but switched on (now, or already asked for) when a slice is to come? */
+bool gpu_can_switch_on(const struct pool *pool, const struct pool_gpu *gpu);
 void gpu_refresh_plan(struct pool *pool, struct pool_gpu *gpu);
 void gpu_cool_down(struct pool *pool, struct pool_gpu *gpu);
 void gpu_pump_all(struct pool *pool);

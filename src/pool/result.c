@@ -165,10 +165,10 @@ static void on_create_ci(struct pool *pool, struct pool_slice *s,
 
 /* Can this slice to come still come?  DESTROYING ones are on their way out, however long it takes;
  * whatever else is there stays. */
-static bool is_hopeless(const struct pool_slice *s)
+static bool is_hopeless(const struct pool *pool, const struct pool_slice *s)
 {
     const struct pool_gpu *gpu = s->gpu;
-    bool has_mode = gpu->info.is_mig_enabled || (gpu->has_mode_wish && gpu->wants_mig);
+    bool has_mode = gpu->info.is_mig_enabled || gpu_can_switch_on(pool, gpu);
     struct mig_use use = {0};
 
     for (unsigned i = 0; i < gpu->slice_count; i++) {
@@ -191,7 +191,7 @@ void gpu_give_up_hopeless(struct pool *pool, struct pool_gpu *gpu, const char *w
     for (unsigned i = 0; i < gpu->slice_count;) {
         struct pool_slice *s = gpu->slices[i];
         uint64_t id = s->id;
-        if (s->state != POOL_SLICE_CREATING || s->job || !is_hopeless(s)) {
+        if (s->state != POOL_SLICE_CREATING || s->job || !is_hopeless(pool, s)) {
             i++;
             continue;
         }

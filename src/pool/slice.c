@@ -249,14 +249,31 @@ void gpu_changed(struct pool *pool, struct pool_gpu *gpu)
     }
 }
 
+bool gpu_can_switch_on(const struct pool *pool, const struct pool_gpu *gpu)
+{
+    if (gpu->has_mode_wish) {
+        return gpu->wants_mig; /* it is being done */
+    }
+    return !gpu->info.is_mig_enabled && !gpu->info.is_mig_pending && gpu->geometry &&
+           gpu->info.is_resetless && gpu->mig_policy == POOL_MIG_ON_DEMAND && !gpu->processes &&
+           gpu->cooldown_until_ms <= pool->now_ms;
+}
+
 /* Why it has no slices to offer, whatever happens on it; NULL if it has. */
-static const char *mode_reason(const struct pool_gpu *gpu)
+static const char *mode_reason(const struct pool *pool, const struct pool_gpu *gpu)
 {
     if (!gpu->info.is_mig_capable) {
         return "it cannot do MIG";
     }
+    if (gpu->has_mode_wish && !gpu->wants_mig) {
+        return "its MIG mode is being switched off";
+    }
+    if (gpu_can_switch_on(pool, gpu)) {
+        return NULL;
+    }
     if (!gpu->geometry || !gpu->info.is_mig_enabled) {
-        return "its MIG mode is off";
+        return gpu->processes ? "its MIG mode is off, and processes run on it"
+                              : "its MIG mode is off";
     }
     return gpu->info.is_mig_pending ? NULL : "its MIG mode ends with the next reset";
 }
@@ -271,12 +288,10 @@ bool gpu_is_usable(const struct pool *pool, const struct pool_gpu *gpu, const ch
         reason = gpu->health_reason[0] ? gpu->health_reason : "the GPU does not answer";
     } else if (!gpu->is_scanned || gpu->wants_scan) {
         reason = "it is still being read";
-    } else if (gpu->mode_job || gpu->has_mode_wish) {
-        reason = "its MIG mode is being switched";
     } else if (gpu->lease) {
         reason = "it is leased whole";
-    } else if (mode_reason(gpu)) {
-        reason = mode_reason(gpu);
+    } else if (mode_reason(pool, gpu)) {
+        reason = mode_reason(pool, gpu);
     } else if (gpu->cooldown_until_ms > pool->now_ms) {
         reason = "it rests after a failed driver call";
     }
@@ -476,9 +491,23 @@ static bool is_emptying(const struct pool_gpu *gpu)
     return true;
 }
 
+static bool has_slice_to_come(const struct pool_gpu *gpu)
+{
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        if (gpu->slices[i]->state == POOL_SLICE_CREATING) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The mode is switched on at once, and off when the last slice has gone. */
 static void pump_mode(struct pool *pool, struct pool_gpu *gpu)
 {
+    if (!gpu->info.is_mig_enabled && !gpu->has_mode_wish && gpu_can_switch_on(pool, gpu) &&
+        has_slice_to_come(gpu)) {
+        gpu_ask_mode(pool, gpu, true, 0);
+    }
     if (gpu->has_mode_wish && !gpu->mode_job && !gpu->wants_mig && !is_emptying(gpu)) {
         gpu->has_mode_wish = false;
         operation_progress(pool, gpu->mode_operation, "a slice that does not go keeps MIG on");
