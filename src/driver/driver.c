@@ -14,6 +14,7 @@
 #define JOBS_MAX 256
 #define OPEN_TIMEOUT_MS 30000
 #define CLOSE_TIMEOUT_MS 500
+#define WATCH_SOON_MS 100
 /* Virtual; what is not touched costs nothing. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define STACK_BYTES (1024 * 1024)
@@ -104,9 +105,12 @@ static bool is_started(const struct driver *driver)
     return driver->phase != DRIVER_STARTING;
 }
 
+/* A keeper that waits for events cannot be woken.  If that may take long it is left alone: it ends
+ * by itself, and nobody needs it. */
 static bool is_done(const struct driver *driver)
 {
-    return driver->is_done;
+    return driver->is_done || (driver->is_watching && driver->live_workers == 0 &&
+                               driver->event_wait_ms > WATCH_SOON_MS);
 }
 
 static bool is_discovered(const struct driver *driver)

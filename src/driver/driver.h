@@ -169,7 +169,8 @@ struct driver_result {
 int driver_open(const struct driver_settings *settings, struct driver **ret, struct error *err);
 
 /* Ends the workers; jobs that wait are dropped.  Takes half a second at most: a worker that hangs
- * in the library is left alone with what it needs, and cleans up should it ever come back. */
+ * in the library is left alone with what it needs, and cleans up should it ever come back.  So is
+ * the event watcher if event_wait_ms is over 100; it ends within that time. */
 void driver_close(struct driver *driver);
 DEFINE_FREEP(struct driver, driver_close)
 

@@ -212,6 +212,14 @@ static void rebuild(struct driver *driver, struct watch *watch)
     }
 }
 
+static void set_watching(struct driver *driver, bool is_watching)
+{
+    pthread_mutex_lock(&driver->lock);
+    driver->is_watching = is_watching;
+    pthread_cond_broadcast(&driver->changed);
+    pthread_mutex_unlock(&driver->lock);
+}
+
 static void watch_events(struct driver *driver)
 {
     struct watch watch = {.devices = xcalloc(driver->gpu_count, sizeof(*watch.devices))};
@@ -225,8 +233,10 @@ static void watch_events(struct driver *driver)
             rest(driver, 0);
             continue;
         }
+        set_watching(driver, true);
         nvml_return answer =
             CALL(&driver->nvml, events_wait, watch.set, &event, driver->event_wait_ms);
+        set_watching(driver, false);
         if (answer == NVML_SUCCESS) {
             translate_event(driver, &watch, &event);
         } else if (answer != NVML_ERROR_TIMEOUT) {

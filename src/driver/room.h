@@ -57,6 +57,7 @@ struct driver {
     enum driver_phase phase;  /* (lock) */
     struct error failure;     /* of the start; valid when phase is DRIVER_FAILED */
     bool is_done;             /* (lock) the library has been ended */
+    bool is_watching;         /* (lock) the keeper waits inside the library for events */
     uint32_t live_workers;    /* (lock) */
     uint32_t event_backlog;   /* (lock) */
     struct task_list results; /* (lock) */
