@@ -17,11 +17,8 @@ static void count_gpu(const json_t *gpu, struct totals *t)
 {
     const json_t *slice = NULL;
     size_t i = 0;
-    int64_t compute = js_int(gpu, "compute_slots", 0);
 
-    if (strcmp(js_text(json_object_get(gpu, "mig"), "mode", ""), "enabled") == 0) {
-        t->compute += compute;
-    }
+    t->compute += js_int(gpu, "compute_slots", 0);
     t->whole += js_str(gpu, "lease") != NULL;
     json_array_foreach(js_array(gpu, "slices"), i, slice)
     {
