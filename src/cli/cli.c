@@ -59,7 +59,7 @@ static const struct reason {
     const char *hint; /* what to do, where the daemon's sentence does not say it */
 } reasons[] = {
     {"does_not_fit", CLI_WAIT, NULL},
-    {"can_never_fit", CLI_WAIT, "see 'tangram gpus -o json' for what these GPUs can be cut into"},
+    {"can_never_fit", CLI_WAIT, NULL},
     {"queue_full", CLI_WAIT, NULL},
     {"unauthorized", CLI_DENIED, "set TANGRAM_TOKEN to a token of 'tangram token create'"},
     {"forbidden", CLI_DENIED, NULL},
@@ -111,12 +111,18 @@ static void add_blocker(struct buf *b, const json_t *blocker)
     const char *lease = js_str(blocker, "lease"), *tenant = js_str(blocker, "tenant");
     const char *why = js_str(blocker, "why");
 
-    buf_adds(b, js_text(blocker, "profile", "a slice"));
+    if (!js_str(blocker, "profile")) {
+        buf_addf(b, "GPU %lld", (long long)js_int(blocker, "gpu_index", -1));
+    } else {
+        buf_adds(b, js_str(blocker, "profile"));
+    }
     if (json_is_object(json_object_get(blocker, "placement"))) {
         buf_adds(b, " at ");
         out_add_placement(json_object_get(blocker, "placement"), b);
     }
-    buf_addf(b, " of GPU %lld", (long long)js_int(blocker, "gpu_index", -1));
+    if (js_str(blocker, "profile")) {
+        buf_addf(b, " of GPU %lld", (long long)js_int(blocker, "gpu_index", -1));
+    }
     if (!lease && !tenant && !why) {
         return;
     }
@@ -144,6 +150,9 @@ int cli_fail_reply_hint(const struct client_reply *reply, const char *hint)
         buf_addf(&b, "the daemon answered with status %d and no explanation", reply->status);
     } else {
         buf_adds(&b, detail);
+    }
+    if (strstr(b.data, "in the way")) {
+        blocking = NULL; /* the sentence names them */
     }
     json_array_foreach(blocking, i, blocker)
     {

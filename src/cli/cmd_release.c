@@ -12,7 +12,7 @@ static int release(struct cli *cli, const char *id)
         const char *state = js_text(lease, "state", "released");
         bool is_going = !strcmp(state, "releasing");
         printf("%s %s\n", js_text(lease, "id", id),
-               is_going ? "is being released: a process still uses it" : "is released");
+               is_going ? "is being released" : "is released");
     }
     return rc;
 }

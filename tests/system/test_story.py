@@ -1,0 +1,37 @@
+"""make run's second half: the story that a newcomer sees."""
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("TANGRAM_BUILD", "build")).resolve()
+
+
+@pytest.mark.skipif(not (BUILD / "tangramd").exists(), reason="tangramd was not built")
+def test_the_story_is_told_to_its_end():
+    folder = tempfile.mkdtemp(prefix="tangram-story-")  # short: a socket is in it
+    env = {k: v for k, v in os.environ.items() if not k.startswith("TANGRAM_")}
+    env.update(TANGRAM_RUN_DIR=folder, SIMULATE="H100-SXM5-80GB:2", LC_ALL="C.UTF-8")
+    try:
+        done = subprocess.run([ROOT / "scripts" / "run.sh", BUILD], env=env, text=True, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120)
+        assert done.returncode == 0, done.stdout
+        out = done.stdout
+        assert "l-6 has 2g.20gb on GPU" in out and "is queued, number 1" in out
+        assert "What would let it through:" in out
+        assert "l-7 has 3g.40gb on GPU" in out and "That was the story." in out
+        assert out.count("comp │") >= 10
+        # It is left running, and what is printed works.
+        status = subprocess.run([BUILD / "tangram", "--socket", folder + "/sock", "leases", "-o",
+                                 "csv", "--no-header"], capture_output=True, text=True, check=True)
+        assert len(status.stdout.splitlines()) == 4
+    finally:
+        pid = pathlib.Path(folder, "pid")
+        if pid.exists():
+            os.kill(int(pid.read_text()), signal.SIGTERM)
+        shutil.rmtree(folder, ignore_errors=True)
