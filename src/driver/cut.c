@@ -228,31 +228,29 @@ static struct gpu_profile *find_profile(struct gpu *gpu, uint32_t id)
 }
 
 /* Reads the new instance back and compares it with what was asked for. */
-static int verify_gi(struct gpu *gpu, const struct driver_job *job, nvml_gi handle,
-                     struct gpu_gi *ret, struct driver_result *result)
+static int verify_gi(struct gpu *gpu, const struct driver_job *job, struct gpu_gi *gi,
+                     struct driver_result *result)
 {
     struct nvml_gi_info info = {0};
-    struct gpu_gi gi = {.gi = handle, .profile = find_profile(gpu, job->profile_id)};
-    nvml_return answer = GPU_CALL(gpu, gi_info, handle, &info);
+    nvml_return answer = GPU_CALL(gpu, gi_info, gi->gi, &info);
 
     if (answer != NVML_SUCCESS) {
         return gpu_fail(result, answer, "The new GPU instance at slot %u of GPU %u cannot be read",
                         job->start, gpu->index);
     }
-    gi.id = info.id;
-    gi.start = (uint8_t)info.placement.start;
-    gi.size = (uint8_t)info.placement.size;
+    gi->id = info.id;
+    gi->start = (uint8_t)info.placement.start;
+    gi->size = (uint8_t)info.placement.size;
     result->slice.instance = (struct mig_instance){
-        .gi_id = gi.id, .profile_id = info.profile_id, .start = gi.start, .size = gi.size};
+        .gi_id = gi->id, .profile_id = info.profile_id, .start = gi->start, .size = gi->size};
     if (info.placement.start != job->start || info.placement.size != job->size ||
         info.profile_id != job->profile_id) {
         return gpu_refuse(result, EXDEV,
                           "The driver made profile %u at slot %u (%u slots) of GPU %u, but profile "
                           "%u at slot %u (%u slots) was asked for.",
-                          info.profile_id, gi.start, gi.size, gpu->index, job->profile_id,
+                          info.profile_id, gi->start, gi->size, gpu->index, job->profile_id,
                           job->start, job->size);
     }
-    *ret = gi;
     return 0;
 }
 
@@ -260,31 +258,31 @@ void gpu_create(struct gpu *gpu, const struct driver_job *job, struct driver_res
 {
     struct driver_slice *slice = &result->slice;
     struct gpu_gi gi = {0};
-    nvml_gi handle = NULL;
     nvml_ci ci = NULL;
 
     if (gpu_need_profiles(gpu, result) < 0) {
         return;
     }
-    if (!find_profile(gpu, job->profile_id)) {
+    gi.profile = find_profile(gpu, job->profile_id);
+    if (!gi.profile) {
         gpu_refuse(result, EINVAL, "GPU %u has no profile with id %u.", gpu->index,
                    job->profile_id);
         return;
     }
-    if (make_gi(gpu, job, &handle, result) < 0) {
+    if (make_gi(gpu, job, &gi.gi, result) < 0) {
         return;
     }
     /* What is left if nothing more can be learnt about it. */
     slice->instance = (struct mig_instance){
         .gi_id = MIG_NO_ID, .profile_id = job->profile_id, .start = job->start, .size = job->size};
-    if (verify_gi(gpu, job, handle, &gi, result) < 0) {
-        undo(gpu, handle, NULL, result);
+    if (verify_gi(gpu, job, &gi, result) < 0) {
+        undo(gpu, gi.gi, NULL, result);
         return;
     }
     int r = make_ci(gpu, &gi, job->ci_slices, &slice->instance.ci[0], &ci, result);
     slice->instance.ci_count = ci != NULL;
     if (r < 0) {
-        undo(gpu, handle, ci, result);
+        undo(gpu, gi.gi, ci, result);
         return;
     }
     slice->instance.has_processes = true; /* new: nobody can run on it yet */

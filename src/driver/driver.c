@@ -17,9 +17,9 @@
 #define WATCH_SOON_MS 100
 /* Virtual; what is not touched costs nothing. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define STACK_BYTES (1024 * 1024)
+#define STACK_BYTES ((size_t)1024 * 1024)
 #else
-#define STACK_BYTES (256 * 1024)
+#define STACK_BYTES ((size_t)256 * 1024)
 #endif
 
 int driver_start_thread(void *(*run)(void *), void *arg, const char *name)
@@ -187,7 +187,8 @@ static int start_keeper(struct driver *driver, struct error *err)
 
 /* ---- discovery ---- */
 
-/* Keeps one copy of each different geometry until the end, so that pointers handed out stay. */
+/* Keeps one copy of each different geometry until the end, so that pointers handed out stay.
+ * Unequal padding would cost a second copy, nothing more. */
 static const struct mig_geometry *keep_geometry(struct driver *driver,
                                                 const struct mig_geometry *geometry)
 {
