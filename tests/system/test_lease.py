@@ -1,0 +1,149 @@
+"""Lease, use, release: the main path, over REST and the command line."""
+import json
+import os
+import signal
+import subprocess
+import time
+
+from conftest import BUILD, H100, until
+
+
+def test_lease_use_release(daemon):
+    d = daemon()
+    lease = d.lease("2g.20gb")
+    assert lease["state"] == "active" and lease["placement"]["size"] == 2
+    assert lease["env"]["CUDA_VISIBLE_DEVICES"] == lease["mig_uuid"]
+    shown = json.dumps(d.machine.show())
+    assert lease["mig_uuid"] in shown
+    load = d.machine.load(lease["mig_uuid"])
+    assert d.request("DELETE", f"/v1/leases/{lease['id']}").status == 200
+    d.wait_state(lease, "releasing")
+    assert lease["mig_uuid"] in json.dumps(d.machine.show())
+    load.kill()
+    load.wait()
+    assert d.wait_state(lease, "released")["ended_at"]
+
+
+def test_seed_case_is_recut_beside_running_work(daemon):
+    """4g leased and busy, one 1g leased, two 1g idle: a 2g.20gb is granted, nothing in use moves."""
+    d = daemon()
+    big = d.lease("4g.40gb")
+    ones = [d.lease("1g.10gb") for _ in range(3)]
+    loads = [d.machine.load(big["mig_uuid"])]
+    keep = next(one for one in ones if one["placement"]["start"] == 6)
+    for one in ones:
+        if one is not keep:
+            d.release(one)
+    loads.append(d.machine.load(keep["mig_uuid"]))
+    calls = d.events()[-1]["id"]
+    two = d.request("POST", "/v1/leases", {"profile": "2g.20gb", "wait_s": -1})
+    assert two.status in (201, 202), two
+    granted = d.wait_state(two.json, "active")
+    assert granted["placement"] == {"start": 4, "size": 2}
+    for lease in (big, keep):
+        assert d.get(f"/v1/leases/{lease['id']}").json["mig_uuid"] == lease["mig_uuid"]
+    destroyed = [e["message"] for e in d.events("slice.destroyed") if e["id"] > calls]
+    assert destroyed and all("1g.10gb" in text for text in destroyed)
+    for load in loads:
+        assert load.poll() is None
+        load.kill()
+
+
+def test_why_names_what_blocks_where_geometry_forbids(daemon):
+    d = daemon()
+    big = d.lease("4g.40gb")
+    ones = [d.lease("1g.10gb") for _ in range(3)]
+    assert {one["placement"]["start"] for one in ones} == {4, 5, 6}
+    for one in ones:
+        if one["placement"]["start"] != 5:
+            d.release(one)
+        else:
+            keep = one
+    refused = d.request("POST", "/v1/leases", {"profile": "2g.20gb", "wait_s": -1})
+    assert refused.status == 409 and refused.json["reason"] == "does_not_fit", refused
+    queued = d.request("POST", "/v1/leases", {"profile": "2g.20gb"}).json
+    assert queued["state"] == "queued"
+    why = d.get(f"/v1/leases/{queued['id']}/why").json
+    assert {block["lease"] for block in why["blocking"]} == {keep["id"], big["id"]}
+    assert why["position"] == 1 and why["reason"]
+    d.release(keep)
+    assert d.wait_state(queued, "active")["placement"] == {"start": 4, "size": 2}
+
+
+def test_run_ends_the_lease_however_it_ends(daemon):
+    d = daemon()
+    env = dict(os.environ, TANGRAM_SOCKET=str(d.socket))
+    done = d.cli("run", "-p", "1g.10gb", "--", "sh", "-c", "echo $CUDA_VISIBLE_DEVICES; exit 7")
+    assert done.returncode == 7 and done.stdout.startswith("MIG-")
+    until(lambda: not d.get("/v1/leases").json["leases"], "the lease to end")
+    for sig in (signal.SIGTERM, signal.SIGKILL):
+        proc = subprocess.Popen([BUILD / "tangram", "run", "-p", "1g.10gb", "--", "sleep", "1000"],
+                                env=env)
+        until(lambda: [x for x in d.get("/v1/leases").json["leases"] if x["state"] == "active"],
+              "the lease")
+        proc.send_signal(sig)
+        proc.wait()
+        until(lambda: not d.get("/v1/leases").json["leases"], f"the lease to end after {sig}")
+
+
+def test_run_survives_a_restart_of_the_daemon(daemon):
+    d = daemon()
+    env = dict(os.environ, TANGRAM_SOCKET=str(d.socket))
+    proc = subprocess.Popen([BUILD / "tangram", "run", "-p", "1g.10gb", "--", "sleep", "1000"],
+                            env=env)
+    lease = until(lambda: [x for x in d.get("/v1/leases").json["leases"]
+                           if x["state"] == "active"], "the lease")[0]
+    d.kill()
+    d.start()
+    assert d.get(f"/v1/leases/{lease['id']}").json["state"] == "active"
+    proc.kill()
+    proc.wait()
+    d.wait_state(lease, "released")
+
+
+def test_time_limit(daemon):
+    d = daemon()
+    lease = d.lease("1g.10gb", ttl_s=1)
+    assert lease["expires_at"]
+    renewed = d.request("PATCH", f"/v1/leases/{lease['id']}", {"ttl_s": 2})
+    assert renewed.status == 200 and renewed.json["expires_at"] > lease["expires_at"]
+    start = time.monotonic()
+    d.wait_state(lease, "expired")
+    assert time.monotonic() - start > 0.9
+
+
+def test_several_slices_all_or_nothing(daemon, machine):
+    d = daemon(machine(f"{H100}:2"))
+    three = d.lease("3g.40gb", count=3)
+    assert len(three["slices"]) == 3 and len({s["mig_uuid"] for s in three["slices"]}) == 3
+    two = d.request("POST", "/v1/leases", {"profile": "3g.40gb", "count": 2, "wait_s": -1})
+    assert two.status == 409
+    assert len(d.slices()) == 3
+
+
+def test_by_memory_by_compute_whole_and_inside(daemon, machine):
+    d = daemon(machine(f"{H100}:2"))
+    assert d.lease("memory=12GiB")["slices"][0]["profile"] in ("1g.20gb", "2g.20gb")
+    assert d.lease("2g")["slices"][0]["profile"] == "2g.20gb"
+    whole = d.lease("gpu")
+    assert whole["slices"][0]["profile"] == "7g.80gb"
+    d.release(whole)
+    first, second = d.lease("1c.3g.40gb"), d.lease("1c.3g.40gb")
+    assert first["slices"][0]["gpu_instance_id"] == second["slices"][0]["gpu_instance_id"]
+    assert first["mig_uuid"] != second["mig_uuid"]
+
+
+def test_tenants_end_only_their_own(daemon):
+    d = daemon()
+    d.socket.chmod(0o777)
+    d.folder.chmod(0o755)
+    d.folder.parent.chmod(0o755)
+    for parent in d.folder.parents:
+        if parent.stat().st_uid == os.getuid() and str(parent).startswith("/tmp/"):
+            parent.chmod(parent.stat().st_mode | 0o055)
+    lease = d.lease("1g.10gb")
+    other = subprocess.run(["setpriv", "--reuid", "65534", "--clear-groups",
+                            BUILD / "tangram", "release", lease["id"]], text=True,
+                           capture_output=True, env=dict(os.environ, TANGRAM_SOCKET=str(d.socket)))
+    assert other.returncode == 4 and "root" in other.stderr, other
+    assert d.get(f"/v1/leases/{lease['id']}").json["state"] == "active"
