@@ -84,8 +84,9 @@ SET(queue_set,
          "Waiting this long is worth one step of priority; 0: never."));
 
 SET(plan_set,
-    ENUM("policy", "fgd|first-fit|round-robin|best-fit|worst-fit|mfi|max-cc|lowest-slot", "\"fgd\"",
-         "Where to cut. fgd keeps the most room for what is usually asked; the others are for "
+    ENUM("policy", "reach|fgd|first-fit|round-robin|best-fit|worst-fit|mfi|max-cc|lowest-slot",
+         "\"reach\"",
+         "Where to cut. reach takes the least from those who come later; the others are for "
          "comparison."),
     ENUM("objective", "requests|slices|priority", "\"slices\"",
          "What batches and moves make much of."));

@@ -1,20 +1,56 @@
 /* The cost of a placement.
  *
- * The default asks what a cut takes away from those who come later: the expected number of free
- * slots that the next request, drawn from the mix of requests seen so far, cannot use
- * (plan_unusable()).  A cut costs by how much it makes that grow; using an empty GPU costs
- * open_cost more, which with 1 or above means that used GPUs come first; among equals the fuller
- * GPU wins.  The other policies are there to compare with.
+ * The default, "reach", asks who can no longer be served on this GPU once the cut is made.  A
+ * profile reaches a GPU when it could be placed there; the cost of a cut is how many profiles lose
+ * this GPU (each counts REACH_SLOTS slots, if it is asked for at all), plus the slots that are free
+ * on it, so that fuller GPUs are preferred; empty GPUs come last.  A cut that takes nothing from
+ * anybody may so go to a GPU with one free slot more, but not with two.  REACH_SLOTS was found by
+ * search over eight mixes of requests; anything from 1.5 to 1.75 does (docs/planner.md).
+ *
+ * Which profiles count is learned: one with a share of REACH_SHARE of the requests or more counts
+ * in full.  Profiles with much more memory than compute (the double-memory 1g) do not count: they
+ * also find the corner that is of no use to others.
+ *
+ * The other policies are there to compare with; "fgd" is the expected number of free slots that
+ * the next request of the mix cannot use (plan_unusable()), and how much that grows.
  *
  * Costs depend on the occupancy of one GPU only, never on its number, so that a fleet can be
- * indexed by occupancy (index.c). First-fit and round-robin, which go by the number, are added in
- * plan.c. */
+ * indexed by occupancy (index.c).  First-fit and round-robin, which go by the number, are added in
+ * place.c. */
 #include "plan/cost.h"
 #include <math.h>
 
 static int free_slots(const struct mig_geometry *g, const struct mig_use *use)
 {
     return g->slots - __builtin_popcount(use->mask);
+}
+
+#define REACH_SLOTS 1.6
+#define REACH_SHARE 0.04
+
+/* How much it matters that the profile can be placed, 0 to 1. */
+static double weight(const struct mig_geometry *g, const struct plan_mix *mix, int p)
+{
+    const struct mig_profile *row = &g->profiles[p];
+    bool is_corner = 4 * row->slices * g->slots < 3 * row->size * g->slices;
+
+    return is_corner ? 0 : fmin(mix->share[p] / REACH_SHARE, 1);
+}
+
+/* The profiles that can be placed somewhere, by weight. */
+static double reach(const struct mig_geometry *g, const struct plan_mix *mix,
+                    const struct mig_use *use)
+{
+    double sum = 0;
+
+    for (int p = 0; p < g->profile_count; p++) {
+        bool fits = false;
+        for (int k = 0; !fits && k < g->profiles[p].start_count; k++) {
+            fits = mig_fits(g, use, p, g->profiles[p].starts[k]);
+        }
+        sum += fits ? weight(g, mix, p) : 0;
+    }
+    return sum;
 }
 
 double plan_unusable(const struct mig_geometry *g, const struct plan_mix *mix,
@@ -70,6 +106,9 @@ double plan_cost(enum plan_policy policy, const struct plan_settings *settings,
 
     mig_use_add(g, &after, slice.profile, slice.start);
     switch (policy) {
+    case PLAN_REACH:
+        return REACH_SLOTS * (reach(g, mix, before) - reach(g, mix, &after)) + fullness +
+               (before->mask ? 0 : settings->open_cost * g->slots);
     case PLAN_FGD:
         return plan_unusable(g, mix, &after) - plan_unusable(g, mix, before) +
                (before->mask ? 0 : settings->open_cost) + 1e-3 * fullness;

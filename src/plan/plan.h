@@ -20,7 +20,8 @@
 #define PLAN_GPUS_MAX (1u << 22)
 
 enum plan_policy {
-    PLAN_FGD,         /* default: least growth of unusable space under the learned mix */
+    PLAN_REACH,       /* default: fewest kinds of request lose the GPU, then fullest */
+    PLAN_FGD,         /* least growth of unusable space under the learned mix */
     PLAN_FIRST_FIT,   /* lowest GPU, lowest slot */
     PLAN_ROUND_ROBIN, /* the next GPU after the last one used, lowest slot */
     PLAN_BEST_FIT,    /* fullest GPU, best slot */
@@ -31,7 +32,7 @@ enum plan_policy {
     PLAN_POLICY_COUNT,
 };
 
-/* "fgd", "first-fit", ...; NULL-terminated by PLAN_POLICY_COUNT. */
+/* "reach", "fgd", "first-fit", ...; NULL-terminated by PLAN_POLICY_COUNT. */
 const char *plan_policy_name(enum plan_policy policy);
 /* -EINVAL lists the names. */
 int plan_policy_parse(const char *name, enum plan_policy *ret, struct error *err);

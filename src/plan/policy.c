@@ -3,6 +3,7 @@
 #include <string.h>
 
 static const char *const policies[PLAN_POLICY_COUNT] = {
+    [PLAN_REACH] = "reach",
     [PLAN_FGD] = "fgd",
     [PLAN_FIRST_FIT] = "first-fit",
     [PLAN_ROUND_ROBIN] = "round-robin",
@@ -40,7 +41,7 @@ int plan_policy_parse(const char *name, enum plan_policy *ret, struct error *err
 
     if (i < 0) {
         return err_set(err, EINVAL,
-                       "no policy \"%.40s\"; there are fgd, first-fit, round-robin, "
+                       "no policy \"%.40s\"; there are reach, fgd, first-fit, round-robin, "
                        "best-fit, worst-fit, mfi, max-cc and lowest-slot",
                        name);
     }
@@ -68,7 +69,7 @@ int plan_objective_parse(const char *name, enum plan_objective *ret, struct erro
 void plan_settings_default(struct plan_settings *settings)
 {
     *settings = (struct plan_settings){
-        .policy = PLAN_FGD,
+        .policy = PLAN_REACH,
         .objective = PLAN_SLICES,
         .open_cost = 2,
         .mix_half_life = 1500,

@@ -12,7 +12,7 @@
 static const char usage[] =
     "usage: tangram-replay online [--gpus MODEL:N] [--mix NAME|all] [--load X] [--runs N]\n"
     "           [--policy NAME|all] [--max-moves K] [--no-bound] [-o table|csv|json]\n"
-    "Mixes: uniform, skew-small, skew-big, bimodal.  Policies: fgd, first-fit, round-robin,\n"
+    "Mixes: uniform, skew-small, skew-big, bimodal.  Policies: reach, fgd, first-fit, round-robin,\n"
     "best-fit, worst-fit, mfi, max-cc, lowest-slot.\n";
 
 struct options {
@@ -53,7 +53,7 @@ static int parse_number(const char *s, const char *what, int lo, int hi, int *re
 
 static int parse_policy(const char *s, int *ret, struct error *err)
 {
-    enum plan_policy policy = PLAN_FGD;
+    enum plan_policy policy = PLAN_REACH;
     int r = 0;
 
     if (strcmp(s, "all") == 0) {
@@ -177,7 +177,7 @@ static int run_mix(struct options *o, int mix, struct error *err)
 int replay_command_online(int argc, char **argv)
 {
     struct options o = {
-        .mix = -1, .load = 1, .runs = 50, .policy = PLAN_FGD, .has_bound = true, .format = "table"};
+        .mix = -1, .load = 1, .runs = 50, .policy = PLAN_REACH, .has_bound = true, .format = "table"};
     struct error err = {0};
     int r = parse(argc, argv, &o, &err);
 

@@ -1,0 +1,45 @@
+#pragma once
+#include "base/buf.h"
+#include "plan/plan.h"
+#include "replay/fleet.h"
+#include "replay/trace.h"
+
+/* A trace in simulated time against plan/: queue, idle slices, driver times, moves. */
+
+enum replay_queue { REPLAY_LOSS, REPLAY_FIFO, REPLAY_BACKFILL };
+
+struct replay_setup {
+    const struct replay_fleet *fleet;
+    const struct replay_trace *trace;
+    struct plan_settings settings;
+    enum replay_queue queue;
+    int max_moves;
+    int64_t create_ms, delete_ms; /* both 0: idle slices are of no use and not kept */
+};
+
+struct replay_profile_wait {
+    uint64_t count;
+    double p99_wait_ms;
+};
+
+/* Utilisation over time, for plots: equal steps over the makespan. */
+#define REPLAY_SAMPLES 400
+
+struct replay_outcome {
+    uint64_t requests, accepted, moves, recuts, decisions;
+    double accepted_ratio, accepted_slices_ratio; /* slices: in memory slots */
+    double compute_util, memory_util;             /* of the fleet, over the makespan */
+    double mean_wait_ms, p95_wait_ms;             /* from arrival until the slice is ready */
+    int64_t makespan_ms;                          /* from the first arrival to the last end */
+    double decision_ns[2];                        /* p50, p99 */
+    struct replay_profile_wait *waits;            /* by trace profile; owned */
+    double samples[REPLAY_SAMPLES];               /* memory slots in use, as a share */
+    /* Bounds: no planner does better.  NaN or -1 where there is none. */
+    double bound_accepted_ratio, bound_slices_ratio; /* free migration, first come first served */
+    int64_t bound_makespan_ms;
+    double bound_memory_util; /* of the work that was offered */
+};
+void replay_outcome_done(struct replay_outcome *outcome);
+
+int replay_simulate(const struct replay_setup *setup, struct replay_outcome *ret,
+                    struct error *err);
