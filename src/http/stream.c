@@ -17,7 +17,9 @@ static ssize_t stream_read(void *cls, uint64_t pos, char *data, size_t max)
 
     (void)pos;
     if (!stream->conn) {
-        return MHD_CONTENT_READER_END_WITH_ERROR;
+        /* Its socket is shut down.  Writing the end fails there and closes the connection;
+         * MHD_CONTENT_READER_END_WITH_ERROR leaves a suspended one lying about (0.9.75). */
+        return MHD_CONTENT_READER_END_OF_STREAM;
     }
     if (left) {
         size_t size = left < max ? left : max;

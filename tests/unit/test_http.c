@@ -111,7 +111,72 @@ static void get_health(struct http_request *req, void *userdata)
     http_reply_text(req, 200, "fine");
 }
 
+static void get_answer_other(struct http_request *req, void *userdata)
+{
+    struct http_request *other = TAKE_PTR(w.held);
+
+    (void)userdata;
+    assert_non_null(other);
+    http_reply_text(other, 200, "answered by another");
+    http_reply_text(req, 200, "answered another");
+}
+
+/* For the random test: any number of held requests and streams. */
+static struct http_request *many_held[256];
+static struct http_stream *many_streams[256];
+static unsigned many_held_count, many_stream_count;
+
+static void many_request_gone(struct http_request *req, void *userdata)
+{
+    (void)userdata;
+    for (unsigned i = 0; i < many_held_count; i++) {
+        if (many_held[i] == req) {
+            /* Every second one is answered here, the others later. */
+            if (i % 2) {
+                many_held[i] = many_held[--many_held_count];
+                http_reply_text(req, 200, "gone");
+            }
+            return;
+        }
+    }
+    fail_msg("on_gone for a request that is not held");
+}
+
+static void many_stream_gone(struct http_stream *stream, void *userdata)
+{
+    (void)userdata;
+    for (unsigned i = 0; i < many_stream_count; i++) {
+        if (many_streams[i] == stream) {
+            many_streams[i] = many_streams[--many_stream_count];
+            return;
+        }
+    }
+    fail_msg("on_gone for a stream that is not open");
+}
+
+static void get_many_hold(struct http_request *req, void *userdata)
+{
+    if (many_held_count == ARRAY_SIZE(many_held)) {
+        http_reply_text(req, 503, "full");
+        return;
+    }
+    many_held[many_held_count++] = req;
+    http_hold(req, many_request_gone, userdata);
+}
+
+static void get_many_stream(struct http_request *req, void *userdata)
+{
+    if (many_stream_count == ARRAY_SIZE(many_streams)) {
+        http_reply_text(req, 503, "full");
+        return;
+    }
+    many_streams[many_stream_count++] = http_stream_open(req, many_stream_gone, userdata);
+}
+
 static const struct http_route routes[] = {
+    {HTTP_GET, "/v1/answer-other", get_answer_other, 0},
+    {HTTP_GET, "/v1/many/hold", get_many_hold, 0},
+    {HTTP_GET, "/v1/many/stream", get_many_stream, 0},
     {HTTP_GET, "/v1/things/{id}", get_thing, 0},
     {HTTP_DELETE, "/v1/things/{id}", get_thing, 0},
     {HTTP_GET, "/v1/hold", get_hold, 0},
@@ -600,6 +665,146 @@ static void a_held_request_keeps_its_connection_for_more(void **state)
     assert_has(&got, "\"id\":\"8\"");
 }
 
+static void one_request_may_answer_another(void **state)
+{
+    ANSWER;
+    int first = dial(), second = dial();
+
+    /* Both are there before the server looks: it handles them in one go. */
+    (void)state;
+    say(first, "GET /v1/hold HTTP/1.1\r\n" CLOSE "\r\n");
+    say(second, "GET /v1/answer-other HTTP/1.1\r\n" CLOSE "\r\n");
+    ask_on(second, &got, "");
+    assert_has(&got, "answered another");
+    ask_on(first, &got, "");
+    assert_has(&got, "answered by another");
+}
+
+static uint64_t seed = 20261121;
+
+static unsigned dice(unsigned sides)
+{
+    seed = seed * 6364136223846793005U + 1442695040888963407U;
+    return (unsigned)(seed >> 33) % sides;
+}
+
+static void random_client(int *fd)
+{
+    static const char *const texts[] = {
+        "GET /v1/many/hold HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer good\r\n\r\n",
+        "GET /v1/many/hold HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer good\r\n\r\n",
+        "GET /v1/many/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer good\r\n\r\n",
+        "GET /v1/things/7 HTTP/1.1\r\nHost: x\r\n\r\n",
+        "POST /v1/raw HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
+        "POST /v1/raw HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhe",
+        "POST /v1/raw HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        "GET /v1/th",
+        "\r\n",
+        "garbage",
+        "0\r\n\r\n"};
+    char data[512];
+
+    switch (*fd < 0 ? 0 : 1 + dice(10)) {
+    case 0:
+        *fd = dice(3) ? dial() : dial_tcp();
+        break;
+    case 1:
+        close(*fd);
+        *fd = -1;
+        break;
+    case 2:
+        shutdown(*fd, SHUT_WR);
+        break;
+    case 3:
+    case 4:
+    case 5:
+        if (recv(*fd, data, sizeof(data), MSG_DONTWAIT) == 0) {
+            close(*fd);
+            *fd = -1;
+        }
+        break;
+    default: {
+        const char *text = texts[dice(ARRAY_SIZE(texts))];
+        send(*fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT);
+    }
+    }
+}
+
+static void random_server(void)
+{
+    static char event[4000];
+    unsigned i;
+
+    if (many_held_count && dice(2)) {
+        i = dice(many_held_count);
+        struct http_request *req = many_held[i];
+        many_held[i] = many_held[--many_held_count];
+        if (dice(5)) {
+            http_reply_text(req, 200, "late");
+        } else if (many_stream_count < ARRAY_SIZE(many_streams)) {
+            struct http_stream *stream = http_stream_open(req, many_stream_gone, &w);
+            if (stream) {
+                many_streams[many_stream_count++] = stream;
+            }
+        } else {
+            http_reply_text(req, 200, "late");
+        }
+    }
+    if (many_stream_count) {
+        i = dice(many_stream_count);
+        if (dice(20)) {
+            memset(event, 'e', sizeof(event));
+            http_stream_send(many_streams[i], event, dice(sizeof(event)));
+        } else {
+            struct http_stream *stream = many_streams[i];
+            many_streams[i] = many_streams[--many_stream_count];
+            http_stream_close(stream);
+        }
+    }
+}
+
+static int setup_random(void **state)
+{
+    (void)state;
+    start((struct http_settings){.listen = "127.0.0.1:0",
+                                 .idle_timeout_ms = 300,
+                                 .request_timeout_ms = 200,
+                                 .keepalive_ms = 20,
+                                 .stream_backlog_bytes = 8000});
+    return 0;
+}
+
+static void random_clients_break_nothing(void **state)
+{
+    int fds[40];
+    ANSWER;
+
+    (void)state;
+    if (getenv("TANGRAM_SEED")) {
+        seed = strtoull(getenv("TANGRAM_SEED"), NULL, 10);
+    }
+    memset(fds, -1, sizeof(fds));
+    for (int i = 0; i < 20000; i++) {
+        random_client(&fds[dice(ARRAY_SIZE(fds))]);
+        if (dice(3) == 0) {
+            sd_event_run(w.event, 0);
+        }
+        if (dice(4) == 0) {
+            random_server();
+        }
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+        closep(&fds[i]);
+    }
+    ask(&got, "GET /v1/things/7 HTTP/1.1\r\n" CLOSE "\r\n");
+    assert_has(&got, "200 OK");
+    while (many_held_count) {
+        http_reply_text(many_held[--many_held_count], 200, "end");
+    }
+    PUMP_UNTIL(http_server_connections(w.server) == 0);
+    assert_int_equal(many_stream_count, 0);
+}
+
 static void tcp_wants_a_token(void **state)
 {
     ANSWER;
@@ -924,6 +1129,8 @@ int main(void)
         T(half_close_keeps_a_held_request),
         T(a_held_request_learns_that_its_client_left),
         T(a_held_request_keeps_its_connection_for_more),
+        T(one_request_may_answer_another),
+        cmocka_unit_test_setup_teardown(random_clients_break_nothing, setup_random, teardown),
         T(tcp_wants_a_token),
         T(streams_carry_events),
         T(streams_end_when_closed),
