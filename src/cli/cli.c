@@ -151,7 +151,7 @@ int cli_fail_reply_hint(const struct client_reply *reply, const char *hint)
     } else {
         buf_adds(&b, detail);
     }
-    if (strstr(b.data, "in the way")) {
+    if (strstr(b.data, "in the way: ")) {
         blocking = NULL; /* the sentence names them */
     }
     json_array_foreach(blocking, i, blocker)

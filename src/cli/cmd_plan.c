@@ -89,7 +89,7 @@ static void print_plan(const struct out *out, const json_t *plan)
     text_add_escaped(&b, js_text(plan, "reason", ""));
     printf("%s%s%s", out_color(out, does_fit ? COLOR_GREEN : COLOR_YELLOW),
            does_fit ? "It fits now" : "It does not fit now", out_color(out, COLOR_NONE));
-    if (does_fit && js_int(plan, "estimate_ms", -1) >= 0) {
+    if (does_fit && js_int(plan, "estimate_ms", 0) > 0) {
         printf("; it would take about %lld ms", (long long)js_int(plan, "estimate_ms", 0));
     }
     printf("%s%s\n", b.len ? ": " : ".", b.len ? b.data : "");

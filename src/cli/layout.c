@@ -40,15 +40,20 @@ int layout_read(struct cli *cli, struct tree_doc **ret_doc, json_t **ret_body)
 }
 
 /* A problem with the file, at its line and column. */
-static int fail_in_file(const struct tree_doc *doc, const struct client_reply *reply)
+static int fail_in_file(const struct cli *cli, const struct tree_doc *doc,
+                        const struct client_reply *reply)
 {
     const char *pointer = js_str(reply->body, "pointer");
+    const char *detail = js_text(reply->body, "detail", "not accepted");
     struct error err = {0};
 
-    if (!pointer || !strcmp(pointer, "/config")) {
+    if (!pointer) {
         return cli_fail_reply(reply);
     }
-    tree_doc_fail(doc, pointer, &err, "%s", js_text(reply->body, "detail", "not accepted"));
+    if (!strncmp(detail, "config: ", 8)) {
+        return cli_usage(cli, "%s: %s; choose with -c NAME", tree_doc_name(doc), detail + 8);
+    }
+    tree_doc_fail(doc, pointer, &err, "%s", detail);
     cli_say("%s", err.msg);
     return CLI_FAILED;
 }
@@ -70,7 +75,7 @@ int layout_put(struct cli *cli, const struct tree_doc *doc, json_t *body, bool i
     }
     bool is_conflict = !strcmp(js_text(reply.body, "reason", ""), "in_use");
     if ((reply.status < 200 || reply.status > 299) && !(is_conflict && may_conflict)) {
-        return fail_in_file(doc, &reply);
+        return fail_in_file(cli, doc, &reply);
     }
     if (!reply.body) {
         cli_say("the daemon answered with nothing");

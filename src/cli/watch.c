@@ -15,6 +15,7 @@ struct watch {
     int (*draw)(struct cli *cli);
     int exit;
     bool is_drawn;
+    bool is_away; /* said that the daemon went away */
 };
 
 static int on_change(const json_t *event, void *userdata)
@@ -30,6 +31,7 @@ static int on_change(const json_t *event, void *userdata)
         fputs("\n", stdout);
     }
     w->is_drawn = true;
+    w->is_away = false;
     w->exit = w->draw(w->cli);
     fflush(stdout);
     /* Gone for a moment is no reason to stop; anything else is. */
@@ -39,7 +41,6 @@ static int on_change(const json_t *event, void *userdata)
 int cli_watch(struct cli *cli, int (*draw)(struct cli *cli))
 {
     struct watch w = {.cli = cli, .draw = draw};
-    bool was_reached = false;
 
     if (!cli_args_has(&cli->args, OPT_WATCH)) {
         return draw(cli);
@@ -61,13 +62,13 @@ int cli_watch(struct cli *cli, int (*draw)(struct cli *cli))
         if (rc == -EREMOTE) {
             return cli_fail_reply(&reply);
         }
-        if (rc < 0 && !was_reached && !w.is_drawn) {
+        if (rc < 0 && !w.is_drawn) {
             return cli_fail(&err);
         }
-        if (rc == 0 || was_reached) {
+        if (!w.is_away) {
             cli_say("the daemon went away; waiting for it");
+            w.is_away = true;
         }
-        was_reached = rc == 0;
         poll(NULL, 0, RETRY_MS);
     }
 }

@@ -1,0 +1,280 @@
+"""The command line on the real daemon and a simulated machine: what a user sees."""
+import csv
+import io
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+
+import pytest
+
+BUILD = pathlib.Path(os.environ.get("TANGRAM_BUILD", "build")).resolve()
+pytestmark = pytest.mark.skipif(not (BUILD / "tangramd").exists(), reason="tangramd was not built")
+
+
+class Machine:
+    """A tangramd with simulated GPUs in a folder of its own."""
+
+    def __init__(self, folder, gpus):
+        self.folder, self.gpus, self.daemon = pathlib.Path(folder), gpus, None
+        self.socket = str(self.folder / "s")
+        (self.folder / "c.yaml").write_text(
+            "gpus:\n  - mig_mode: on-demand\ntenants:\n"
+            f"  - {{name: me, users: [{os.getuid()}], role: operator}}\n")
+        self.start()
+
+    def env(self):
+        keep = {k: v for k, v in os.environ.items() if not k.startswith("TANGRAM_")}
+        return {**keep, "LC_ALL": "C.UTF-8", "TANGRAM_SOCKET": self.socket}
+
+    def start(self):
+        with open(self.folder / "log", "a", encoding="utf-8") as log:
+            self.daemon = subprocess.Popen(
+                [BUILD / "tangramd", "--config", self.folder / "c.yaml", "--socket", self.socket,
+                 "--state", self.folder / "state", "--simulate", self.gpus],
+                stdout=log, stderr=log, env=self.env())
+        self.until(lambda: self("status").returncode == 0)
+
+    def stop(self, how=signal.SIGTERM):
+        self.daemon.send_signal(how)
+        self.daemon.wait(timeout=20)
+
+    def until(self, condition, seconds=20):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, (self.folder / "log").read_text()
+            time.sleep(0.02)
+
+    def __call__(self, *args, **more):
+        return subprocess.run([BUILD / "tangram", *args], capture_output=True, text=True,
+                              env=self.env(), timeout=60, check=False, **more)
+
+    def popen(self, *args, **more):
+        return subprocess.Popen([BUILD / "tangram", *args], env=self.env(), text=True, **more)
+
+    def ok(self, *args, **more):
+        done = self(*args, **more)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    def json(self, *args):
+        return json.loads(self.ok(*args, "-o", "json"))
+
+    def rows(self, *args):
+        return list(csv.DictReader(io.StringIO(self.ok(*args, "-o", "csv"))))
+
+    def lease(self, profile, *more):
+        return self.json("lease", "-p", profile, "--wait", "30s", *more)
+
+    def states(self):
+        return {row["place"]: row["state"] for row in self.rows("slices")}
+
+
+def make(gpus):
+    folder = tempfile.mkdtemp(prefix="tangram-cli-")
+    machine = Machine(folder, gpus)
+    yield machine
+    if machine.daemon.poll() is None:
+        machine.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def h100():
+    yield from make("H100-SXM5-80GB:1")
+
+
+def test_lease_use_release(h100):
+    lease = h100.lease("2g.20gb", "--name", "work", "--ttl", "1h", "-l", "team=a")
+    assert lease["state"] == "active" and lease["env"]["CUDA_VISIBLE_DEVICES"].startswith("MIG-")
+    row, = h100.rows("leases")
+    assert (row["id"], row["state"], row["name"]) == (lease["id"], "active", "work")
+    assert row["expires"].startswith("in 59m")
+    assert h100.json("leases", lease["id"])["labels"] == {"team": "a"}
+    assert "now has no time limit" in h100.ok("renew", lease["id"], "--ttl", "never")
+    assert h100.json("leases", lease["id"])["expires_at"] is None
+    assert lease["id"] in h100.ok("status")
+    assert h100.ok("release", lease["id"]).startswith(f"{lease['id']} is ")
+    again = h100("release", lease["id"])
+    assert again.returncode == 5 and "ended" in again.stderr
+    assert h100("release", "l-999").returncode == 1
+    assert h100.rows("leases") == []
+    assert h100.rows("leases", "--all")[0]["state"] == "released"
+
+
+def test_run_and_its_exit_status(h100):
+    done = h100("run", "-p", "1g", "--wait", "30s", "--", "sh", "-c",
+                "echo $CUDA_VISIBLE_DEVICES $TANGRAM_LEASE; exit 9")
+    assert done.returncode == 9
+    uuid, lease = done.stdout.split()
+    assert uuid.startswith("MIG-")
+    h100.until(lambda: h100.json("leases", lease)["state"] == "released")
+
+
+def test_a_killed_run_gives_its_slice_back(h100):
+    child = h100.popen("run", "-p", "1g", "--wait", "30s", "--", "sh", "-c",
+                       "echo $TANGRAM_LEASE; exec sleep 1000", stdout=subprocess.PIPE)
+    lease = child.stdout.readline().strip()
+    assert h100.json("leases", lease)["state"] == "active"
+    child.kill()
+    child.wait()
+    h100.until(lambda: h100.json("leases", lease)["state"] == "released")
+    child.stdout.close()
+
+
+def test_run_survives_a_restart_of_the_daemon(h100):
+    child = h100.popen("run", "-p", "1g", "--wait", "30s", "--", "sh", "-c",
+                       "echo $TANGRAM_LEASE; read line; exit 4",
+                       stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    lease = child.stdout.readline().strip()
+    h100.stop(signal.SIGKILL)
+    h100.start()
+    assert h100.json("leases", lease)["state"] == "active"
+    child.communicate("go\n", timeout=20)
+    assert child.returncode == 4
+    h100.until(lambda: h100.json("leases", lease)["state"] == "released")
+
+
+def test_no_room_is_3_and_names_what_is_in_the_way(h100):
+    big = h100.lease("7g.80gb")["id"]
+    for command in (["lease", "-p", "1g"], ["run", "-p", "1g", "--", "true"],
+                    ["lease", "-p", "1g", "--wait", "200ms"]):
+        done = h100(*command)
+        assert done.returncode == 3 and big in done.stderr, done
+    assert h100.rows("queue") == []
+    plan = h100("plan", "1g.10gb:2")
+    assert plan.returncode == 3 and big in plan.stdout
+    never = h100("lease", "-p", "3g", "-n", "3")
+    assert never.returncode == 3
+    nonsense = h100("lease", "-p", "nonsense")
+    assert nonsense.returncode in (2, 3) and nonsense.stderr.count("\n") == 1
+
+
+def test_waiting_why_and_through(h100):
+    big = h100.lease("7g.80gb")["id"]
+    waiter = h100.popen("lease", "-p", "3g.40gb", "--wait", "60s", "--name", "patient", "-o",
+                        "json", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    h100.until(lambda: h100.rows("queue"))
+    row, = h100.rows("queue")
+    assert row["position"] == "1" and row["name"] == "patient" and row["reason"]
+    why = h100.ok("why", row["id"])
+    assert big in why and "What would let it through" in why
+    status = h100.ok("status")
+    assert "1 waiting" in status and row["id"] in status
+    h100.ok("release", big)
+    out, err = waiter.communicate(timeout=30)
+    assert waiter.returncode == 0 and json.loads(out)["state"] == "active"
+    assert f"{row['id']} waits (number 1 in the queue)" in err
+
+
+def test_ctrl_c_while_waiting_leaves_nothing_behind(h100):
+    h100.lease("7g.80gb")
+    waiter = h100.popen("lease", "-p", "1g", "--wait", "forever", stderr=subprocess.PIPE)
+    h100.until(lambda: h100.rows("queue"))
+    waiter.send_signal(signal.SIGINT)
+    _, err = waiter.communicate(timeout=20)
+    assert waiter.returncode == 130 and "is cancelled" in err
+    assert h100.rows("queue") == []
+
+
+LAYOUT = """version: v1
+mig-configs:
+  mixed:
+    - devices: all
+      mig-enabled: true
+      mig-devices:
+        "1g.10gb": 2
+        "2g.20gb": 1
+        "3g.40gb": 1
+  wrong:
+    - devices: [0]
+      mig-enabled: true
+      mig-devices:
+        "9g.99gb": 1
+"""
+
+
+def test_apply_diff_export(h100):
+    dry = h100("apply", "-f", "-", "-c", "mixed", "--dry-run", input=LAYOUT)
+    assert dry.returncode == 0 and "Nothing was changed" in dry.stdout
+    assert h100("diff", "-f", "-", "-c", "mixed", input=LAYOUT).returncode == 3
+    assert "Done." in h100.ok("apply", "-f", "-", "-c", "mixed", input=LAYOUT)
+    assert h100("diff", "-f", "-", "-c", "mixed", input=LAYOUT).returncode == 0
+    exported = h100.ok("export")
+    assert h100("diff", "-f", "-", input=exported).returncode == 0
+    assert sorted(r["profile"] for r in h100.rows("slices")) == ["1g.10gb", "1g.10gb", "2g.20gb",
+                                                                  "3g.40gb"]
+    wrong = h100("apply", "-f", "-", "-c", "wrong", input=LAYOUT)
+    assert wrong.returncode == 1 and "<stdin>:14:20: " in wrong.stderr
+    assert h100("apply", "-f", "-", input=LAYOUT).returncode == 2  # which one?
+    unknown = h100("apply", "-f", "-", input=LAYOUT.replace("devices: all", "devises: all"))
+    assert unknown.returncode == 1 and "devises" in unknown.stderr
+    assert unknown.stderr.startswith("tangram: <stdin>:4:")
+    lease = h100.lease("3g.40gb")["id"]
+    used = h100("apply", "-f", "-", input="version: v1\nmig-configs:\n  none:\n"
+                "    - {devices: all, mig-enabled: false, mig-devices: {}}\n")
+    assert used.returncode == 5 and lease in used.stderr and used.stderr.count("\n") == 1
+
+
+def test_disown_and_adopt(h100):
+    lease = h100.lease("1g.10gb")
+    start = lease["placement"]["start"]
+    name = f"0:{start}"
+    refused = h100("disown", name)
+    assert refused.returncode == 5, refused
+    h100.ok("release", lease["id"])
+    h100.until(lambda: "idle" in h100.states().values())
+    h100.ok("disown", name)
+    assert h100.states()[f"{start}:1"] == "foreign"
+    assert "foreign" in h100.ok("status")
+    h100.ok("adopt", name)
+    assert h100.states()[f"{start}:1"] == "idle"
+
+
+def test_events_tell_the_story(h100):
+    lease = h100.lease("1g.10gb")["id"]
+    kinds = [(e["kind"], e["lease"]) for e in h100.json("events")]
+    assert ("lease.granted", lease) in kinds and ("daemon.started", None) in kinds
+    follow = h100.popen("events", "-f", "-o", "json", stdout=subprocess.PIPE)
+    h100.ok("release", lease)
+    for line in follow.stdout:
+        event = json.loads(line)
+        if event["kind"] == "lease.released" and event["lease"] == lease:
+            break
+    follow.kill()
+    follow.communicate()
+
+
+def test_tokens(h100):
+    token = h100.ok("token", "create", "--tenant", "vision").strip()
+    assert token.startswith("tgm_")
+    row, = h100.rows("token", "list")
+    assert row["tenant"] == "vision" and row["role"] == "tenant"
+    assert token not in h100.ok("token", "list", "-o", "json")
+    h100.ok("token", "revoke", row["id"])
+    assert h100.rows("token", "list") == []
+    assert h100("token", "revoke", row["id"]).returncode == 1
+
+
+def test_doctor_and_version(h100):
+    assert h100("doctor").returncode == 0
+    assert {c["state"] for c in h100.json("doctor")} == {"ok"}
+    assert h100.json("version")["daemon"]["simulated"] is True
+
+
+@pytest.mark.parametrize("model, profile, slots", [
+    ("RTX-PRO-6000-BSE", "2g", 12), ("H200-SXM5-141GB", "2g", 8)])
+def test_the_picture_of_other_models(model, profile, slots):
+    for machine in make(model):
+        gpu, = machine.json("gpus")
+        assert gpu["memory_slots"] == slots
+        lease = machine.lease(profile)["id"]
+        lines = machine.ok("status").splitlines()
+        assert max(map(len, lines)) <= 80
+        memory, = (line for line in lines if line.startswith("mem"))
+        assert len(memory[6:-1].replace("│", " ").split()) == slots
+        assert any(f"me  {lease}" in line for line in lines)
