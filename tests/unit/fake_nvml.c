@@ -86,6 +86,7 @@ EXPORT int nvmlShutdown(void)
 {
     ENTER(NO_GPU);
     ctl->sessions--;
+    ctl->shutdowns++;
     pthread_cond_broadcast(&ctl->changed);
     LEAVE(0);
 }

@@ -55,7 +55,7 @@ struct fake_control {
     uint32_t calls;      /* of everything */
     uint32_t destroys;   /* calls that would take something down */
     uint32_t mig_walks;  /* nvmlDeviceGetMigDeviceHandleByIndex */
-    uint32_t sessions, gpm_samples;
+    uint32_t sessions, shutdowns, gpm_samples;
     /* The next event that nvmlEventSetWait gives; type 0: none. */
     uint64_t event_type, event_data;
     uint32_t event_gpu;

@@ -233,9 +233,18 @@ static void a_driver_that_hangs_at_start_is_left(void **state)
     struct driver *driver = NULL;
     struct error err = {0};
     (void)state;
+    uint32_t shutdowns = fix.fake->shutdowns;
     fix.fake->hang_call = "nvmlInit_v2";
     assert_int_equal(driver_open(&settings, &driver, &err), -ETIMEDOUT);
     assert_null(driver);
+    /* Should it come back after all, the library is ended. */
+    fake_lock();
+    fix.fake->hang_call = NULL;
+    pthread_cond_broadcast(&fix.fake->changed);
+    while (fix.fake->shutdowns == shutdowns) {
+        pthread_cond_wait(&fix.fake->changed, &fix.fake->lock);
+    }
+    fake_unlock();
 }
 
 static void a_gpu_that_hangs_at_discovery_may_come_late(void **state)

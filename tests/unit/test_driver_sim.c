@@ -260,7 +260,7 @@ static void slices_outlive_the_session(void **state)
 static void a_loaded_slice_stays(void **state)
 {
     (void)state;
-    machine_new("--gpu H100-SXM5-80GB", "none");
+    machine_new("--gpu H100-SXM5-80GB", "typical"); /* IN_USE has its tail */
     switch_on(0);
     struct driver_result made = good(0, create_job(0, "2g.20gb", 2));
     struct driver_result beside = good(0, create_job(0, "1g.10gb", 0));
