@@ -260,3 +260,77 @@ enum nvml_return nvmlDeviceOnSameBoard(struct nvml_device *a, struct nvml_device
     *same = a == b;
     return NVML_SUCCESS;
 }
+
+/* No video session is ever open. */
+enum nvml_return nvmlDeviceGetEncoderStats(struct nvml_device *device, unsigned int *sessions,
+                                           unsigned int *fps, unsigned int *latency_us)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc == NVML_SUCCESS && (!sessions || !fps || !latency_us)) {
+        rc = NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (rc == NVML_SUCCESS) {
+        *sessions = *fps = *latency_us = 0;
+    }
+    return rc;
+}
+
+enum nvml_return nvmlDeviceGetFBCStats(struct nvml_device *device, struct nvml_fbc_stats *stats)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc == NVML_SUCCESS && !stats) {
+        rc = NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (rc == NVML_SUCCESS) {
+        *stats = (struct nvml_fbc_stats){0};
+    }
+    return rc;
+}
+
+static enum nvml_return no_sessions(const char *name, struct nvml_device *device,
+                                    unsigned int *count)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, name, device, CALL_GPU);
+    if (rc == NVML_SUCCESS && !count) {
+        rc = NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (rc == NVML_SUCCESS) {
+        *count = 0;
+    }
+    return rc;
+}
+
+enum nvml_return nvmlDeviceGetEncoderSessions(struct nvml_device *device, unsigned int *count,
+                                              void *list)
+{
+    (void)list;
+    return no_sessions(__func__, device, count);
+}
+
+enum nvml_return nvmlDeviceGetFBCSessions(struct nvml_device *device, unsigned int *count,
+                                          void *list)
+{
+    (void)list;
+    return no_sessions(__func__, device, count);
+}
+
+/* Confidential computing is off: Hopper and later say that nothing is protected. */
+enum nvml_return nvmlDeviceGetConfComputeProtectedMemoryUsage(struct nvml_device *device,
+                                                              struct nvml_memory *memory)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc == NVML_SUCCESS && !memory) {
+        rc = NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (rc == NVML_SUCCESS && c.model->arch == SIM_ARCH_AMPERE) {
+        rc = NVML_ERROR_NOT_SUPPORTED;
+    }
+    if (rc == NVML_SUCCESS) {
+        *memory = (struct nvml_memory){0};
+    }
+    return rc;
+}

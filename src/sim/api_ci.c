@@ -101,7 +101,7 @@ nvmlGpuInstanceGetComputeInstancePossiblePlacements(struct nvml_gpu_instance *gi
                                                     unsigned int *count)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_gi(&c, __func__, gi, 0);
+    enum nvml_return rc = call_gi(&c, __func__, gi, CALL_MONITOR);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
@@ -123,7 +123,7 @@ enum nvml_return nvmlGpuInstanceGetComputeInstanceRemainingCapacity(struct nvml_
                                                                     unsigned int *count)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_gi(&c, __func__, gi, 0);
+    enum nvml_return rc = call_gi(&c, __func__, gi, CALL_MONITOR);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
@@ -233,7 +233,7 @@ enum nvml_return nvmlGpuInstanceGetComputeInstances(struct nvml_gpu_instance *gi
                                                     unsigned int *count)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_gi(&c, __func__, gi, 0);
+    enum nvml_return rc = call_gi(&c, __func__, gi, CALL_MONITOR);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
@@ -257,7 +257,7 @@ enum nvml_return nvmlGpuInstanceGetComputeInstanceById(struct nvml_gpu_instance 
                                                        struct nvml_compute_instance **ci)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_gi(&c, __func__, gi, 0);
+    enum nvml_return rc = call_gi(&c, __func__, gi, CALL_MONITOR);
     if (rc != NVML_SUCCESS) {
         return rc;
     }

@@ -430,6 +430,7 @@ enum nvml_return nvmlDeviceGetMemoryInfo_v2(struct nvml_device *device,
 {
     CLEANUP(call_end) struct call c = {0};
     enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU | CALL_MIG);
+    rc = rc == NVML_SUCCESS ? call_aggregate(&c) : rc;
     if (rc != NVML_SUCCESS) {
         return rc;
     }
@@ -449,6 +450,7 @@ enum nvml_return nvmlDeviceGetMemoryInfo(struct nvml_device *device, struct nvml
 {
     CLEANUP(call_end) struct call c = {0};
     enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU | CALL_MIG);
+    rc = rc == NVML_SUCCESS ? call_aggregate(&c) : rc;
     if (rc != NVML_SUCCESS) {
         return rc;
     }

@@ -128,7 +128,7 @@ enum nvml_return nvmlDeviceGetGpuInstancePossiblePlacements_v2(struct nvml_devic
                                                                unsigned int *count)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU | CALL_MONITOR);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
@@ -168,7 +168,7 @@ enum nvml_return nvmlDeviceGetGpuInstanceRemainingCapacity(struct nvml_device *d
                                                            unsigned int id, unsigned int *count)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU | CALL_MONITOR);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
@@ -284,7 +284,7 @@ enum nvml_return nvmlDeviceGetGpuInstances(struct nvml_device *device, unsigned 
                                            struct nvml_gpu_instance **gis, unsigned int *count)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU | CALL_MIG_ON);
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU | CALL_MONITOR | CALL_MIG_ON);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
@@ -306,7 +306,7 @@ enum nvml_return nvmlDeviceGetGpuInstanceById(struct nvml_device *device, unsign
                                               struct nvml_gpu_instance **gi)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU | CALL_MIG_ON);
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU | CALL_MONITOR | CALL_MIG_ON);
     if (rc != NVML_SUCCESS) {
         return rc;
     }

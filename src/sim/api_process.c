@@ -31,6 +31,7 @@ static enum nvml_return list_processes(const char *name, struct nvml_device *dev
 {
     CLEANUP(call_end) struct call c = {0};
     enum nvml_return rc = call_device(&c, name, device, CALL_GPU | CALL_MIG);
+    rc = rc == NVML_SUCCESS ? call_aggregate(&c) : rc;
     if (rc != NVML_SUCCESS) {
         return rc;
     }

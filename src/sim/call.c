@@ -114,15 +114,30 @@ static bool is_root(const struct sim_machine *m)
     return geteuid() == 0 || (stat(path, &st) == 0 && st.st_uid == geteuid());
 }
 
-static bool has_config(const struct sim_machine *m)
+/* Can this user open the capability file (which exists once the surroundings are built)? */
+static bool has_capability(const struct sim_machine *m, const char *name, bool by_default)
 {
     if (is_root(m)) {
         return true;
     }
     CLEANUP(freep)
-    char *path = xasprintf("%s/root/proc/driver/nvidia/capabilities/mig/config", m->dir);
+    char *path = xasprintf("%s/root/proc/driver/nvidia/capabilities/mig/%s", m->dir, name);
     CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    return fd >= 0;
+    return fd >= 0 || (errno == ENOENT && by_default);
+}
+
+/* config is root's alone, monitor everybody's, unless the files below root/ say otherwise. */
+static enum nvml_return check_rights(const struct call *c, unsigned int want)
+{
+    bool is_ok = !(want & CALL_ROOT) || is_root(c->m);
+    is_ok = is_ok && (!(want & CALL_CONFIG) || has_capability(c->m, "config", false));
+    is_ok = is_ok && (!(want & CALL_MONITOR) || has_capability(c->m, "monitor", true));
+    return is_ok ? NVML_SUCCESS : NVML_ERROR_NO_PERMISSION;
+}
+
+enum nvml_return call_aggregate(const struct call *c)
+{
+    return c->is_mig || !c->state->mig_mode ? NVML_SUCCESS : check_rights(c, CALL_MONITOR);
 }
 
 static enum nvml_return lock_gpu(struct call *c)
@@ -147,8 +162,9 @@ enum nvml_return call_gpu(struct call *c, const char *name, uint32_t index, unsi
     if (rc != NVML_SUCCESS) {
         return rc;
     }
-    if (((want & CALL_ROOT) && !is_root(c->m)) || ((want & CALL_CONFIG) && !has_config(c->m))) {
-        return NVML_ERROR_NO_PERMISSION;
+    rc = check_rights(c, want);
+    if (rc != NVML_SUCCESS) {
+        return rc;
     }
     c->index = index;
     c->gpu = &c->file->gpus[index];

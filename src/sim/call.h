@@ -16,11 +16,13 @@
  * From then on c.state is locked and c describes the target; call_end() lets go. */
 
 enum call_want {
-    CALL_GPU = 1,    /* a GPU's own handle will do */
-    CALL_MIG = 2,    /* so will a MIG device's */
-    CALL_ROOT = 4,   /* NO_PERMISSION unless root (or the owner of the machine) */
-    CALL_CONFIG = 8, /* NO_PERMISSION unless the mig/config capability can be opened */
-    CALL_MIG_ON = 16 /* NOT_SUPPORTED while MIG is off */
+    CALL_GPU = 1,     /* a GPU's own handle will do */
+    CALL_MIG = 2,     /* so will a MIG device's */
+    CALL_ROOT = 4,    /* NO_PERMISSION unless root (or the owner of the machine) */
+    CALL_CONFIG = 8,  /* NO_PERMISSION unless the mig/config capability can be opened */
+    CALL_MIG_ON = 16, /* NOT_SUPPORTED while MIG is off */
+    CALL_MONITOR = 32 /* NO_PERMISSION unless mig/monitor can be opened: lists of instances; on a
+                         GPU with MIG on also what sums up over all of them */
 };
 
 struct call {
@@ -48,6 +50,9 @@ enum nvml_return call_ci(struct call *c, const char *name, struct nvml_compute_i
 void call_end(struct call *c);
 /* Every name that is not implemented. */
 enum nvml_return call_stub(const char *name, struct nvml_device *device);
+
+/* NO_PERMISSION if this sums up over all instances and the caller may not monitor them. */
+enum nvml_return call_aggregate(const struct call *c);
 
 /* A change that takes time.  `change` edits the spare state; it is tried at once, and if it can be
  * done then once more, for good, half-way through the time it takes.  Meanwhile other changes on

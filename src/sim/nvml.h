@@ -215,6 +215,16 @@ enum nvml_return nvmlDeviceGetPowerManagementDefaultLimit(struct nvml_device *de
 enum nvml_return nvmlDeviceGetEnforcedPowerLimit(struct nvml_device *device, unsigned int *ret);
 enum nvml_return nvmlDeviceGetNumGpuCores(struct nvml_device *device, unsigned int *ret);
 
+enum nvml_return nvmlDeviceGetEncoderStats(struct nvml_device *device, unsigned int *sessions,
+                                           unsigned int *fps, unsigned int *latency_us);
+enum nvml_return nvmlDeviceGetFBCStats(struct nvml_device *device, struct nvml_fbc_stats *stats);
+enum nvml_return nvmlDeviceGetEncoderSessions(struct nvml_device *device, unsigned int *count,
+                                              void *list);
+enum nvml_return nvmlDeviceGetFBCSessions(struct nvml_device *device, unsigned int *count,
+                                          void *list);
+enum nvml_return nvmlDeviceGetConfComputeProtectedMemoryUsage(struct nvml_device *device,
+                                                              struct nvml_memory *memory);
+
 /* api_telemetry.c */
 enum nvml_return nvmlDeviceSetPersistenceMode(struct nvml_device *device, unsigned int mode);
 enum nvml_return nvmlDeviceSetComputeMode(struct nvml_device *device, unsigned int mode);

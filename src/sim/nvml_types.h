@@ -241,6 +241,10 @@ struct nvml_sram_ecc_status {
     unsigned int is_threshold_exceeded;
 };
 
+struct nvml_fbc_stats {
+    unsigned int sessions, average_fps, average_latency_us;
+};
+
 struct nvml_row_remapper_histogram {
     unsigned int max, high, partial, low, none;
 };

@@ -194,6 +194,17 @@ print(nvml.nvmlDeviceSetMigMode(gpu(0), 0, ctypes.byref(act)),
       nvml.nvmlDeviceGetGpuInstanceRemainingCapacity(gpu(0), 19, ctypes.byref(n)), n.value)
 """, prefix=prefix)
     assert out.split() == ["4", "4", "0", "7"]
+    # The capability files decide, once they are there: config for changes, monitor for lists.
+    sim("shell", machine, "--", "true")
+    caps = machine / "root/proc/driver/nvidia/capabilities/mig"
+    try_it = "g = ctypes.c_void_p(); m = (ctypes.c_ulonglong * 3)()\n" \
+        "print(nvml.nvmlDeviceCreateGpuInstance(gpu(0), 19, ctypes.byref(g)), " \
+        "nvml.nvmlDeviceGetMemoryInfo(gpu(0), m), nvml.nvmlDeviceGetMemoryInfo(gpu(1), m))"
+    assert client(machine, try_it, prefix=prefix).split() == ["4", "0", "0"]
+    (caps / "config").chmod(0o444)
+    assert client(machine, try_it, prefix=prefix).split() == ["0", "0", "0"]
+    (caps / "monitor").chmod(0o400)
+    assert client(machine, try_it, prefix=prefix).split()[1:] == ["4", "0"]
 
 
 def shell(machine, script):

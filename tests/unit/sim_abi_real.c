@@ -56,6 +56,7 @@ SAME_FIELD(struct nvml_field_value, value, nvmlFieldValue_t, value);
 SAME_SIZE(struct nvml_sample, nvmlSample_t);
 SAME_SIZE(struct nvml_ecc_counts, nvmlEccErrorCounts_t);
 SAME_SIZE(struct nvml_row_remapper_histogram, nvmlRowRemapperHistogramValues_t);
+SAME_SIZE(struct nvml_fbc_stats, nvmlFBCStats_t);
 SAME_SIZE(struct nvml_violation_time, nvmlViolationTime_t);
 SAME_SIZE(struct nvml_process_utilization, nvmlProcessUtilizationSample_t);
 SAME_FIELD(struct nvml_process_utilization, sm, nvmlProcessUtilizationSample_t, smUtil);
