@@ -31,7 +31,10 @@ static void trace_open(void)
 /* Writes the trace line and applies the faults of this call. */
 static enum nvml_return announce(const struct call *c, const char *name, int gpu)
 {
-    if (trace_fd >= 0 && name[0]) {
+    if (!name[0]) {
+        return NVML_SUCCESS; /* a look at another GPU within a call that was announced */
+    }
+    if (trace_fd >= 0) {
         dprintf(trace_fd, "%d %s %d\n", (int)getpid(), name, gpu);
     }
     return fault_apply(c->file, name, gpu);
