@@ -36,6 +36,17 @@ static void add_step(struct json_out *w, const struct pool_preview_step *step)
     json_out_end_object(w);
 }
 
+/* The driver is measured when it cuts; before the first cut nobody knows how long it takes. */
+static bool is_time_known(const struct pool_preview *found)
+{
+    bool is_cutting = false;
+
+    for (unsigned i = 0; i < found->step_count; i++) {
+        is_cutting = is_cutting || !found->step[i].is_reused;
+    }
+    return found->is_fitting && (found->estimate_us || !is_cutting);
+}
+
 static void reply_plan(struct api_call *call, const struct pool_preview *found)
 {
     struct json_out w = api_begin(call->api);
@@ -44,7 +55,7 @@ static void reply_plan(struct api_call *call, const struct pool_preview *found)
     json_out_bool(&w, "fits", found->is_fitting);
     json_out_bool(&w, "possible", found->is_possible);
     json_out_text(&w, "reason", found->is_fitting ? NULL : found->blocked.reason);
-    if (found->is_fitting) {
+    if (is_time_known(found)) {
         json_out_milli(&w, "estimate_ms", found->estimate_us);
     } else {
         json_out_null(&w, "estimate_ms");
