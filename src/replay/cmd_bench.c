@@ -233,11 +233,13 @@ static int parse_option(struct options *o, int c, struct error *err)
 
 static int parse(int argc, char **argv, struct options *o, struct error *err)
 {
-    static const struct option longs[] = {
-        {"model", required_argument, NULL, 'm'},  {"seconds", required_argument, NULL, 's'},
+    static const struct option longs[] = {{"model", required_argument, NULL, 'm'},
+                                          {"seconds", required_argument, NULL, 's'},
                                           {"size", required_argument, NULL, 'n'},
-        {"policy", required_argument, NULL, 'p'}, {"output", required_argument, NULL, 'o'},
-        {"help", no_argument, NULL, 'h'},         {0}};
+                                          {"policy", required_argument, NULL, 'p'},
+                                          {"output", required_argument, NULL, 'o'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
     int c, r = replay_fleet_parse("H100-SXM5-80GB", &o->fleet, err);
 
     while (r == 0 && (c = getopt_long(argc, argv, "o:h", longs, NULL)) != -1) {

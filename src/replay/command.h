@@ -3,6 +3,7 @@
 
 /* The sub-commands of tangram-replay; each gets its own argv (argv[0] is its name) and returns the
  * exit status. */
+int replay_command_run(int argc, char **argv);
 int replay_command_online(int argc, char **argv);
 int replay_command_pack(int argc, char **argv);
 int replay_command_bench(int argc, char **argv);

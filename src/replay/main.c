@@ -9,6 +9,7 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *help;
 } commands[] = {
+    {"run", replay_command_run, "a trace in simulated time"},
     {"online", replay_command_online, "acceptance of a policy under the online protocol"},
     {"pack", replay_command_pack, "the least number of GPUs for a set of slices"},
     {"bench", replay_command_bench, "decisions per second against the number of GPUs"},

@@ -36,8 +36,7 @@ struct replay_outcome {
     double samples[REPLAY_SAMPLES];               /* memory slots in use, as a share */
     /* Bounds: no planner does better.  NaN or -1 where there is none. */
     double bound_accepted_ratio, bound_slices_ratio; /* free migration, first come first served */
-    int64_t bound_makespan_ms;
-    double bound_memory_util; /* of the work that was offered */
+    int64_t bound_makespan_ms; /* by area, slots and compute, and by the longest job */
 };
 void replay_outcome_done(struct replay_outcome *outcome);
 

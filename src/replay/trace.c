@@ -146,11 +146,13 @@ static int read_job(struct reader *r, char *fields[COLUMN_COUNT], int n, struct 
     int profile, rc;
 
     if (n < DURATION + 1 || n > COLUMN_COUNT) {
-        return err_set(err, EINVAL, "%d fields; write arrival_ms,profile,duration_ms[,tenant,"
-                                    "priority,movable]", n);
+        return err_set(err, EINVAL,
+                       "%d fields; write arrival_ms,profile,duration_ms[,tenant,"
+                       "priority,movable]",
+                       n);
     }
-    rc = text_parse_int(field(r, fields, n, ARRIVAL), "arrival_ms", 0, 1ll << 52,
-                        &job.arrival_ms, err);
+    rc = text_parse_int(field(r, fields, n, ARRIVAL), "arrival_ms", 0, 1ll << 52, &job.arrival_ms,
+                        err);
     if (rc == 0) {
         rc = text_parse_int(field(r, fields, n, DURATION), "duration_ms", 0, 1ll << 52,
                             &job.duration_ms, err);

@@ -21,7 +21,7 @@ struct replay_trace {
     size_t count;
     struct replay_job *jobs; /* by arrival; equal arrivals in the order of the file */
     uint32_t profile_count;
-    char **profiles; /* as written */
+    char **profiles;  /* as written */
     bool has_movable; /* the file says who may be moved */
 };
 

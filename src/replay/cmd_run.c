@@ -1,0 +1,217 @@
+/* tangram-replay run: a trace in simulated time. */
+#include "base/text.h"
+#include "replay/command.h"
+#include "replay/simulate.h"
+#include "replay/svg.h"
+#include <getopt.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char usage[] =
+    "usage: tangram-replay run --gpus MODEL:N[,...] --trace FILE [--policy NAME]\n"
+    "           [--max-moves K] [--queue loss|fifo|backfill] [--create-ms N] [--delete-ms N]\n"
+    "           [--seed N] [--svg FILE] [-o table|csv|json]\n"
+    "FILE is CSV: arrival_ms,profile,duration_ms[,tenant,priority,movable].  Without the column\n"
+    "movable every slice may be moved.  Nothing here is random: --seed is accepted and not used.";
+
+struct options {
+    struct replay_fleet fleet;
+    struct replay_trace trace;
+    struct replay_setup setup;
+    const char *trace_path, *svg, *format;
+    int64_t max_moves, seed;
+};
+
+static int parse_queue(const char *s, enum replay_queue *ret, struct error *err)
+{
+    static const char *const names[] = {"loss", "fifo", "backfill"};
+
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(s, names[i]) == 0) {
+            *ret = (enum replay_queue)i;
+            return 0;
+        }
+    }
+    return err_set(err, EINVAL, "--queue is loss, fifo or backfill, not \"%.20s\"", s);
+}
+
+static int parse_option(struct options *o, int c, struct error *err)
+{
+    switch (c) {
+    case 'g':
+        return replay_fleet_parse(optarg, &o->fleet, err);
+    case 't':
+        o->trace_path = optarg;
+        return 0;
+    case 'p':
+        return plan_policy_parse(optarg, &o->setup.settings.policy, err);
+    case 'k':
+        return text_parse_int(optarg, "--max-moves", 0, PLAN_MOVES_MAX, &o->max_moves, err);
+    case 'q':
+        return parse_queue(optarg, &o->setup.queue, err);
+    case 'c':
+        return text_parse_int(optarg, "--create-ms", 0, 1 << 30, &o->setup.create_ms, err);
+    case 'd':
+        return text_parse_int(optarg, "--delete-ms", 0, 1 << 30, &o->setup.delete_ms, err);
+    case 's':
+        return text_parse_int(optarg, "--seed", 0, INT64_MAX, &o->seed, err);
+    case 'v':
+        o->svg = optarg;
+        return 0;
+    case 'o':
+        o->format = optarg;
+        return strcmp(optarg, "table") == 0 || strcmp(optarg, "csv") == 0 ||
+                       strcmp(optarg, "json") == 0
+                   ? 0
+                   : err_set(err, EINVAL, "-o is table, csv or json");
+    default:
+        return err_set(err, EINVAL, "%s", usage);
+    }
+}
+
+static int parse(int argc, char **argv, struct options *o, struct error *err)
+{
+    static const struct option longs[] = {{"gpus", required_argument, NULL, 'g'},
+                                          {"trace", required_argument, NULL, 't'},
+                                          {"policy", required_argument, NULL, 'p'},
+                                          {"max-moves", required_argument, NULL, 'k'},
+                                          {"queue", required_argument, NULL, 'q'},
+                                          {"create-ms", required_argument, NULL, 'c'},
+                                          {"delete-ms", required_argument, NULL, 'd'},
+                                          {"seed", required_argument, NULL, 's'},
+                                          {"svg", required_argument, NULL, 'v'},
+                                          {"output", required_argument, NULL, 'o'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
+    int c, r = 0;
+
+    while (r == 0 && (c = getopt_long(argc, argv, "o:h", longs, NULL)) != -1) {
+        r = parse_option(o, c, err);
+    }
+    if (r == 0 && (optind < argc || !o->fleet.count || !o->trace_path)) {
+        r = err_set(err, EINVAL, "%s", usage);
+    }
+    o->setup.max_moves = (int)o->max_moves;
+    return r;
+}
+
+static void print_number(const char *name, double value, const char *form)
+{
+    printf("\"%s\":", name);
+    if (isnan(value) || value < 0) {
+        printf("null");
+    } else {
+        _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wformat-nonliteral\"");
+        printf(form, value);
+        _Pragma("GCC diagnostic pop");
+    }
+}
+
+/* JSON strings: profiles were parsed, so they are plain ASCII without quotes. */
+static void print_json(const struct options *o, const struct replay_outcome *x)
+{
+    const char *sep = "";
+
+    printf("{\"policy\":\"%s\",\"requests\":%llu,\"accepted\":%llu,",
+           plan_policy_name(o->setup.settings.policy), (unsigned long long)x->requests,
+           (unsigned long long)x->accepted);
+    printf("\"accepted_ratio\":%.6f,\"accepted_slices_ratio\":%.6f,\"compute_util\":%.6f,"
+           "\"memory_util\":%.6f,\"mean_wait_ms\":%.3f,\"p95_wait_ms\":%.0f,"
+           "\"p99_wait_ms_by_profile\":{",
+           x->accepted_ratio, x->accepted_slices_ratio, x->compute_util, x->memory_util,
+           x->mean_wait_ms, x->p95_wait_ms);
+    for (uint32_t p = 0; p < o->trace.profile_count; p++, sep = ",") {
+        printf("%s\"%s\":%.0f", sep, o->trace.profiles[p], x->waits[p].p99_wait_ms);
+    }
+    printf("},\"makespan_ms\":%lld,\"moves\":%llu,\"recuts\":%llu,\"decisions\":%llu,"
+           "\"decision_ns\":{\"p50\":%.0f,\"p99\":%.0f},\"bounds\":{",
+           (long long)x->makespan_ms, (unsigned long long)x->moves, (unsigned long long)x->recuts,
+           (unsigned long long)x->decisions, x->decision_ns[0], x->decision_ns[1]);
+    print_number("accepted_ratio", x->bound_accepted_ratio, "%.6f");
+    printf(",");
+    print_number("accepted_slices_ratio", x->bound_slices_ratio, "%.6f");
+    printf(",");
+    print_number("makespan_ms", (double)x->bound_makespan_ms, "%.0f");
+    printf("}}\n");
+}
+
+static void print_csv(const struct options *o, const struct replay_outcome *x)
+{
+    printf("policy,requests,accepted,accepted_ratio,accepted_slices_ratio,compute_util,"
+           "memory_util,mean_wait_ms,p95_wait_ms,makespan_ms,moves,recuts,decisions,p50_ns,p99_ns,"
+           "bound_accepted_ratio,bound_accepted_slices_ratio,bound_makespan_ms\n");
+    printf("%s,%llu,%llu,%.6f,%.6f,%.6f,%.6f,%.3f,%.0f,%lld,%llu,%llu,%llu,%.0f,%.0f,%.6f,%.6f,"
+           "%lld\n",
+           plan_policy_name(o->setup.settings.policy), (unsigned long long)x->requests,
+           (unsigned long long)x->accepted, x->accepted_ratio, x->accepted_slices_ratio,
+           x->compute_util, x->memory_util, x->mean_wait_ms, x->p95_wait_ms,
+           (long long)x->makespan_ms, (unsigned long long)x->moves, (unsigned long long)x->recuts,
+           (unsigned long long)x->decisions, x->decision_ns[0], x->decision_ns[1],
+           x->bound_accepted_ratio, x->bound_slices_ratio, (long long)x->bound_makespan_ms);
+}
+
+static void print_table(const struct options *o, const struct replay_outcome *x)
+{
+    printf("Accepted     %llu of %llu requests (%.2f %%), %.2f %% of the slots asked for\n",
+           (unsigned long long)x->accepted, (unsigned long long)x->requests,
+           100 * x->accepted_ratio, 100 * x->accepted_slices_ratio);
+    if (!isnan(x->bound_accepted_ratio)) {
+        printf("  at most    %.2f %% and %.2f %% (free migration, first come first served)\n",
+               100 * x->bound_accepted_ratio, 100 * x->bound_slices_ratio);
+    }
+    printf("Used         %.2f %% of compute, %.2f %% of memory\n", 100 * x->compute_util,
+           100 * x->memory_util);
+    printf("Waits        %.1f ms on average, %.0f ms at 95 %%\n", x->mean_wait_ms, x->p95_wait_ms);
+    for (uint32_t p = 0; p < o->trace.profile_count; p++) {
+        printf("  %-10s %.0f ms at 99 %%\n", o->trace.profiles[p], x->waits[p].p99_wait_ms);
+    }
+    printf("Makespan     %lld ms", (long long)x->makespan_ms);
+    if (x->bound_makespan_ms >= 0) {
+        printf(" (at least %lld)", (long long)x->bound_makespan_ms);
+    }
+    printf("\nMoves        %llu; slices cut %llu times\n", (unsigned long long)x->moves,
+           (unsigned long long)x->recuts);
+    printf("Decisions    %llu, %.0f ns at the median, %.0f ns at 99 %%\n",
+           (unsigned long long)x->decisions, x->decision_ns[0], x->decision_ns[1]);
+}
+
+static int write_svg(const struct options *o, const struct replay_outcome *x, struct error *err)
+{
+    double times[REPLAY_SAMPLES];
+    struct replay_line line = {"memory slots in use", REPLAY_SAMPLES, times, x->samples};
+
+    for (int i = 0; i < REPLAY_SAMPLES; i++) {
+        times[i] = (double)x->makespan_ms / 1000 * i / REPLAY_SAMPLES;
+    }
+    return replay_svg_write(o->svg, "Utilisation over time", "seconds", "share", &line, 1, err);
+}
+
+int replay_command_run(int argc, char **argv)
+{
+    struct options o = {.format = "table"};
+    struct replay_outcome x;
+    struct error err = {0};
+    int r;
+
+    plan_settings_default(&o.setup.settings);
+    r = parse(argc, argv, &o, &err);
+    if (r == 0) {
+        r = replay_trace_read(o.trace_path, &o.trace, &err);
+    }
+    o.setup.fleet = &o.fleet;
+    o.setup.trace = &o.trace;
+    if (r == 0) {
+        r = replay_simulate(&o.setup, &x, &err);
+    }
+    if (r == 0) {
+        (strcmp(o.format, "json") == 0  ? print_json
+         : strcmp(o.format, "csv") == 0 ? print_csv
+                                        : print_table)(&o, &x);
+        r = o.svg ? write_svg(&o, &x, &err) : 0;
+        replay_outcome_done(&x);
+    }
+    replay_trace_done(&o.trace);
+    return r < 0 ? replay_fail(&err) : 0;
+}

@@ -1,0 +1,204 @@
+"""tangram-replay, driven as a user would, held against small independent re-implementations."""
+import csv
+import io
+import json
+import os
+import pathlib
+import random
+import subprocess
+import xml.etree.ElementTree as ET
+
+import pytest
+
+BUILD = pathlib.Path(os.environ.get("TANGRAM_BUILD", "build"))
+# Name -> slots, starts, compute slices on an H100.
+SHAPES = {"1g.10gb": (1, range(7), 1), "1g.20gb": (2, (0, 2, 4, 6), 1),
+          "2g.20gb": (2, (0, 2, 4), 2), "3g.40gb": (4, (0, 4), 3), "4g.40gb": (4, (0,), 4),
+          "7g.80gb": (8, (0,), 7)}
+
+
+def replay(*args, code=0):
+    done = subprocess.run([str(BUILD / "tangram-replay"), *map(str, args)], capture_output=True,
+                          text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done.stderr if code else done.stdout
+
+
+def make_trace(path, seed, count=600, gap_ms=1000, mean_ms=9000):
+    rnd = random.Random(seed)
+    jobs, t = [], 0
+    for _ in range(count):
+        t += rnd.randrange(0, 2 * gap_ms)
+        jobs.append((t, rnd.choice(list(SHAPES)), 1 + int(rnd.expovariate(1 / mean_ms))))
+    path.write_text("arrival_ms,profile,duration_ms\n" +
+                    "".join(f"{a},{p},{d}\n" for a, p, d in jobs))
+    return jobs
+
+
+class FirstFit:
+    """Lowest GPU, lowest slot; who ends at t makes room at t."""
+
+    def __init__(self, gpus):
+        self.slots = [[0] * 8 for _ in range(gpus)]  # when the slot is free again
+
+    def place(self, now, profile, duration):
+        size, starts, _ = SHAPES[profile]
+        for gpu in self.slots:
+            for s in starts:
+                if all(gpu[k] <= now for k in range(s, s + size)):
+                    gpu[s:s + size] = [now + duration] * size
+                    return True
+        return False
+
+    def next_end(self, now):
+        return min(e for gpu in self.slots for e in gpu if e > now)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_loss_agrees_with_a_reimplementation(tmp_path, seed):
+    jobs = make_trace(tmp_path / "t.csv", seed)
+    out = json.loads(replay("run", "--gpus", "H100-SXM5-80GB:3", "--trace", tmp_path / "t.csv",
+                            "--policy", "first-fit", "-o", "json"))
+    fleet, accepted, slots, area = FirstFit(3), 0, 0, 0
+    end = 0
+    for arrival, profile, duration in jobs:
+        end = max(end, arrival)
+        if fleet.place(arrival, profile, duration):
+            accepted += 1
+            slots += SHAPES[profile][0]
+            area += SHAPES[profile][2] * duration
+            end = max(end, arrival + duration)
+    assert out["requests"] == len(jobs)
+    assert out["accepted"] == accepted
+    assert out["accepted_slices_ratio"] == pytest.approx(
+        slots / sum(SHAPES[p][0] for _, p, _ in jobs), abs=1e-6)
+    assert out["makespan_ms"] == end - jobs[0][0]
+    assert out["compute_util"] == pytest.approx(area / (3 * 7 * out["makespan_ms"]), abs=1e-6)
+    assert out["bounds"]["accepted_ratio"] >= out["accepted_ratio"]
+    assert out["moves"] == 0
+
+
+@pytest.mark.parametrize("seed", [4, 5])
+def test_fifo_agrees_with_a_reimplementation(tmp_path, seed):
+    jobs = make_trace(tmp_path / "t.csv", seed, count=300, mean_ms=4000)
+    out = json.loads(replay("run", "--gpus", "H100-SXM5-80GB:3", "--trace", tmp_path / "t.csv",
+                            "--policy", "first-fit", "--queue", "fifo", "-o", "json"))
+    fleet, waits, now = FirstFit(3), [], 0
+    for arrival, profile, duration in jobs:
+        now = max(now, arrival)
+        while not fleet.place(now, profile, duration):
+            now = fleet.next_end(now)
+        waits.append(now - arrival)
+    assert out["accepted"] == len(jobs)
+    assert out["mean_wait_ms"] == pytest.approx(sum(waits) / len(waits), abs=1e-3)
+    assert out["p95_wait_ms"] == sorted(waits)[-(-95 * len(waits) // 100) - 1]
+    assert out["bounds"]["makespan_ms"] <= out["makespan_ms"]
+
+
+def test_backfill_fills_around_the_head_without_delaying_it(tmp_path):
+    trace = tmp_path / "t.csv"
+    trace.write_text("0,4g.40gb,1000\n1,7g.80gb,500\n2,1g.10gb,900\n3,1g.10gb,5000\n")
+    run = lambda queue: json.loads(replay("run", "--gpus", "H100-SXM5-80GB", "--trace", trace,
+                                          "--queue", queue, "-o", "json"))
+    fifo, backfill = run("fifo"), run("backfill")
+    # 7g at 1000; the short 1g (ends at 902) passes, the long one would delay the 7g.
+    assert backfill["p99_wait_ms_by_profile"] == {"4g.40gb": 0, "7g.80gb": 999, "1g.10gb": 1497}
+    assert backfill["mean_wait_ms"] == pytest.approx((999 + 0 + 1497) / 4)
+    assert fifo["mean_wait_ms"] == pytest.approx((999 + 1498 + 1497) / 4)
+
+
+def test_priority_goes_first(tmp_path):
+    trace = tmp_path / "t.csv"
+    trace.write_text("arrival_ms,profile,duration_ms,priority\n"
+                     "0,7g.80gb,100,0\n1,7g.80gb,100,0\n2,4g.40gb,100,5\n")
+    out = json.loads(replay("run", "--gpus", "H100-SXM5-80GB", "--trace", trace, "--queue", "fifo",
+                            "-o", "json"))
+    assert out["p99_wait_ms_by_profile"] == {"7g.80gb": 199, "4g.40gb": 98}
+
+
+def test_driver_times_and_idle_slices(tmp_path):
+    trace = tmp_path / "t.csv"
+    trace.write_text("arrival_ms,profile,duration_ms,tenant\n"
+                     "0,7g.80gb,1000,a\n5000,7g.80gb,1000,a\n10000,7g.80gb,1000,b\n")
+    out = json.loads(replay("run", "--gpus", "H100-SXM5-80GB", "--trace", trace, "--create-ms", 300,
+                            "--delete-ms", 200, "-o", "json"))
+    # cut; the same tenant has it as it is; another one only after it was destroyed and made anew
+    assert out["recuts"] == 2
+    assert out["mean_wait_ms"] == pytest.approx((300 + 0 + 500) / 3, abs=1e-3)
+
+
+def test_moves_accept_more(tmp_path):
+    make_trace(tmp_path / "t.csv", 9, count=3000, gap_ms=300)
+    args = ["run", "--gpus", "H100-SXM5-80GB:8", "--trace", tmp_path / "t.csv", "-o", "json"]
+    none, three = (json.loads(replay(*args, "--max-moves", k)) for k in (0, 3))
+    assert three["moves"] > 0
+    assert three["accepted_slices_ratio"] > none["accepted_slices_ratio"]
+    assert three["bounds"] == none["bounds"]
+    assert three["accepted_slices_ratio"] <= three["bounds"]["accepted_slices_ratio"] + 0.01
+    without_times = lambda o: {k: v for k, v in o.items() if k != "decision_ns"}
+    assert without_times(json.loads(replay(*args, "--max-moves", 3))) == without_times(three)
+
+
+def test_movable_is_obeyed(tmp_path):
+    trace = tmp_path / "t.csv"
+    rows = "0,1g.10gb,100000,x,0,{0}\n1,1g.10gb,10,x,0,{0}\n2,7g.80gb,100000,x,0,0\n" \
+           "20,1g.10gb,100000,x,0,{0}\n21,4g.40gb,1,x,0,0\n"
+    head = "arrival_ms,profile,duration_ms,tenant,priority,movable\n"
+    for movable in (0, 1):
+        trace.write_text(head + rows.format(movable))
+        out = json.loads(replay("run", "--gpus", "H100-SXM5-80GB:2", "--trace", trace,
+                                "--policy", "first-fit", "--max-moves", 2, "-o", "json"))
+        assert out["accepted"] == 4 + movable
+
+
+def test_mixed_fleet_and_plot(tmp_path):
+    make_trace(tmp_path / "t.csv", 11, count=200)
+    out = replay("run", "--gpus", "H100-SXM5-80GB:1,A100-SXM4-80GB:2", "--trace",
+                 tmp_path / "t.csv", "--svg", tmp_path / "u.svg", "-o", "csv")
+    row = next(csv.DictReader(io.StringIO(out)))
+    assert row["requests"] == "200"
+    assert ET.parse(tmp_path / "u.svg").getroot().tag.endswith("svg")
+
+
+def test_pack_is_exact():
+    out = json.loads(replay("pack", "--model", "H100-SXM5-80GB", "--want",
+                            "1g:7,2g:3,3g:3,4g:2,7g:1", "-o", "json"))
+    search = json.loads(replay("pack", "--model", "H100-SXM5-80GB", "--want",
+                               "1g:7,2g:3,3g:3,4g:2,7g:1", "--method", "search", "-o", "json"))
+    assert out["gpus"] == search["gpus"] == 6
+    assert out["proven"] and search["proven"]
+    me = json.loads(replay("pack", "--model", "A30", "--want", "1g+me:3,2g:1", "-o", "json"))
+    assert (me["gpus"], me["proven"], me["method"]) == (3, True, "search")
+
+
+def test_online_protocol():
+    out = json.loads(replay("online", "--gpus", "H100-SXM5-80GB:20", "--mix", "uniform", "--runs",
+                            4, "--policy", "all", "-o", "json"))
+    by = {row["policy"]: row["accepted_slices_ratio"] for row in out}
+    assert by["worst-fit"] < by["first-fit"] < by["reach"] < by["free-migration"]
+    assert by["mfi"] - 0.01 < by["reach"]
+
+
+@pytest.mark.parametrize("args,says", [
+    (["run"], "usage"), (["run", "--gpus", "X:1", "--trace", "/dev/null"], "no model"),
+    (["run", "--gpus", "A30", "--trace", "/nonexistent"], "cannot open"),
+    (["online", "--mix", "odd"], "no mix"), (["online", "--policy", "best"], "no policy"),
+    (["pack", "--model", "A30", "--want", "9g:1"], "no profile 9g"), (["dance"], "no command"),
+    (["online", "--load", "0"], "--load"), (["online", "--runs", "0"], "--runs")])
+def test_mistakes_are_named(args, says):
+    done = subprocess.run([str(BUILD / "tangram-replay"), *args], capture_output=True, text=True,
+                          check=False)
+    assert done.returncode in (1, 2)
+    assert says in done.stderr
+
+
+@pytest.mark.parametrize("line,says", [
+    ("x,1g,5", "t.csv:2: arrival_ms"), ("1,1g", "fields"), ("1,1g,-5", "duration_ms"),
+    ("1,1g,5,a,0,maybe", "movable"), ("1,1g,5,a,0,1,7", "fields"), ("1,9q,5", "not a profile")])
+def test_bad_traces_are_refused(tmp_path, line, says):
+    trace = tmp_path / "t.csv"
+    trace.write_text("0,1g.10gb,1\n" + line + "\n")
+    done = subprocess.run([str(BUILD / "tangram-replay"), "run", "--gpus", "H100-SXM5-80GB",
+                           "--trace", str(trace)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert says in done.stderr
