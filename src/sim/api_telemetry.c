@@ -96,12 +96,14 @@ enum nvml_return nvmlDeviceGetTemperature(struct nvml_device *device, unsigned i
 enum nvml_return nvmlDeviceGetTemperatureV(struct nvml_device *device,
                                            struct nvml_temperature *temperature)
 {
-    if (temperature && temperature->version != NVML_STRUCT_VERSION(struct nvml_temperature, 1)) {
+    if (!temperature) {
+        return answer_number(__func__, device, NULL, CALL_GPU, celsius);
+    }
+    if (temperature->version != NVML_STRUCT_VERSION(struct nvml_temperature, 1)) {
         return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
     }
     unsigned int value = 0;
-    enum nvml_return rc = nvmlDeviceGetTemperature(device, temperature ? temperature->sensor : 1,
-                                                   temperature ? &value : NULL);
+    enum nvml_return rc = nvmlDeviceGetTemperature(device, temperature->sensor, &value);
     if (rc == NVML_SUCCESS) {
         temperature->celsius = (int)value;
     }

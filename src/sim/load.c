@@ -3,6 +3,7 @@
  * namespace (clients may run in containers). */
 #include "sim/load.h"
 #include "base/clock.h"
+#include "sim/meter.h"
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,8 +26,11 @@ static bool is_alive(const struct sim_machine *m, uint32_t gpu, int index)
 }
 
 /* The process is gone: the driver cleans up behind it for a while. */
-static void entry_drop(struct sim_file *file, struct sim_gpu *gpu, struct sim_load *load)
+static void entry_drop(struct sim_machine *m, uint32_t index, struct sim_load *load)
 {
+    struct sim_file *file = m->file;
+    struct sim_gpu *gpu = &file->gpus[index];
+    meter_update(m->models[index], gpu); /* up to here it was busy */
     if (load->gi != SIM_WHOLE && file->latency.in_use_us > 0) {
         struct sim_state *next = sim_gpu_edit(gpu);
         next->gis[(int)load->gi].busy_until_ms = clock_mono_ms() + file->latency.in_use_us / 1000;
@@ -40,7 +44,7 @@ void load_reap(struct sim_machine *m, uint32_t gpu)
     struct sim_gpu *g = &m->file->gpus[gpu];
     for (int i = 0; i < SIM_MAX_LOADS; i++) {
         if (g->loads[i].is_used && !is_alive(m, gpu, i)) {
-            entry_drop(m->file, g, &g->loads[i]);
+            entry_drop(m, gpu, &g->loads[i]);
         }
     }
 }
@@ -79,6 +83,7 @@ int load_add(struct sim_machine *m, uint32_t gpu, const struct sim_load *load, i
         if (fcntl(m->loads_fd, F_SETLK, &lock) != 0) {
             continue;
         }
+        meter_update(m->models[gpu], g); /* up to here it was not */
         g->loads[i] = *load;
         g->loads[i].pid = getpid();
         g->loads[i].is_used = true;
@@ -92,7 +97,7 @@ int load_add(struct sim_machine *m, uint32_t gpu, const struct sim_load *load, i
 void load_remove(struct sim_machine *m, uint32_t gpu, int index)
 {
     struct sim_gpu *g = &m->file->gpus[gpu];
-    entry_drop(m->file, g, &g->loads[index]);
+    entry_drop(m, gpu, &g->loads[index]);
     m->own_load = -1;
     struct flock lock = byte_lock(gpu, index, F_UNLCK);
     fcntl(m->loads_fd, F_SETLK, &lock);

@@ -65,6 +65,12 @@ static int show(const struct sim_machine *m, const char *path)
     }
 }
 
+static void touch(const char *path, mode_t mode)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, mode);
+    closep(&fd);
+}
+
 /* Takes one entry of the real /dev over into `dir`. */
 static void keep_device(const char *dir, const char *name)
 {
@@ -84,7 +90,7 @@ static void keep_device(const char *dir, const char *name)
     if (S_ISDIR(st.st_mode)) {
         (void)mkdir(to, 0755);
     } else {
-        CLEANUP(closep) int fd = open(to, O_WRONLY | O_CREAT | O_CLOEXEC, 0644);
+        touch(to, 0644);
     }
     (void)mount(from, to, NULL, MS_BIND | MS_REC, NULL);
 }
@@ -100,7 +106,7 @@ static void make_device(const char *dir, mode_t mode, unsigned int major_, unsig
 #pragma GCC diagnostic pop
     CLEANUP(freep) char *path = xasprintf("%s/%s", dir, name);
     if (mknod(path, S_IFCHR | mode, makedev(major_, minor_)) != 0) {
-        CLEANUP(closep) int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, mode);
+        touch(path, mode);
     }
     (void)chmod(path, mode);
 }

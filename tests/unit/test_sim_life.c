@@ -392,6 +392,36 @@ static void test_latency(void **state)
     fixture_free(f);
 }
 
+/* What a program did counts from when it started, however long nobody looked before. */
+static void test_energy(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new("H100-SXM5-80GB", 1, "none", false, "590.48.01");
+    struct nvml_device *gpu = fixture_gpu(0);
+    unsigned long long before = 0, after = 0;
+    unsigned int idle = 0, busy = 0, celsius = 0;
+    assert_int_equal(nvmlDeviceGetPowerUsage(gpu, &idle), NVML_SUCCESS);
+    assert_int_equal(nvmlDeviceGetTotalEnergyConsumption(gpu, &before), NVML_SUCCESS);
+    int64_t start = clock_mono_ms();
+    latency_sleep_us(300000);
+    pid_t pid = start_load(f->dir, SIM_WHOLE, SIM_WHOLE, 100, 0);
+    int64_t started = clock_mono_ms();
+    assert_int_equal(nvmlDeviceGetPowerUsage(gpu, &busy), NVML_SUCCESS);
+    assert_int_equal(nvmlDeviceGetTotalEnergyConsumption(gpu, &after), NVML_SUCCESS);
+    assert_int_equal(nvmlDeviceGetTemperature(gpu, 0, &celsius), NVML_SUCCESS);
+    int64_t end = clock_mono_ms();
+    double least = (double)(started - start) * idle / 1000 - idle / 50.0;
+    double most = (double)(end - start) * idle / 1000 + (double)(end - started + 20) * busy / 1000 +
+                  idle / 50.0;
+    assert_true((double)(after - before) >= least && (double)(after - before) <= most);
+    assert_true(celsius <= 31);
+    struct nvml_utilization u;
+    assert_int_equal(nvmlDeviceGetUtilizationRates(gpu, &u), NVML_SUCCESS);
+    assert_int_equal(u.gpu, 100);
+    stop_load(pid);
+    fixture_free(f);
+}
+
 /* The same seed gives the same machine and the same draws. */
 static void test_seed(void **state)
 {
@@ -423,6 +453,7 @@ int main(void)
         cmocka_unit_test(test_events),
         cmocka_unit_test(test_gpm),
         cmocka_unit_test(test_latency),
+        cmocka_unit_test(test_energy),
         cmocka_unit_test(test_seed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
