@@ -15,6 +15,7 @@
  * an entry counts only once its last word is stored. */
 #include "sim/machine.h"
 #include "base/text.h"
+#include "sim/load.h"
 #include "sim/root.h"
 #include "sim/uuid.h"
 #include <fcntl.h>
@@ -90,14 +91,17 @@ void sim_event_post(struct sim_file *file, struct sim_gpu *gpu, const struct sim
     syscall(SYS_futex, &file->event_seq, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
-void sim_gpu_power_on(const struct sim_model *model, struct sim_gpu *gpu)
+void sim_gpu_power_on(const struct sim_model *model, struct sim_gpu *gpu, bool is_reset)
 {
     struct sim_state *next = sim_gpu_edit(gpu);
-    /* Ampere keeps the mode in its InfoROM, with what was pending now in force; later
-     * architectures forget it. */
-    int mode = model->arch == SIM_ARCH_AMPERE ? next->mig_pending : 0;
-    uint32_t serial = next->next_serial;
-    *next = (struct sim_state){.mig_mode = mode, .mig_pending = mode, .next_serial = serial};
+    /* What was pending is now in force.  Ampere keeps the mode in its InfoROM; later architectures
+     * keep it as long as the driver stays loaded. */
+    int mode = is_reset || model->arch == SIM_ARCH_AMPERE ? next->mig_pending : 0;
+    struct sim_state fresh = {.mig_mode = mode,
+                              .mig_pending = mode,
+                              .next_serial = next->next_serial,
+                              .persistence = is_reset ? next->persistence : 0};
+    *next = fresh;
     gpu->is_lost = false;
     memset(gpu->loads, 0, sizeof(gpu->loads));
     gpu->meter = (struct sim_meter){0};
@@ -253,7 +257,7 @@ static void power_cycle(struct sim_machine *m)
         struct sim_gpu *gpu = &file->gpus[i];
         sim_lock(&gpu->op);
         sim_lock(&gpu->state);
-        sim_gpu_power_on(m->models[i], gpu);
+        sim_gpu_power_on(m->models[i], gpu, false);
         root_sync(m, i, sim_gpu_state(gpu));
         sim_unlock(&gpu->state);
         sim_unlock(&gpu->op);
@@ -346,4 +350,26 @@ int sim_machine_reboot(struct sim_machine *m, struct error *err)
     __atomic_add_fetch(&m->file->event_seq, 1, __ATOMIC_RELEASE);
     syscall(SYS_futex, &m->file->event_seq, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
     return write_boot_id(m->dir, m->file, err);
+}
+
+int sim_machine_reset(struct sim_machine *m, uint32_t index, struct error *err)
+{
+    struct sim_gpu *gpu = &m->file->gpus[index];
+    int r = 0;
+    sim_lock(&gpu->op);
+    sim_lock(&gpu->state);
+    load_reap(m, index);
+    for (int i = 0; i < SIM_MAX_LOADS && r == 0; i++) {
+        if (gpu->loads[i].is_used) {
+            r = err_set(err, EBUSY, "process %d uses GPU %u; end it first", gpu->loads[i].pid,
+                        index);
+        }
+    }
+    if (r == 0) {
+        sim_gpu_power_on(m->models[index], gpu, true);
+        root_sync(m, index, sim_gpu_state(gpu));
+    }
+    sim_unlock(&gpu->state);
+    sim_unlock(&gpu->op);
+    return r;
 }

@@ -147,6 +147,8 @@ void sim_machine_free(struct sim_machine *m);
 DEFINE_FREEP(struct sim_machine, sim_machine_free)
 /* Power cycle: slices, loads, pending modes, lost GPUs and events are gone. */
 int sim_machine_reboot(struct sim_machine *m, struct error *err);
+/* What `nvidia-smi --gpu-reset` does: instances go, a pending mode comes.  -EBUSY with a load. */
+int sim_machine_reset(struct sim_machine *m, uint32_t gpu, struct error *err);
 
 /* Locks that survive the death of their holder. */
 void sim_lock(pthread_mutex_t *mutex);
@@ -156,8 +158,8 @@ void sim_unlock(pthread_mutex_t *mutex);
 const struct sim_state *sim_gpu_state(const struct sim_gpu *gpu);
 struct sim_state *sim_gpu_edit(struct sim_gpu *gpu);
 void sim_gpu_commit(struct sim_gpu *gpu);
-/* MIG off and persistent settings as after power on; clears everything that does not survive. */
-void sim_gpu_power_on(const struct sim_model *model, struct sim_gpu *gpu);
+/* As after power on, or after a reset with the driver loaded: clears what does not survive. */
+void sim_gpu_power_on(const struct sim_model *model, struct sim_gpu *gpu, bool is_reset);
 
 /* The next number in 0 .. 2^32-1 of this GPU's own sequence; with gpu->state held. */
 uint32_t sim_gpu_chance(const struct sim_file *file, struct sim_gpu *gpu);

@@ -58,6 +58,7 @@ static const struct {
     {"show", "DIR [-o json]", tool_show},
     {"env", "DIR", tool_env},
     {"reboot", "DIR", tool_reboot},
+    {"reset", "DIR GPU", tool_reset},
     {"load", "[--machine DIR] --device UUID [--sm PCT] [--memory SIZE] [--for D] [--graphics]",
      tool_load},
     {"fault",

@@ -8,6 +8,7 @@ int tool_models(int argc, char **argv);
 int tool_show(int argc, char **argv);
 int tool_env(int argc, char **argv);
 int tool_reboot(int argc, char **argv);
+int tool_reset(int argc, char **argv);
 int tool_load(int argc, char **argv);
 int tool_fault(int argc, char **argv);
 int tool_xid(int argc, char **argv);

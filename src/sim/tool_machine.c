@@ -299,3 +299,18 @@ int tool_reboot(int argc, char **argv)
     }
     return sim_machine_reboot(m, &err) < 0 ? tool_fail(TOOL_FAILED, "%s", err.msg) : TOOL_OK;
 }
+
+int tool_reset(int argc, char **argv)
+{
+    CLEANUP(sim_machine_freep) struct sim_machine *m = tool_open(argc > 1 ? argv[1] : NULL);
+    if (!m || argc != 3) {
+        return m ? tool_fail(TOOL_USAGE, "reset needs DIR and a GPU") : TOOL_FAILED;
+    }
+    struct error err = {0};
+    int gpu = tool_gpu(m, argv[2]);
+    if (gpu < 0) {
+        return TOOL_FAILED;
+    }
+    return sim_machine_reset(m, (uint32_t)gpu, &err) < 0 ? tool_fail(TOOL_FAILED, "%s", err.msg)
+                                                         : TOOL_OK;
+}

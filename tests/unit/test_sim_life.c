@@ -153,6 +153,40 @@ static void test_mode_by_generation(void **state)
     }
 }
 
+/* A reset makes a pending mode real; with the computer the simulated machine restarts, too. */
+static void test_reset_and_host_reboot(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new("A100-SXM4-40GB", 1, "none", false, "590.48.01");
+    struct nvml_device *gpu = fixture_mig_gpu(0);
+    struct error err = {0};
+    enum nvml_return activation = NVML_SUCCESS;
+    unsigned int current = 9, pending = 9;
+    CLEANUP(sim_machine_freep) struct sim_machine *m = NULL, *again = NULL;
+    assert_int_equal(sim_machine_open(f->dir, &m, &err), 0);
+    struct nvml_gpu_instance *gi = NULL;
+    struct nvml_compute_instance *ci = NULL;
+    fixture_slice(gpu, 19, 0, &gi, &ci);
+    assert_int_equal(nvmlDeviceSetMigMode(gpu, 0, &activation), NVML_SUCCESS);
+    assert_int_equal(activation, NVML_ERROR_IN_USE);
+    pid_t pid = start_load(f->dir, 13, 0, 10, 0);
+    assert_int_equal(sim_machine_reset(m, 0, &err), -EBUSY);
+    stop_load(pid);
+    assert_int_equal(sim_machine_reset(m, 0, &err), 0);
+    assert_int_equal(nvmlDeviceGetMigMode(gpu, &current, &pending), NVML_SUCCESS);
+    assert_int_equal(current, 0);
+    assert_int_equal(pending, 0);
+    assert_int_equal(nvmlGpuInstanceDestroy(gi), NVML_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(nvmlDeviceSetMigMode(gpu, 1, &activation), NVML_SUCCESS);
+    assert_true(fixture_create(gpu, 19) == 13);
+    uint32_t boots = m->file->boots;
+    m->file->host_boot_id[0] ^= 1;
+    assert_int_equal(sim_machine_open(f->dir, &again, &err), 0);
+    assert_int_equal(m->file->boots, boots + 1);
+    assert_int_equal(nvmlDeviceGetGpuInstanceById(gpu, 13, &gi), NVML_ERROR_NOT_FOUND);
+    fixture_free(f);
+}
+
 /* With MIG off: Ampere and old drivers do not know profiles, later ones do. */
 static void test_profiles_with_mig_off(void **state)
 {
@@ -448,6 +482,7 @@ int main(void)
         cmocka_unit_test(test_loads),
         cmocka_unit_test(test_in_use_tail),
         cmocka_unit_test(test_mode_by_generation),
+        cmocka_unit_test(test_reset_and_host_reboot),
         cmocka_unit_test(test_profiles_with_mig_off),
         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_events),
