@@ -51,7 +51,7 @@ bool cli_command_takes(const struct cli_command *command, enum cli_opt id)
 /* Edits (insert, delete, replace, swap neighbours) from a to b; both shorter than GUESS_MAX. */
 static int edit_distance(const char *a, const char *b)
 {
-    int d[GUESS_MAX + 1][GUESS_MAX + 1];
+    int d[GUESS_MAX + 1][GUESS_MAX + 1] = {{0}};
     int la = (int)strlen(a), lb = (int)strlen(b);
 
     for (int i = 0; i <= la; i++) {

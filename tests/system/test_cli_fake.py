@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import pty
+import random
 import signal
 import subprocess
 import threading
@@ -490,6 +491,45 @@ def test_the_picture_of_every_geometry(fake):
     assert "\x1b[" in colored
     assert all(len(line) <= 50 for line in run(fake, "status", COLUMNS="50").stdout.splitlines()
                if line[:5].strip() in ("", "comp", "mem") and "│" in line)
+
+
+@pytest.mark.parametrize("columns", [80, 57, 200])
+def test_pictures_of_random_machines_are_whole(fake, columns):
+    """Boxes line up, and every slot is shown once with what is there."""
+    seed = random.randrange(10**6)
+    dice = random.Random(seed)
+    states = {"leased": "▓", "idle": "▒", "foreign": "╱", "quarantined": "╳", None: "░"}
+    gpus, expected = [], []
+    for index in range(40):
+        slots, compute = dice.choice([(8, 7), (4, 4), (12, 4), (2, 2), (1, 1), (16, 14)])
+        slices, row, at = [], "", 0
+        while at < slots:
+            size = dice.randint(1, slots - at)
+            state = dice.choice(list(states))
+            if state:
+                slices.append(slice_("1g.10gb+me", at, size, max(1, size * compute // slots),
+                                     state=state, tenant="müller" if state == "leased" else None,
+                                     lease="l-123456" if state == "leased" else None,
+                                     processes=dice.randint(0, 2)))
+            row += states[state] * size
+            at += size
+        dice.shuffle(slices)
+        gpus.append(gpu(index, slots, compute, slices))
+        expected.append(row)
+    fake.routes.update({("GET", "/v1"): ROOT, ("GET", "/v1/gpus"): {"gpus": gpus},
+                        ("GET", "/v1/leases"): {"leases": []},
+                        ("GET", "/v1/queue"): {"queue": []}})
+    done = run(fake, "status", COLUMNS=str(columns))
+    assert done.returncode == 0, done
+    blocks, seen = done.stdout.split("GPU ")[1:41], []
+    for block in blocks:
+        box = [line for line in block.splitlines()[1:] if line[5:6] in "┌│└" and line[5:6]]
+        assert len({len(line) for line in box}) == 1 and len(box[0]) <= columns, (seed, block)
+        memory, = (line for line in box if line.startswith("mem"))
+        cells = memory[6:-1].replace("│", " ").split()
+        assert all(len(set(cell)) == 1 for cell in cells), (seed, block)
+        seen.append("".join(cell[0] for cell in cells))
+    assert seen == expected, seed
 
 
 def test_errors_in_a_file_have_line_and_column(fake, tmp_path):
