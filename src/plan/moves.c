@@ -6,6 +6,9 @@
  * dear ones that work, the one wins after which the fleet is least fragmented.  GPUs in the same
  * state with the same leases in the way are tried once.
  *
+ * When nothing works so, a second pass lets a lease that finds no place make room for itself, by
+ * moving smaller ones that do (one level deep, the whole within the limit of moves).
+ *
  * The moves are then ordered so that every target is free before its source is given up; a
  * candidate without such an order (two leases that would have to swap) is not taken. */
 #include "base/cleanup.h"
@@ -23,13 +26,26 @@ struct candidate {
     uint16_t evicted; /* bits of the GPU's movable list */
 };
 
+struct candidates {
+    bool is_found; /* the list was made */
+    size_t count, size;
+    struct candidate *list;
+};
+
+/* How much the second pass looks at. */
+#define DEEP_CANDIDATES 256
+#define DEEP_OPTIONS 16
+
 struct search {
     struct plan *plan;
     const struct plan_ask *ask;
     int max_moves;
-    size_t count, size;
-    struct candidate *list;
+    struct candidates found;
+    /* Second pass: where a lease could go that has to make room for itself, by class and profile;
+     * NULL in the first. */
+    struct candidates *deep;
     /* One trial. */
+    float trial_cost;
     int trial_count;
     struct plan_move trial[PLAN_MOVES_MAX];
     uint32_t before[2 * PLAN_MOVES_MAX + 2][2]; /* GPU and the state it had, to undo */
@@ -56,14 +72,15 @@ static const struct plan_exclusion *exclusion_of(const struct plan_ask *ask, uin
 
 /* Is it of any use to move this out of the way of the request?  What is larger, or the same, could
  * take the place that it would find only for itself. */
-static bool is_worth_moving(const struct search *s, const struct mig_geometry *g, int moved,
+static bool is_worth_moving(const struct plan_ask *ask, const struct mig_geometry *g, int moved,
                             int wanted)
 {
     return g->profiles[moved].size <= g->profiles[wanted].size &&
-           (moved != wanted || s->ask->excluded_count);
+           (moved != wanted || ask->excluded_count);
 }
 
-static void consider(struct search *s, uint32_t gpu, struct mig_slice slice)
+static void consider(const struct search *s, const struct plan_ask *ask, uint32_t gpu,
+                     struct mig_slice slice, struct candidates *ret)
 {
     const struct plan_index *x = plan_gpu_index(s->plan, gpu);
     const struct plan_detail *d = s->plan->infos[gpu].detail;
@@ -78,7 +95,7 @@ static void consider(struct search *s, uint32_t gpu, struct mig_slice slice)
         if (!(mig_window(g, m.profile, m.start) & window)) {
             continue;
         }
-        if (!is_worth_moving(s, g, m.profile, slice.profile) || !isfinite(d->movable[i].cost)) {
+        if (!is_worth_moving(ask, g, m.profile, slice.profile) || !isfinite(d->movable[i].cost)) {
             return;
         }
         left.instances = 1;
@@ -91,36 +108,11 @@ static void consider(struct search *s, uint32_t gpu, struct mig_slice slice)
         !mig_fits(g, &left, slice.profile, slice.start)) {
         return;
     }
-    if (s->count == s->size) {
-        s->size = s->size ? 2 * s->size : 256;
-        s->list = xreallocarray(s->list, s->size, sizeof(*s->list));
+    if (ret->count == ret->size) {
+        ret->size = ret->size ? 2 * ret->size : 256;
+        ret->list = xreallocarray(ret->list, ret->size, sizeof(*ret->list));
     }
-    s->list[s->count++] = c;
-}
-
-static void find_candidates(struct search *s)
-{
-    const struct plan *p = s->plan;
-
-    for (uint32_t gpu = 0; gpu < p->gpu_count; gpu++) {
-        if (!plan_is_usable(p, gpu) || !p->infos[gpu].detail ||
-            !p->infos[gpu].detail->movable_count) {
-            continue;
-        }
-        const struct plan_exclusion *out = exclusion_of(s->ask, gpu);
-        const struct mig_geometry *g = &plan_gpu_index(p, gpu)->geometry;
-        int profile = s->ask->profile[p->infos[gpu].class_id];
-        size_t first = s->count;
-        for (int k = 0; profile >= 0 && k < g->profiles[profile].start_count; k++) {
-            struct mig_slice slice = {(uint8_t)profile, g->profiles[profile].starts[k]};
-            if (!out || !(out->mask & mig_window(g, slice.profile, slice.start))) {
-                consider(s, gpu, slice);
-            }
-        }
-        for (size_t i = first; out && i < s->count; i++) {
-            s->list[i].look = mix_in(s->list[i].look, gpu); /* its reservation makes it unlike */
-        }
-    }
+    ret->list[ret->count++] = c;
 }
 
 static int compare_candidates(const void *va, const void *vb)
@@ -137,6 +129,35 @@ static int compare_candidates(const void *va, const void *vb)
         return a->gpu < b->gpu ? -1 : 1;
     }
     return a->slice.start - b->slice.start;
+}
+
+static void find_candidates(const struct search *s, const struct plan_ask *ask,
+                            struct candidates *ret)
+{
+    const struct plan *p = s->plan;
+
+    for (uint32_t gpu = 0; gpu < p->gpu_count; gpu++) {
+        const struct plan_detail *d = plan_is_usable(p, gpu) ? p->infos[gpu].detail : NULL;
+        int profile = d ? ask->profile[p->infos[gpu].class_id] : -1;
+        if (profile < 0 || !d->movable_count) {
+            continue;
+        }
+        const struct plan_exclusion *out = exclusion_of(ask, gpu);
+        const struct mig_geometry *g = &plan_gpu_index(p, gpu)->geometry;
+        size_t first = ret->count;
+        for (int k = 0; k < g->profiles[profile].start_count; k++) {
+            struct mig_slice slice = {(uint8_t)profile, g->profiles[profile].starts[k]};
+            if (!out || !(out->mask & mig_window(g, slice.profile, slice.start))) {
+                consider(s, ask, gpu, slice, ret);
+            }
+        }
+        for (size_t i = first; out && i < ret->count; i++) {
+            ret->list[i].look = mix_in(ret->list[i].look, gpu); /* its reservation: unlike others */
+        }
+    }
+    if (ret->count) {
+        qsort(ret->list, ret->count, sizeof(*ret->list), compare_candidates);
+    }
 }
 
 /* --- one trial --- */
@@ -165,13 +186,20 @@ static void set_busy(struct search *s, uint32_t gpu, const struct mig_use *busy)
                    plan_index_state(plan_gpu_index(p, gpu), busy, idle_left(p, gpu, busy->mask)));
 }
 
-static void undo(struct search *s)
+/* Back to where a trial had this many changes and moves. */
+static void undo_to(struct search *s, int before_count, int trial_count, float cost)
 {
-    while (s->before_count > 0) {
+    while (s->before_count > before_count) {
         s->before_count--;
         plan_set_state(s->plan, s->before[s->before_count][0], s->before[s->before_count][1]);
     }
-    s->trial_count = 0;
+    s->trial_count = trial_count;
+    s->trial_cost = cost;
+}
+
+static void undo(struct search *s)
+{
+    undo_to(s, 0, 0, 0);
 }
 
 static double potential(const struct plan *p, uint32_t gpu, uint32_t state)
@@ -201,6 +229,20 @@ static double potential_change(const struct search *s)
     return sum;
 }
 
+static void ask_for(const struct search *s, uint32_t gpu, int profile, struct plan_ask *ret)
+{
+    plan_ask_init(ret);
+    ret->profile[s->plan->infos[gpu].class_id] = (int8_t)profile;
+    ret->excluded = s->ask->excluded;
+    ret->excluded_count = s->ask->excluded_count;
+}
+
+static void note_move(struct search *s, uint32_t from, struct mig_slice slice, uint32_t to,
+                      struct mig_slice target)
+{
+    s->trial[s->trial_count++] = (struct plan_move){from, to, slice, target, 0};
+}
+
 /* Finds a new place for what was evicted. */
 static bool place_evicted(struct search *s, uint32_t from, struct mig_slice slice)
 {
@@ -208,22 +250,20 @@ static bool place_evicted(struct search *s, uint32_t from, struct mig_slice slic
     struct plan_spot spot;
     struct mig_use busy;
 
-    plan_ask_init(&ask);
-    ask.profile[s->plan->infos[from].class_id] = (int8_t)slice.profile;
-    ask.excluded = s->ask->excluded;
-    ask.excluded_count = s->ask->excluded_count;
-    if (plan_place(s->plan, &ask, &spot) < 0) {
+    ask_for(s, from, slice.profile, &ask);
+    if (s->trial_count >= s->max_moves || plan_place(s->plan, &ask, &spot) < 0) {
         return false;
     }
     busy = *plan_gpu_busy(s->plan, spot.gpu_id);
     mig_use_add(&plan_gpu_index(s->plan, spot.gpu_id)->geometry, &busy, spot.slice.profile,
                 spot.slice.start);
     set_busy(s, spot.gpu_id, &busy);
-    s->trial[s->trial_count++] = (struct plan_move){from, spot.gpu_id, slice, spot.slice, 0};
+    note_move(s, from, slice, spot.gpu_id, spot.slice);
     return true;
 }
 
-static bool try_candidate(struct search *s, const struct candidate *c)
+/* Takes out what is evicted and puts the candidate's slice in its place. */
+static void put_in(struct search *s, const struct candidate *c)
 {
     const struct plan_detail *d = s->plan->infos[c->gpu].detail;
     const struct mig_geometry *g = &plan_gpu_index(s->plan, c->gpu)->geometry;
@@ -237,11 +277,85 @@ static bool try_candidate(struct search *s, const struct candidate *c)
     }
     mig_use_add(g, &busy, c->slice.profile, c->slice.start);
     set_busy(s, c->gpu, &busy);
+    s->trial_cost += c->cost;
+}
+
+static bool is_touched(const struct search *s, uint32_t gpu)
+{
+    for (int i = 0; i < s->before_count; i++) {
+        if (s->before[i][0] == gpu) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct candidates *deep_list(const struct search *s, uint32_t gpu, int profile)
+{
+    return &s->deep[s->plan->infos[gpu].class_id * MIG_PROFILES_MAX + profile];
+}
+
+/* Lists are made before the first trial, for all that would be evicted. */
+static void find_deep(struct search *s)
+{
+    s->deep = xcalloc((size_t)s->plan->class_count * MIG_PROFILES_MAX, sizeof(*s->deep));
+    for (size_t i = 0; i < s->found.count; i++) {
+        const struct candidate *c = &s->found.list[i];
+        const struct plan_detail *d = s->plan->infos[c->gpu].detail;
+        for (int k = 0; k < d->movable_count; k++) {
+            int profile = d->movable[k].slice.profile;
+            struct candidates *list = deep_list(s, c->gpu, profile);
+            if ((c->evicted >> k & 1) && !list->is_found) {
+                struct plan_ask ask;
+                ask_for(s, c->gpu, profile, &ask);
+                find_candidates(s, &ask, list);
+                list->is_found = true;
+            }
+        }
+    }
+}
+
+/* The second pass: what found no place takes that of smaller ones, on a GPU that the trial has not
+ * touched yet. */
+static bool place_deeper(struct search *s, uint32_t from, struct mig_slice slice)
+{
+    const struct candidates *all = deep_list(s, from, slice.profile);
+    int tried = 0;
+
+    for (size_t k = 0; k < all->count && tried < DEEP_OPTIONS; k++) {
+        const struct candidate *c = &all->list[k];
+        const struct plan_detail *d = s->plan->infos[c->gpu].detail;
+        int before = s->before_count, moves = s->trial_count;
+        float cost = s->trial_cost;
+        bool is_placed = true;
+        if (is_touched(s, c->gpu) || moves + 1 + __builtin_popcount(c->evicted) > s->max_moves) {
+            continue;
+        }
+        tried++;
+        put_in(s, c);
+        note_move(s, from, slice, c->gpu, c->slice);
+        for (int i = 0; is_placed && i < d->movable_count; i++) {
+            is_placed = !(c->evicted >> i & 1) || place_evicted(s, c->gpu, d->movable[i].slice);
+        }
+        if (is_placed) {
+            return true;
+        }
+        undo_to(s, before, moves, cost);
+    }
+    return false;
+}
+
+static bool try_candidate(struct search *s, const struct candidate *c)
+{
+    const struct plan_detail *d = s->plan->infos[c->gpu].detail;
+    const struct mig_geometry *g = &plan_gpu_index(s->plan, c->gpu)->geometry;
+
+    put_in(s, c);
     for (int size = MIG_SLOTS_MAX; size > 0; size--) {
         for (int i = 0; i < d->movable_count; i++) {
             struct mig_slice m = d->movable[i].slice;
             if ((c->evicted >> i & 1) && g->profiles[m.profile].size == size &&
-                !place_evicted(s, c->gpu, m)) {
+                !place_evicted(s, c->gpu, m) && !(s->deep && place_deeper(s, c->gpu, m))) {
                 return false;
             }
         }
@@ -331,36 +445,47 @@ static bool accept(struct search *s, const struct candidate *c, double change,
 {
     struct plan_move trial[PLAN_MOVES_MAX], ordered[PLAN_MOVES_MAX];
     int count = s->trial_count;
+    float cost = s->trial_cost;
 
     memcpy(trial, s->trial, sizeof(trial));
     undo(s);
     if (!order_moves(s->plan, trial, count, ordered)) {
         return false;
     }
-    *ret = (struct plan_moves){.count = (uint8_t)count, .cost = (double)c->cost};
+    *ret = (struct plan_moves){.count = (uint8_t)count, .cost = (double)cost};
     memcpy(ret->moves, ordered, (size_t)count * sizeof(ordered[0]));
     ret->spot = (struct plan_spot){.gpu_id = c->gpu, .slice = c->slice, .cost = change};
     return true;
 }
 
+static bool is_better(const struct plan_moves *best, bool has_best, double cost, double change)
+{
+    return !has_best || cost < best->cost || (cost <= best->cost && change < best->spot.cost);
+}
+
+/* All candidates in the order of their cost; 0 when one was good. */
 static int try_all(struct search *s, struct plan_moves *ret)
 {
-    struct plan_moves best = {.spot.cost = INFINITY}, found;
+    struct plan_moves best = {0}, found;
     bool has_best = false;
+    size_t tried = 0;
 
-    for (size_t i = 0; i < s->count; i++) {
-        const struct candidate *c = &s->list[i];
-        if (has_best && (double)c->cost > best.cost) {
+    for (size_t i = 0; i < s->found.count; i++) {
+        const struct candidate *c = &s->found.list[i];
+        if ((has_best && (double)c->cost > best.cost) || (s->deep && tried == DEEP_CANDIDATES)) {
             break;
         }
-        if (i > 0 && c->look == s->list[i - 1].look && c->evicted) {
+        if (i > 0 && c->look == s->found.list[i - 1].look) {
             continue;
         }
-        bool is_placed = try_candidate(s, c);
-        double change = is_placed ? potential_change(s) : (double)INFINITY;
-        if (change < best.spot.cost && accept(s, c, change, &found)) {
-            best = found;
-            has_best = true;
+        tried++;
+        if (try_candidate(s, c)) {
+            double change = potential_change(s);
+            if (is_better(&best, has_best, (double)s->trial_cost, change) &&
+                accept(s, c, change, &found)) {
+                best = found;
+                has_best = true;
+            }
         }
         undo(s);
     }
@@ -372,23 +497,35 @@ static int try_all(struct search *s, struct plan_moves *ret)
     return 0;
 }
 
+static int search_moves(struct search *s, struct plan_moves *ret)
+{
+    int r;
+
+    find_candidates(s, s->ask, &s->found);
+    r = try_all(s, ret);
+    if (r < 0 && s->max_moves > 1) {
+        find_deep(s);
+        r = try_all(s, ret);
+        for (int i = 0; i < s->plan->class_count * MIG_PROFILES_MAX; i++) {
+            free(s->deep[i].list);
+        }
+        free(s->deep);
+    }
+    free(s->found.list);
+    return r;
+}
+
 int plan_find_moves(struct plan *p, const struct plan_ask *ask, int max_moves,
                     struct plan_moves *ret)
 {
     struct plan_moves direct = {0};
-    struct search s = {.plan = p, .ask = ask, .max_moves = max_moves};
-    int r = plan_place(p, ask, &direct.spot);
+    struct search s = {.plan = p,
+                       .ask = ask,
+                       .max_moves = max_moves < PLAN_MOVES_MAX ? max_moves : PLAN_MOVES_MAX};
 
-    if (r == 0) {
+    if (plan_place(p, ask, &direct.spot) == 0) {
         *ret = direct;
         return 0;
     }
-    s.max_moves = max_moves < PLAN_MOVES_MAX ? max_moves : PLAN_MOVES_MAX;
-    find_candidates(&s);
-    if (s.count) {
-        qsort(s.list, s.count, sizeof(*s.list), compare_candidates);
-        r = try_all(&s, ret);
-    }
-    free(s.list);
-    return r;
+    return s.max_moves > 0 ? search_moves(&s, ret) : -ENOSPC;
 }
