@@ -61,7 +61,7 @@ static const struct reason {
     {"does_not_fit", CLI_WAIT, NULL},
     {"can_never_fit", CLI_WAIT, NULL},
     {"queue_full", CLI_WAIT, NULL},
-    {"unauthorized", CLI_DENIED, "set TANGRAM_TOKEN to a token of 'tangram token create'"},
+    {"unauthorized", CLI_DENIED, NULL},
     {"forbidden", CLI_DENIED, NULL},
     {"not_allowed_by_configuration", CLI_DENIED, NULL},
     {"in_use", CLI_CONFLICT, NULL},
