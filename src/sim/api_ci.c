@@ -271,11 +271,11 @@ enum nvml_return nvmlGpuInstanceGetComputeInstanceById(struct nvml_gpu_instance 
     return NVML_SUCCESS;
 }
 
-enum nvml_return nvmlComputeInstanceGetInfo_v2(struct nvml_compute_instance *ci,
-                                               struct nvml_ci_info *info)
+static enum nvml_return get_info(const char *name, struct nvml_compute_instance *ci,
+                                 struct nvml_ci_info *info)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_ci(&c, __func__, ci, 0);
+    enum nvml_return rc = call_ci(&c, name, ci, 0);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
@@ -294,11 +294,17 @@ enum nvml_return nvmlComputeInstanceGetInfo_v2(struct nvml_compute_instance *ci,
     return NVML_SUCCESS;
 }
 
+enum nvml_return nvmlComputeInstanceGetInfo_v2(struct nvml_compute_instance *ci,
+                                               struct nvml_ci_info *info)
+{
+    return get_info(__func__, ci, info);
+}
+
 enum nvml_return nvmlComputeInstanceGetInfo(struct nvml_compute_instance *ci,
                                             struct nvml_ci_info_v1 *info)
 {
     struct nvml_ci_info full;
-    enum nvml_return rc = nvmlComputeInstanceGetInfo_v2(ci, &full);
+    enum nvml_return rc = get_info(__func__, ci, &full);
     if (rc != NVML_SUCCESS) {
         return rc;
     }

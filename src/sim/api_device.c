@@ -7,10 +7,10 @@
 
 #define MIB (1024ULL * 1024ULL)
 
-enum nvml_return nvmlDeviceGetCount_v2(unsigned int *count)
+static enum nvml_return get_count(const char *name, unsigned int *count)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_system(&c, __func__);
+    enum nvml_return rc = call_system(&c, name);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
@@ -21,15 +21,21 @@ enum nvml_return nvmlDeviceGetCount_v2(unsigned int *count)
     return NVML_SUCCESS;
 }
 
-enum nvml_return nvmlDeviceGetCount(unsigned int *count)
+enum nvml_return nvmlDeviceGetCount_v2(unsigned int *count)
 {
-    return nvmlDeviceGetCount_v2(count);
+    return get_count(__func__, count);
 }
 
-enum nvml_return nvmlDeviceGetHandleByIndex_v2(unsigned int index, struct nvml_device **device)
+enum nvml_return nvmlDeviceGetCount(unsigned int *count)
+{
+    return get_count(__func__, count);
+}
+
+static enum nvml_return get_by_index(const char *name, unsigned int index,
+                                     struct nvml_device **device)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_gpu(&c, __func__, index, CALL_GPU);
+    enum nvml_return rc = call_gpu(&c, name, index, CALL_GPU);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
@@ -40,9 +46,14 @@ enum nvml_return nvmlDeviceGetHandleByIndex_v2(unsigned int index, struct nvml_d
     return NVML_SUCCESS;
 }
 
+enum nvml_return nvmlDeviceGetHandleByIndex_v2(unsigned int index, struct nvml_device **device)
+{
+    return get_by_index(__func__, index, device);
+}
+
 enum nvml_return nvmlDeviceGetHandleByIndex(unsigned int index, struct nvml_device **device)
 {
-    return nvmlDeviceGetHandleByIndex_v2(index, device);
+    return get_by_index(__func__, index, device);
 }
 
 /* Is it one of this GPU's MIG devices, in the new or in the old form of MIG UUID? */
@@ -172,10 +183,11 @@ static bool parse_bus_id(const char *text, unsigned int part[3])
     return true;
 }
 
-enum nvml_return nvmlDeviceGetHandleByPciBusId_v2(const char *bus_id, struct nvml_device **device)
+static enum nvml_return get_by_bus_id(const char *name, const char *bus_id,
+                                      struct nvml_device **device)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_system(&c, __func__);
+    enum nvml_return rc = call_system(&c, name);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
@@ -192,9 +204,14 @@ enum nvml_return nvmlDeviceGetHandleByPciBusId_v2(const char *bus_id, struct nvm
     return NVML_ERROR_NOT_FOUND;
 }
 
+enum nvml_return nvmlDeviceGetHandleByPciBusId_v2(const char *bus_id, struct nvml_device **device)
+{
+    return get_by_bus_id(__func__, bus_id, device);
+}
+
 enum nvml_return nvmlDeviceGetHandleByPciBusId(const char *bus_id, struct nvml_device **device)
 {
-    return nvmlDeviceGetHandleByPciBusId_v2(bus_id, device);
+    return get_by_bus_id(__func__, bus_id, device);
 }
 
 enum nvml_return nvmlDeviceGetName(struct nvml_device *device, char *name, unsigned int length)
@@ -288,10 +305,11 @@ static unsigned int pci_device_id(const struct call *c)
     return (unsigned int)c->model->pci_id << 16 | 0x10DE;
 }
 
-enum nvml_return nvmlDeviceGetPciInfo_v3(struct nvml_device *device, struct nvml_pci_info *pci)
+static enum nvml_return get_pci(const char *name, struct nvml_device *device,
+                                struct nvml_pci_info *pci)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    enum nvml_return rc = call_device(&c, name, device, CALL_GPU);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
@@ -304,10 +322,16 @@ enum nvml_return nvmlDeviceGetPciInfo_v3(struct nvml_device *device, struct nvml
     return NVML_SUCCESS;
 }
 
-enum nvml_return nvmlDeviceGetPciInfo_v2(struct nvml_device *device, struct nvml_pci_info_v2 *pci)
+enum nvml_return nvmlDeviceGetPciInfo_v3(struct nvml_device *device, struct nvml_pci_info *pci)
+{
+    return get_pci(__func__, device, pci);
+}
+
+static enum nvml_return get_pci_old(const char *name, struct nvml_device *device,
+                                    struct nvml_pci_info_v2 *pci)
 {
     struct nvml_pci_info full;
-    enum nvml_return rc = nvmlDeviceGetPciInfo_v3(device, &full);
+    enum nvml_return rc = get_pci(name, device, &full);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
@@ -319,9 +343,14 @@ enum nvml_return nvmlDeviceGetPciInfo_v2(struct nvml_device *device, struct nvml
     return NVML_SUCCESS;
 }
 
+enum nvml_return nvmlDeviceGetPciInfo_v2(struct nvml_device *device, struct nvml_pci_info_v2 *pci)
+{
+    return get_pci_old(__func__, device, pci);
+}
+
 enum nvml_return nvmlDeviceGetPciInfo(struct nvml_device *device, struct nvml_pci_info_v2 *pci)
 {
-    return nvmlDeviceGetPciInfo_v2(device, pci);
+    return get_pci_old(__func__, device, pci);
 }
 
 enum nvml_return nvmlDeviceGetPciInfoExt(struct nvml_device *device, struct nvml_pci_info_ext *pci)

@@ -122,13 +122,12 @@ enum nvml_return nvmlDeviceGetGpuInstanceProfileInfoByIdV(struct nvml_device *de
                                                       : NVML_ERROR_NOT_SUPPORTED;
 }
 
-enum nvml_return nvmlDeviceGetGpuInstancePossiblePlacements_v2(struct nvml_device *device,
-                                                               unsigned int id,
-                                                               struct nvml_placement *placements,
-                                                               unsigned int *count)
+static enum nvml_return get_placements(const char *name, struct nvml_device *device,
+                                       unsigned int id, struct nvml_placement *placements,
+                                       unsigned int *count)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU | CALL_MONITOR);
+    enum nvml_return rc = call_device(&c, name, device, CALL_GPU | CALL_MONITOR);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
@@ -145,6 +144,14 @@ enum nvml_return nvmlDeviceGetGpuInstancePossiblePlacements_v2(struct nvml_devic
     return NVML_SUCCESS;
 }
 
+enum nvml_return nvmlDeviceGetGpuInstancePossiblePlacements_v2(struct nvml_device *device,
+                                                               unsigned int id,
+                                                               struct nvml_placement *placements,
+                                                               unsigned int *count)
+{
+    return get_placements(__func__, device, id, placements, count);
+}
+
 /* The first version was withdrawn because it took *count for the capacity of the array. */
 enum nvml_return nvmlDeviceGetGpuInstancePossiblePlacements(struct nvml_device *device,
                                                             unsigned int id,
@@ -152,8 +159,7 @@ enum nvml_return nvmlDeviceGetGpuInstancePossiblePlacements(struct nvml_device *
                                                             unsigned int *count)
 {
     unsigned int room = count ? *count : 0, needed = 0;
-    enum nvml_return rc =
-        nvmlDeviceGetGpuInstancePossiblePlacements_v2(device, id, NULL, count ? &needed : NULL);
+    enum nvml_return rc = get_placements(__func__, device, id, NULL, count ? &needed : NULL);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
@@ -161,7 +167,7 @@ enum nvml_return nvmlDeviceGetGpuInstancePossiblePlacements(struct nvml_device *
         *count = needed;
         return NVML_ERROR_INSUFFICIENT_SIZE;
     }
-    return nvmlDeviceGetGpuInstancePossiblePlacements_v2(device, id, placements, count);
+    return get_placements(__func__, device, id, placements, count);
 }
 
 enum nvml_return nvmlDeviceGetGpuInstanceRemainingCapacity(struct nvml_device *device,

@@ -155,11 +155,11 @@ enum nvml_return nvmlDeviceGetComputeInstanceId(struct nvml_device *device, unsi
     return NVML_SUCCESS;
 }
 
-enum nvml_return nvmlDeviceGetAttributes_v2(struct nvml_device *device,
-                                            struct nvml_attributes *attributes)
+static enum nvml_return get_attributes(const char *name, struct nvml_device *device,
+                                       struct nvml_attributes *attributes)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_MIG);
+    enum nvml_return rc = call_device(&c, name, device, CALL_MIG);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
@@ -182,11 +182,17 @@ enum nvml_return nvmlDeviceGetAttributes_v2(struct nvml_device *device,
     return NVML_SUCCESS;
 }
 
+enum nvml_return nvmlDeviceGetAttributes_v2(struct nvml_device *device,
+                                            struct nvml_attributes *attributes)
+{
+    return get_attributes(__func__, device, attributes);
+}
+
 enum nvml_return nvmlDeviceGetAttributes(struct nvml_device *device,
                                          struct nvml_attributes_v1 *attributes)
 {
     struct nvml_attributes full;
-    enum nvml_return rc = nvmlDeviceGetAttributes_v2(device, &full);
+    enum nvml_return rc = get_attributes(__func__, device, &full);
     if (rc != NVML_SUCCESS) {
         return rc;
     }

@@ -5,15 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 
-enum nvml_return nvmlInitWithFlags(unsigned int flags)
+static enum nvml_return init(const char *name)
 {
-    (void)flags; /* NVML_INIT_FLAG_NO_GPUS and _NO_ATTACH change nothing for us */
     enum nvml_return rc = session_open();
     if (rc != NVML_SUCCESS) {
         return rc;
     }
     CLEANUP(call_end) struct call c = {0};
-    rc = call_system(&c, __func__);
+    rc = call_system(&c, name);
     if (rc == NVML_SUCCESS) {
         latency_sleep_us(c.file->latency.init_us);
         return NVML_SUCCESS;
@@ -22,14 +21,21 @@ enum nvml_return nvmlInitWithFlags(unsigned int flags)
     return rc;
 }
 
+/* NVML_INIT_FLAG_NO_GPUS and _NO_ATTACH change nothing for us. */
+enum nvml_return nvmlInitWithFlags(unsigned int flags)
+{
+    (void)flags;
+    return init(__func__);
+}
+
 enum nvml_return nvmlInit_v2(void)
 {
-    return nvmlInitWithFlags(0);
+    return init(__func__);
 }
 
 enum nvml_return nvmlInit(void)
 {
-    return nvmlInitWithFlags(0);
+    return init(__func__);
 }
 
 enum nvml_return nvmlShutdown(void)
@@ -119,10 +125,10 @@ enum nvml_return nvmlSystemGetNVMLVersion(char *version, unsigned int length)
     return put_text(version, length, text);
 }
 
-enum nvml_return nvmlSystemGetCudaDriverVersion_v2(int *version)
+static enum nvml_return put_cuda_version(const char *name, int *version)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_system(&c, __func__);
+    enum nvml_return rc = call_system(&c, name);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
@@ -133,9 +139,14 @@ enum nvml_return nvmlSystemGetCudaDriverVersion_v2(int *version)
     return NVML_SUCCESS;
 }
 
+enum nvml_return nvmlSystemGetCudaDriverVersion_v2(int *version)
+{
+    return put_cuda_version(__func__, version);
+}
+
 enum nvml_return nvmlSystemGetCudaDriverVersion(int *version)
 {
-    return nvmlSystemGetCudaDriverVersion_v2(version);
+    return put_cuda_version(__func__, version);
 }
 
 enum nvml_return nvmlSystemGetDriverBranch(struct nvml_driver_branch *branch, unsigned int length)

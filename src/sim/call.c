@@ -56,8 +56,10 @@ enum nvml_return session_open(void)
             rc = NVML_ERROR_DRIVER_NOT_LOADED;
         } else if (!is_same_machine(dir)) {
             struct sim_machine *m = NULL;
-            if (sim_machine_open(dir, &m, NULL) < 0) {
-                rc = NVML_ERROR_DRIVER_NOT_LOADED;
+            int r = sim_machine_open(dir, &m, NULL);
+            if (r < 0) {
+                rc = r == -EPROTO ? NVML_ERROR_LIB_RM_VERSION_MISMATCH
+                                  : NVML_ERROR_DRIVER_NOT_LOADED;
             } else if (__atomic_load_n(&session_flying, __ATOMIC_SEQ_CST) == 0) {
                 sim_machine_free(session);
                 session = m;

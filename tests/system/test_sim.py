@@ -243,7 +243,18 @@ def test_trace_writes_down_the_calls(machine, tmp_path):
     env = dict(os.environ, TANGRAM_SIM=str(machine), TANGRAM_SIM_TRACE=str(trace))
     subprocess.run(["/usr/bin/python3", "-c", CLIENT + "gpu(2)", str(LIBRARY)], env=env, check=True)
     names = [line.split()[1:] for line in trace.read_text().splitlines()]
-    assert names == [["nvmlInitWithFlags", "-1"], ["nvmlDeviceGetHandleByIndex_v2", "2"]]
+    assert names == [["nvmlInit_v2", "-1"], ["nvmlDeviceGetHandleByIndex_v2", "2"]]
+
+
+def test_a_machine_of_another_version_is_a_driver_of_another_version(machine):
+    with open(machine / "machine", "r+b") as file:
+        file.write(b"tangram-sim 0")
+    assert "another version" in sim("show", machine, code=1).stderr
+    env = dict(os.environ, TANGRAM_SIM=str(machine))
+    done = subprocess.run(["/usr/bin/python3", "-c", "import ctypes, sys; "
+                           "sys.exit(ctypes.CDLL(sys.argv[1]).nvmlInit_v2())", LIBRARY],
+                          env=env, check=False)
+    assert done.returncode == 18
 
 
 def test_library_needs_only_libc():
