@@ -1,4 +1,5 @@
 """The command line on the real daemon and a simulated machine: what a user sees."""
+import contextlib
 import csv
 import io
 import json
@@ -74,18 +75,23 @@ class Machine:
         return {row["place"]: row["state"] for row in self.rows("slices")}
 
 
+@contextlib.contextmanager
 def make(gpus):
     folder = tempfile.mkdtemp(prefix="tangram-cli-")
-    machine = Machine(folder, gpus)
-    yield machine
-    if machine.daemon.poll() is None:
-        machine.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    machine = None
+    try:
+        machine = Machine(folder, gpus)
+        yield machine
+    finally:
+        if machine and machine.daemon.poll() is None:
+            machine.stop()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
 def h100():
-    yield from make("H100-SXM5-80GB:1")
+    with make("H100-SXM5-80GB:1") as machine:
+        yield machine
 
 
 def test_lease_use_release(h100):
@@ -269,7 +275,7 @@ def test_doctor_and_version(h100):
 @pytest.mark.parametrize("model, profile, slots", [
     ("RTX-PRO-6000-BSE", "2g", 12), ("H200-SXM5-141GB", "2g", 8)])
 def test_the_picture_of_other_models(model, profile, slots):
-    for machine in make(model):
+    with make(model) as machine:
         gpu, = machine.json("gpus")
         assert gpu["memory_slots"] == slots
         lease = machine.lease(profile)["id"]
