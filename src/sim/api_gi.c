@@ -159,7 +159,7 @@ enum nvml_return nvmlDeviceGetGpuInstancePossiblePlacements(struct nvml_device *
                                                             unsigned int *count)
 {
     unsigned int room = count ? *count : 0, needed = 0;
-    enum nvml_return rc = get_placements(__func__, device, id, NULL, count ? &needed : NULL);
+    enum nvml_return rc = get_placements("", device, id, NULL, count ? &needed : NULL);
     if (rc != NVML_SUCCESS) {
         return rc;
     }

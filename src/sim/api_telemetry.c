@@ -384,3 +384,59 @@ enum nvml_return nvmlDeviceGetProcessUtilization(struct nvml_device *device,
     }
     return n == 0 ? NVML_ERROR_NOT_FOUND : NVML_SUCCESS;
 }
+
+/* The driver keeps a buffer of samples; we have the present. */
+static int64_t sample_value(struct call *c, unsigned int type)
+{
+    double a = meter_activity(c->model, c->gpu, SIM_WHOLE);
+    switch (type) {
+    case 0: /* TOTAL_POWER, mW */
+        return power_mw(c);
+    case 1: /* GPU_UTILIZATION */
+        return c->state->mig_mode ? ANSWER_NONE : (int64_t)(a * 100 + 0.5);
+    case 2: /* MEMORY_UTILIZATION */
+        return c->state->mig_mode ? ANSWER_NONE : (int64_t)(a * 50 + 0.5);
+    case 3: /* ENC, DEC */
+    case 4:
+        return c->state->mig_mode ? ANSWER_NONE : 0;
+    case 5: /* PROCESSOR_CLK */
+        return clock_mhz(c, 1, false);
+    case 6: /* MEMORY_CLK */
+        return clock_mhz(c, 2, false);
+    default:
+        return ANSWER_NONE;
+    }
+}
+
+enum nvml_return nvmlDeviceGetSamples(struct nvml_device *device, unsigned int type,
+                                      unsigned long long last_seen, unsigned int *value_type,
+                                      unsigned int *count, struct nvml_sample *samples)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!value_type || !count) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    int64_t value = sample_value(&c, type);
+    if (value == ANSWER_NONE) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    *value_type = NVML_VALUE_UINT;
+    unsigned long long now = (unsigned long long)clock_real_ms() * 1000;
+    unsigned int room = *count;
+    *count = 1;
+    if (!samples) {
+        return NVML_SUCCESS; /* so large must the buffer be */
+    }
+    if (last_seen >= now) {
+        return NVML_ERROR_NOT_FOUND;
+    }
+    if (room == 0) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    samples[0] = (struct nvml_sample){.timestamp_us = now, .value.ui = (unsigned int)value};
+    return NVML_SUCCESS;
+}

@@ -276,6 +276,10 @@ enum nvml_return nvmlDeviceGetJpgUtilization(struct nvml_device *device, unsigne
 enum nvml_return nvmlDeviceGetOfaUtilization(struct nvml_device *device, unsigned int *ret,
                                              unsigned int *period_us);
 
+enum nvml_return nvmlDeviceGetSamples(struct nvml_device *device, unsigned int type,
+                                      unsigned long long last_seen, unsigned int *value_type,
+                                      unsigned int *count, struct nvml_sample *samples);
+
 /* api_errors.c */
 enum nvml_return nvmlDeviceGetTotalEccErrors(struct nvml_device *device, unsigned int error_type,
                                              unsigned int counter_type, unsigned long long *ret);

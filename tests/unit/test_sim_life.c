@@ -452,6 +452,14 @@ static void test_energy(void **state)
     struct nvml_utilization u;
     assert_int_equal(nvmlDeviceGetUtilizationRates(gpu, &u), NVML_SUCCESS);
     assert_int_equal(u.gpu, 100);
+    struct nvml_sample sample;
+    unsigned int type = 9, n = 1;
+    assert_int_equal(nvmlDeviceGetSamples(gpu, 1, 0, &type, &n, &sample), NVML_SUCCESS);
+    assert_int_equal(type, NVML_VALUE_UINT);
+    assert_int_equal(sample.value.ui, 100);
+    struct nvml_process_utilization p;
+    assert_int_equal(nvmlDeviceGetProcessUtilization(gpu, &p, &n, 0), NVML_SUCCESS);
+    assert_int_equal(p.pid, pid);
     stop_load(pid);
     fixture_free(f);
 }
