@@ -5,7 +5,7 @@
  * A message says what was asked, what stands in the way and what to do. */
 struct error {
     int code; /* errno value, 0 when unset */
-    char msg[320];
+    char msg[512];
 };
 
 /* Sets err (which may be NULL) and returns -code, so that a failing line is one statement. */

@@ -69,9 +69,10 @@ struct daemon {
     int64_t timer_ms; /* what it is set to, 0: off */
 
     char machine[256];
-    char not_ready[160], store_problem[400];
+    char not_ready[160], store_problem[512];
     struct store_report store_report;
     bool is_simulated, is_stopping, is_ready;
+    bool is_watching; /* scan_timer looks after busy workers */
     char sim_library[4096];
     struct known_user *users;
     struct known_token *tokens;

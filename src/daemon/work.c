@@ -8,6 +8,8 @@
 #include <sys/epoll.h>
 #include <systemd/sd-daemon.h>
 
+#define WATCH_MS 500 /* how often the workers' clocks are looked at while they work */
+
 static const enum driver_kind kinds[POOL_JOB_COUNT] = {
     [POOL_JOB_CREATE] = DRIVER_CREATE,       [POOL_JOB_DESTROY] = DRIVER_DESTROY,
     [POOL_JOB_CREATE_CI] = DRIVER_CREATE_CI, [POOL_JOB_CHECK] = DRIVER_CHECK,
@@ -53,7 +55,10 @@ void work_submit(struct daemon *d, const struct pool_job *job)
     w->tag = job->id;
     w->job = *job;
     HASH_ADD(hh, d->works, tag, sizeof(w->tag), w);
-    sd_event_source_set_enabled(d->scan_timer, SD_EVENT_ON);
+    if (!d->is_watching) { /* the timer is set to the next regular scan: sooner */
+        d->is_watching = true;
+        sd_event_source_set_time_relative(d->scan_timer, WATCH_MS * 1000);
+    }
 }
 
 /* --- results ---------------------------------------------------------------------------------- */
@@ -188,15 +193,14 @@ static int on_driver(sd_event_source *source, int fd, uint32_t revents, void *us
 
 /* --- what does not come back ------------------------------------------------------------------ */
 
-static int64_t check_workers(struct daemon *d)
+/* Is there work at all? */
+static bool check_workers(struct daemon *d)
 {
-    int64_t longest = -1;
+    bool has_work = false;
 
     for (uint32_t i = 0; i < driver_gpu_count(d->driver); i++) {
         int64_t busy = driver_busy_ms(d->driver, i);
-        if (driver_pending(d->driver, i)) {
-            longest = busy > longest ? busy : longest;
-        }
+        has_work = has_work || driver_pending(d->driver, i);
         if (busy > d->config.call_timeout_ms && pool_gpu(d->pool, i)->health == POOL_HEALTH_OK) {
             char text[160];
             snprintf(text, sizeof(text), "a driver call has not come back for %lld s; nothing is "
@@ -206,24 +210,25 @@ static int64_t check_workers(struct daemon *d)
             tell_ready(d);
         }
     }
-    return longest;
+    return has_work;
 }
 
-/* Every second while workers have work; else only for the regular scan. */
+/* Often while workers have work; else only for the regular scan. */
 static int on_scan_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct daemon *d = userdata;
-    bool is_busy = check_workers(d) >= 0;
-    uint64_t next_ms = is_busy ? 1000 : (uint64_t)d->config.scan_interval_ms;
+    bool was_watching = d->is_watching;
 
     (void)usec;
-    if (!is_busy) {
+    d->is_watching = check_workers(d);
+    if (!d->is_watching && !was_watching) {
         for (uint32_t i = 0; i < driver_gpu_count(d->driver); i++) {
             if (pool_gpu(d->pool, i)->health == POOL_HEALTH_OK) {
                 daemon_step(d, &(struct pool_event){.kind = POOL_EV_SCAN, .gpu = i});
             }
         }
     }
+    uint64_t next_ms = d->is_watching ? WATCH_MS : (uint64_t)d->config.scan_interval_ms;
     sd_event_source_set_time_relative(source, next_ms * 1000);
     sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
     return 0;

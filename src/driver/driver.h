@@ -55,7 +55,7 @@ struct driver_job {
     /* CREATE: what to make.  The others: what must stand there, or -ESTALE; MIG_NO_ID: whatever. */
     uint32_t profile_id;
     /* DESTROY, DESTROY_CI, CHECK: the MIG UUID of a compute instance in it, or -ESTALE;
-     * "": whatever. */
+     * "": whatever.  An instance that has none left passes. */
     char mig_uuid[MIG_UUID_SIZE];
     /* CREATE, CREATE_CI: compute slices of the compute instance, 0: all of the GPU instance. */
     uint8_t ci_slices;

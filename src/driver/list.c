@@ -376,13 +376,12 @@ static int verify(struct gpu *gpu, const struct driver_job *job,
                           "with %u slots. Somebody changed it; nothing was touched.",
                           job->start, gpu->index, instance->profile_id, instance->size);
     }
-    if (job->mig_uuid[0] && !has_uuid(instance, job->mig_uuid)) {
+    /* Without compute instances it is what an earlier destroy, or a crash in one, has left. */
+    if (job->mig_uuid[0] && instance->ci_count && !has_uuid(instance, job->mig_uuid)) {
         return gpu_refuse(result, ESTALE,
                           "The instance at slot %u of GPU %u is no longer %s but %s. Somebody "
                           "changed it; nothing was touched.",
-                          job->start, gpu->index, job->mig_uuid,
-                          instance->ci_count ? instance->ci[0].mig_uuid
-                                             : "one without a compute instance");
+                          job->start, gpu->index, job->mig_uuid, instance->ci[0].mig_uuid);
     }
     return 0;
 }

@@ -383,7 +383,7 @@ static void doom_for(struct pool *pool, const struct pool_lease *lease,
         if (old->state != POOL_SLICE_IDLE || !slice_is_spare(old)) {
             continue;
         }
-        mig_use_add(gpu->geometry, &with, old->profile, old->start);
+        slice_add_to_use(old, &with);
         if (mig_fits(gpu->geometry, &with, s->profile, s->start)) {
             use = with;
         } else {

@@ -102,6 +102,8 @@ struct pool_slice *slice_by_id(struct pool_gpu *gpu, uint64_t id);
 bool slice_is_leased(const struct pool_slice *slice);
 /* May it be destroyed to make room? */
 bool slice_is_spare(const struct pool_slice *slice);
+/* Adds its slots, and its engines unless it overlaps what is there. */
+void slice_add_to_use(const struct pool_slice *slice, struct mig_use *use);
 void slice_add_ci(struct pool_slice *slice, int ci_profile, uint64_t lease);
 void slice_drop_ci(struct pool *pool, struct pool_slice *slice, unsigned index);
 /* Copies what the driver found into the slice. */

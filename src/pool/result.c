@@ -11,7 +11,7 @@
 
 #define DESTROY_TRIES 6 /* then the slice is quarantined and what was planned on it is let go */
 #define DESTROY_RETRY_FIRST_MS 100
-#define QUARANTINE_RETRY_MS 30000
+#define QUARANTINE_RETRY_MS 10000
 
 static void average(int64_t *mean_us, int64_t us)
 {
@@ -177,11 +177,7 @@ static bool is_hopeless(const struct pool *pool, const struct pool_slice *s)
         if (o == s || is_to_come || o->state == POOL_SLICE_DESTROYING) {
             continue;
         }
-        if (o->profile < 0) {
-            mig_use_block(&use, slice_mask(o));
-        } else {
-            mig_use_add(gpu->geometry, &use, o->profile, o->start);
-        }
+        slice_add_to_use(o, &use);
     }
     return !has_mode || s->profile < 0 || !mig_fits(gpu->geometry, &use, s->profile, s->start);
 }

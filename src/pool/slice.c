@@ -126,6 +126,16 @@ bool slice_is_spare(const struct pool_slice *slice)
     return slice->state == POOL_SLICE_DESTROYING && slice->tries < SPARE_TRIES;
 }
 
+void slice_add_to_use(const struct pool_slice *slice, struct mig_use *use)
+{
+    /* One that comes may stand over one that does not go. */
+    if (slice->profile < 0 || use->mask & slice_mask(slice)) {
+        mig_use_block(use, slice_mask(slice));
+    } else {
+        mig_use_add(slice->gpu->geometry, use, slice->profile, slice->start);
+    }
+}
+
 void slice_add_ci(struct pool_slice *slice, int ci_profile, uint64_t lease)
 {
     struct pool_ci *ci = &slice->ci[slice->ci_count++];
@@ -340,10 +350,8 @@ void gpu_refresh_plan(struct pool *pool, struct pool_gpu *gpu)
             if (!is_claimed(gpu, slice_mask(s))) {
                 view.idle[view.idle_count++] = m;
             }
-        } else if (s->profile < 0) {
-            mig_use_block(&view.busy, slice_mask(s));
         } else {
-            mig_use_add(gpu->geometry, &view.busy, s->profile, s->start);
+            slice_add_to_use(s, &view.busy);
             if (is_movable(pool, s)) {
                 view.movable[view.movable_count++] = (struct plan_movable){m, 1.0F};
             }
@@ -410,11 +418,7 @@ static struct mig_use use_of_existing(const struct pool_gpu *gpu)
         if (s->state == POOL_SLICE_CREATING && !s->job) {
             continue;
         }
-        if (s->profile < 0) {
-            mig_use_block(&use, slice_mask(s));
-        } else {
-            mig_use_add(gpu->geometry, &use, s->profile, s->start);
-        }
+        slice_add_to_use(s, &use);
     }
     return use;
 }
@@ -428,11 +432,7 @@ struct mig_use gpu_use_of_staying(const struct pool_gpu *gpu, const struct pool_
         if (s == except || slice_is_spare(s)) {
             continue;
         }
-        if (s->profile < 0) {
-            mig_use_block(&use, slice_mask(s));
-        } else {
-            mig_use_add(gpu->geometry, &use, s->profile, s->start);
-        }
+        slice_add_to_use(s, &use);
     }
     return use;
 }

@@ -110,6 +110,7 @@ struct sim_file {
     struct sim_latency latency;
     pthread_mutex_t lock; /* faults */
     uint32_t fault_count;
+    uint32_t fault_clears; /* how often they were cleared: who hangs goes on then */
     struct sim_fault faults[SIM_MAX_FAULTS];
     uint32_t event_seq; /* futex: changes with every event on any GPU */
     struct sim_gpu gpus[SIM_MAX_GPUS];

@@ -158,9 +158,10 @@ static bool fault_take(struct sim_file *file, const char *call, int gpu, struct 
 /* Hangs in steps, so that `tangram-sim clear` frees who hangs. */
 static void hang(struct sim_file *file, int64_t ms)
 {
+    uint32_t clears = __atomic_load_n(&file->fault_clears, __ATOMIC_RELAXED);
     for (int64_t t = 0; ms < 0 || t < ms; t += 10) {
         latency_sleep_us((ms < 0 || ms - t > 10 ? 10 : ms - t) * 1000);
-        if (ms < 0 && __atomic_load_n(&file->fault_count, __ATOMIC_RELAXED) == 0) {
+        if (__atomic_load_n(&file->fault_clears, __ATOMIC_RELAXED) != clears) {
             return;
         }
     }
@@ -201,5 +202,6 @@ void fault_clear(struct sim_file *file)
     sim_lock(&file->lock);
     memset(file->faults, 0, sizeof(file->faults));
     __atomic_store_n(&file->fault_count, 0, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&file->fault_clears, 1, __ATOMIC_RELAXED);
     sim_unlock(&file->lock);
 }

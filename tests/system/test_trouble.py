@@ -1,0 +1,128 @@
+"""A driver that fails, is slow, or never comes back: nobody else suffers, and it is said."""
+import json
+import time
+
+import pytest
+
+from conftest import H100, until
+
+# The documented return codes of the calls that cut, and what they are called in tangram-sim.
+CODES = ["NVML_ERROR_UNINITIALIZED", "NVML_ERROR_INVALID_ARGUMENT", "NVML_ERROR_NOT_SUPPORTED",
+         "NVML_ERROR_NO_PERMISSION", "NVML_ERROR_NOT_FOUND", "NVML_ERROR_INSUFFICIENT_SIZE",
+         "NVML_ERROR_GPU_IS_LOST", "NVML_ERROR_RESET_REQUIRED", "NVML_ERROR_IN_USE",
+         "NVML_ERROR_INSUFFICIENT_RESOURCES", "NVML_ERROR_UNKNOWN"]
+
+
+def number(code):
+    return {"NVML_ERROR_UNINITIALIZED": 1, "NVML_ERROR_INVALID_ARGUMENT": 2,
+            "NVML_ERROR_NOT_SUPPORTED": 3, "NVML_ERROR_NO_PERMISSION": 4, "NVML_ERROR_NOT_FOUND": 6,
+            "NVML_ERROR_INSUFFICIENT_SIZE": 7, "NVML_ERROR_GPU_IS_LOST": 15,
+            "NVML_ERROR_RESET_REQUIRED": 16, "NVML_ERROR_IN_USE": 19,
+            "NVML_ERROR_INSUFFICIENT_RESOURCES": 23, "NVML_ERROR_UNKNOWN": 999}[code]
+
+
+def instances(d):
+    """GPU instances that are really on the machine."""
+    return sum(len(g.get("gpu_instances", g.get("instances", []))) for g in d.machine.show()["gpus"])
+
+
+@pytest.mark.parametrize("call", ["nvmlDeviceCreateGpuInstanceWithPlacement",
+                                  "nvmlGpuInstanceCreateComputeInstance",
+                                  "nvmlDeviceGetComputeRunningProcesses_v3"])
+@pytest.mark.parametrize("code", CODES)
+def test_each_call_fails_once(daemon, call, code):
+    """The request is served in the end or ends with a reason; nothing half-made stays; a slice in
+    use elsewhere on the GPU keeps its UUID."""
+    d = daemon()
+    used = d.lease("3g.40gb")
+    load = d.machine.load(used["mig_uuid"])
+    d.machine.fault(call, "--return", number(code), "--times", 1)
+    reply = d.request("POST", "/v1/leases", {"profile": "1g.10gb", "wait_s": 15})
+    assert reply.status in (201, 202, 409), reply
+    if reply.status == 201:
+        assert reply.json["state"] == "active"
+    elif reply.status == 202:
+        # A lost GPU stays lost until somebody looks after it; the request says so.
+        assert code == "NVML_ERROR_GPU_IS_LOST", reply
+        why = d.get(f"/v1/leases/{reply.json['id']}/why").json
+        assert "lost" in json.dumps(why).lower(), why
+    assert d.get(f"/v1/leases/{used['id']}").json["mig_uuid"] == used["mig_uuid"]
+    assert used["mig_uuid"] in json.dumps(d.machine.show())
+    assert load.poll() is None
+    load.kill()
+
+
+@pytest.mark.parametrize("code", ["NVML_ERROR_IN_USE", "NVML_ERROR_UNKNOWN"])
+def test_destroy_is_tried_again(daemon, code):
+    d = daemon()
+    first = d.lease("7g.80gb")
+    d.release(first)
+    d.machine.fault("nvmlGpuInstanceDestroy", "--return", number(code), "--times", 2)
+    assert d.lease("1g.10gb", wait_s=20)["state"] == "active"
+
+
+def test_a_slice_that_does_not_go_is_quarantined_and_said(daemon, machine):
+    d = daemon(machine(f"{H100}:2"))
+    first, _ = d.lease("7g.80gb"), d.lease("7g.80gb")
+    d.release(first)
+    d.machine.fault("nvmlGpuInstanceDestroy", "--return", number("NVML_ERROR_IN_USE"))
+    third = d.request("POST", "/v1/leases", {"profile": "1g.10gb", "wait_s": 0}).json
+    until(lambda: [s for s in d.slices() if s["state"] == "quarantined"], "the quarantine", 40)
+    assert "7g.80gb" in d.cli("doctor").stdout
+    why = d.get(f"/v1/leases/{third['id']}/why").json
+    assert "quarantined" in {block["state"] for block in why["blocking"]}, why
+    d.machine.clear()
+    d.wait_state(third, "active")
+
+
+def test_a_hung_gpu_stops_nobody_else(daemon, machine):
+    d = daemon(machine(f"{H100}:2"), config="timing: {call_timeout: 1s}\n")
+    gpus = d.get("/v1/gpus").json["gpus"]
+    d.machine.fault("nvmlDeviceCreateGpuInstanceWithPlacement", "--hang", "forever", "--gpu",
+                    gpus[0]["uuid"], "--times", 1)
+    start = time.monotonic()
+    leases = [d.request("POST", "/v1/leases", {"profile": "7g.80gb", "wait_s": 0}).json
+              for _ in range(2)]
+    assert d.get("/v1").status == 200 and time.monotonic() - start < 5
+    until(lambda: any(d.get(f"/v1/leases/{x['id']}").json["state"] == "active" for x in leases),
+          "the other GPU to serve")
+    sick = until(lambda: [g for g in d.get("/v1/gpus").json["gpus"]
+                          if g["health"] == "unresponsive"], "the GPU to be called unresponsive")
+    assert sick[0]["uuid"] == gpus[0]["uuid"]
+    until(lambda: d.events("gpu.unresponsive"), "the event")
+    d.stop()  # ends although a worker hangs
+
+
+def test_restart_with_a_hung_gpu_serves_the_other(daemon, machine):
+    d = daemon(machine(f"{H100}:2"), config="timing: {call_timeout: 1s}\n", start=False)
+    uuid = d.machine.show()["gpus"][0]["uuid"]
+    d.machine.fault("nvmlDeviceGetGpuInstances", "--hang", "forever", "--gpu", uuid)
+    d.start()
+    assert d.lease("1g.10gb")["gpu_uuid"] != uuid
+
+
+def test_lost_gpu(daemon, machine):
+    d = daemon(machine(f"{H100}:2"))
+    lease = d.lease("1g.10gb")
+    Machine = type(d.machine)
+    Machine.sim("lose", d.machine.path, lease["gpu_uuid"])
+    other = d.lease("7g.80gb", wait_s=20)
+    assert other["gpu_uuid"] != lease["gpu_uuid"]
+
+
+def test_half_made_slice_is_found_and_removed(daemon):
+    """The compute instance fails, and so does the first attempt to take the GPU instance back."""
+    d = daemon()
+    d.machine.fault("nvmlGpuInstanceCreateComputeInstance", "--return",
+                    number("NVML_ERROR_INSUFFICIENT_RESOURCES"), "--times", 1)
+    d.machine.fault("nvmlGpuInstanceDestroy", "--return", number("NVML_ERROR_UNKNOWN"),
+                    "--times", 3)
+    lease = d.lease("7g.80gb", wait_s=30)
+    assert lease["state"] == "active" and len(d.slices()) == 1
+
+
+def test_xid_is_told(daemon):
+    d = daemon()
+    d.machine.sim("xid", d.machine.path, "--gpu", "0", "--code", "79")
+    event = until(lambda: d.events("gpu.xid"), "the event")[0]
+    assert "79" in event["message"]
