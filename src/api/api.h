@@ -112,6 +112,7 @@ struct api_host {
                    void *arg);
 };
 
+/* When the pool has its records: what they say is taken to be on disk. */
 int api_new(const struct api_host *host, struct api **ret, struct error *err);
 /* After http_server_free(): then no request is held any more. */
 void api_free(struct api *api);

@@ -288,11 +288,11 @@ int api_new(const struct api_host *host, struct api **ret, struct error *err)
     (void)err;
     api->host = *host;
     api->deadline_ms = INT64_MAX;
-    api->started_ms = host->now_ms(host->userdata);
     api->out = BUF_INIT(API_OUT_BYTES);
     TAILQ_INIT(&api->held);
     TAILQ_INIT(&api->streams);
     TAILQ_INIT(&api->idems);
+    api_learn_grants(api);
     *ret = api;
     return 0;
 }

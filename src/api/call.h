@@ -59,7 +59,6 @@ struct api {
     struct api_held_list held;
     int64_t deadline_ms; /* the earliest of all; INT64_MAX none */
     struct api_granted *granted;
-    int64_t started_ms;
     struct api_stream_list streams;
     int64_t last_event;
     struct api_idem *idem_by_key;
@@ -109,6 +108,11 @@ void api_wait(struct api_held *held, uint64_t lease, uint64_t operation, int64_t
               void (*look)(struct api_held *held, bool is_late));
 /* For the file that feeds events in: who waits for this lease, or for any operation, looks. */
 void api_wake(struct api *api, uint64_t lease, bool is_operation);
+
+/* A grant may be promised when it is on disk: it was in the records at the start, or its event has
+ * come back from the journal. */
+bool api_is_grant_durable(const struct api *api, uint64_t lease);
+void api_learn_grants(struct api *api); /* at the start, from the records */
 
 /* --- what resources share ------------------------------------------------------------------- */
 

@@ -203,22 +203,51 @@ void api_set_last_event(struct api *api, int64_t seq)
     api->last_event = seq;
 }
 
+static struct api_granted *find_granted(const struct api *api, uint64_t lease)
+{
+    struct api_granted *g = NULL;
+
+    HASH_FIND(hh, api->granted, &lease, sizeof(lease), g);
+    return g;
+}
+
+static void add_granted(struct api *api, uint64_t lease)
+{
+    struct api_granted *g = xcalloc(1, sizeof(*g));
+
+    g->lease = lease;
+    HASH_ADD(hh, api->granted, lease, sizeof(g->lease), g);
+}
+
+bool api_is_grant_durable(const struct api *api, uint64_t lease)
+{
+    return find_granted(api, lease) != NULL;
+}
+
+void api_learn_grants(struct api *api)
+{
+    const struct pool *pool = api->host.pool;
+
+    for (const struct pool_lease *l = pool_next_lease(pool, NULL); l; l = pool_next_lease(pool, l)) {
+        if (l->granted_ms && !pool_lease_is_ended(l->state)) {
+            add_granted(api, l->id);
+        }
+    }
+}
+
 /* Remembers whose grant is on disk, for answers that promise it. */
 static void note_grant(struct api *api, const struct api_event *event)
 {
     const struct pool_lease *lease = pool_find_lease(api->host.pool, event->lease);
-    struct api_granted *g = NULL;
+    struct api_granted *g = find_granted(api, event->lease);
 
-    HASH_FIND(hh, api->granted, &event->lease, sizeof(event->lease), g);
     if (!lease || pool_lease_is_ended(lease->state)) {
         if (g) {
             HASH_DEL(api->granted, g);
             free(g);
         }
     } else if (!g && !strcmp(event->kind, pool_history_name(POOL_HIST_LEASE_GRANTED))) {
-        g = xcalloc(1, sizeof(*g));
-        g->lease = event->lease;
-        HASH_ADD(hh, api->granted, lease, sizeof(g->lease), g);
+        add_granted(api, event->lease);
     }
 }
 

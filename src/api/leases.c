@@ -309,16 +309,6 @@ static void answer_ended(struct api_call *call, const struct pool_lease *l)
                 l->reason[0] ? l->reason : "no reason was recorded");
 }
 
-/* A grant may be promised when it is on disk: it was there when we started, or its event has come
- * back from the journal. */
-static bool is_grant_durable(const struct api *api, const struct pool_lease *l)
-{
-    struct api_granted *g = NULL;
-
-    HASH_FIND(hh, api->granted, &l->id, sizeof(l->id), g);
-    return g || (l->granted_ms && l->granted_ms < api->started_ms);
-}
-
 /* Answers a POST as soon as there is something to promise. */
 static void look_at_request(struct api_held *held, bool is_late)
 {
@@ -334,7 +324,7 @@ static void look_at_request(struct api_held *held, bool is_late)
             api_set_location(call, "leases", "l", l->id);
             reply_lease(call, 202, l);
         }
-    } else if (is_grant_durable(call->api, l)) {
+    } else if (api_is_grant_durable(call->api, l->id)) {
         api_set_location(call, "leases", "l", l->id);
         reply_lease(call, 201, l);
     } /* else its event is on the way */
