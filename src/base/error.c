@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-int err_set(struct error *err, int code, const char *fmt, ...)
+int(err_set)(struct error *err, int code, const char *fmt, ...)
 {
     va_list ap;
 

@@ -12,6 +12,14 @@ struct error {
 int err_set(struct error *err, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* The same call; this way the compiler and the analyzers see that what comes back is not 0. */
+#define err_set(err, code, ...)                                                                    \
+    ({                                                                                             \
+        int err_code_ = (code);                                                                    \
+        (void)(err_set)(err, err_code_, __VA_ARGS__);                                              \
+        -err_code_;                                                                                \
+    })
+
 /* Puts "what: " before the message, for the layer above; returns -err->code (-EIO if err is NULL
  * or unset). */
 int err_wrap(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

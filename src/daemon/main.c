@@ -51,7 +51,7 @@ static const struct option long_options[] = {
 /* 0: go on; else exit with *ret_status. */
 static int parse_options(int argc, char **argv, struct options *o, int *ret_status)
 {
-    const char **const values[] = {[OPT_CONFIG - OPT_CONFIG] = &o->config,
+    const char **const values[] = {[0] = &o->config,
                                    [OPT_SOCKET - OPT_CONFIG] = &o->socket,
                                    [OPT_LISTEN - OPT_CONFIG] = &o->listen,
                                    [OPT_STATE - OPT_CONFIG] = &o->state,

@@ -196,6 +196,7 @@ static const struct mig_geometry *keep_geometry(struct driver *driver,
 
     SLIST_FOREACH(entry, &driver->geometries, link)
     {
+        /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): zeroed before it was filled */
         if (memcmp(&entry->geometry, geometry, sizeof(*geometry)) == 0) {
             return &entry->geometry;
         }

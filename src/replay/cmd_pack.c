@@ -122,7 +122,7 @@ int replay_command_pack(int argc, char **argv)
 {
     struct options o = {.format = "table", .use_closed_form = true, .node_limit = 2000};
     uint32_t counts[MIG_PROFILES_MAX] = {0};
-    struct replay_pack result;
+    struct replay_pack result = {0};
     struct error err = {0};
     int r = parse(argc, argv, &o, &err);
 

@@ -10,7 +10,7 @@ static int solve_by_search(const struct mig_geometry *g, const uint32_t counts[M
 {
     CLEANUP(plan_freep) struct plan *plan = plan_new(NULL);
     struct plan_batch_want wants[PLAN_BATCH_WANTS_MAX];
-    struct plan_batch batch;
+    struct plan_batch batch = {0};
     size_t n = 0;
     uint32_t total = 0;
     int class_id = 0, r;

@@ -509,7 +509,7 @@ enum nvml_return nvmlDeviceGetBAR1MemoryInfo(struct nvml_device *device,
     uint64_t total = (uint64_t)c.model->bar1_mib;
     if (c.is_mig) {
         /* What static mapping of the memory leaves, shared by slots (two captures fit). */
-        uint64_t usable = (uint64_t)(c.model->memory_mib - c.model->reserved_mib + 1);
+        uint64_t usable = (uint64_t)c.model->memory_mib - (uint64_t)c.model->reserved_mib + 1;
         total = (total - usable - 512) * c.state->gis[c.gi].size / (uint64_t)c.model->slots;
     }
     *memory = (struct nvml_bar1_memory){.total = total * MIB, .used = MIB};

@@ -232,7 +232,7 @@ int sim_machine_create(const char *dir, const struct sim_plan *plan, struct erro
     if (fd < 0) {
         return loads_fd < 0 ? loads_fd : fd;
     }
-    struct sim_file *file = NULL;
+    struct sim_file *file = MAP_FAILED;
     if (ftruncate(fd, sizeof(*file)) != 0) {
         return err_set(err, errno, "cannot make %s: %s", path, strerror(errno));
     }

@@ -97,7 +97,7 @@ static void finish(const uint8_t *message, size_t len, const char *prefix, char 
 
 void sim_uuid_gpu(const struct sim_model *model, uint64_t pdi, char *ret)
 {
-    uint8_t message[55];
+    uint8_t message[55] = {0};
     size_t n = put_gpu(message, model, pdi);
     finish(message, n, "GPU-", ret);
 }
@@ -105,7 +105,7 @@ void sim_uuid_gpu(const struct sim_model *model, uint64_t pdi, char *ret)
 void sim_uuid_mig(const struct sim_model *model, uint64_t pdi, uint32_t gi, uint32_t engine,
                   char *ret)
 {
-    uint8_t message[55];
+    uint8_t message[55] = {0};
     size_t n = put_gpu(message, model, pdi);
     message[n++] = 11;
     memcpy(message + n, "SMC", 3);
