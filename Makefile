@@ -22,6 +22,22 @@ check:
 	@scripts/install-deps.sh check
 	@scripts/check.sh $(BUILD)
 
+# The suite under ASan, UBSan and TSan (a part of check); `make coverage` prints the table of rooms.
+sanitize:
+	@scripts/install-deps.sh check
+	@scripts/sanitize.sh $(BUILD)
+
+coverage:
+	@scripts/install-deps.sh check
+	@scripts/sanitize.sh $(BUILD) asan
+	@cat $(BUILD)-asan/coverage.txt
+
+# Each fuzz target for SECONDS; the corpora are also replayed by `make test`.
+SECONDS ?= 60
+fuzz:
+	@scripts/install-deps.sh check
+	@scripts/fuzz.sh $(BUILD) $(SECONDS)
+
 bench: build
 	@scripts/bench.py --build $(BUILD)
 
