@@ -515,6 +515,26 @@ static int search_moves(struct search *s, struct plan_moves *ret)
     return r;
 }
 
+#define FAR_LARGER 2.2 /* best of 1, 1.4, 2.2 and 2.3 on the mixes of the protocol */
+
+/* Where requests count, not slices, room is not made for those far larger than the mean: on a full
+ * fleet it would be taken from several smaller ones that come later. */
+static bool is_worth_room(const struct plan *p, const struct plan_ask *ask)
+{
+    for (int c = 0; c < p->class_count; c++) {
+        const struct plan_index *x = &p->classes[c]->index;
+        double mean = 0;
+        for (int i = 0; i < x->geometry.profile_count; i++) {
+            mean += x->mix.share[i] * x->geometry.profiles[i].size;
+        }
+        if (ask->profile[c] >= 0 &&
+            x->geometry.profiles[ask->profile[c]].size <= FAR_LARGER * mean) {
+            return true;
+        }
+    }
+    return p->settings.objective != PLAN_REQUESTS;
+}
+
 int plan_find_moves(struct plan *p, const struct plan_ask *ask, int max_moves,
                     struct plan_moves *ret)
 {
@@ -527,5 +547,5 @@ int plan_find_moves(struct plan *p, const struct plan_ask *ask, int max_moves,
         *ret = direct;
         return 0;
     }
-    return s.max_moves > 0 ? search_moves(&s, ret) : -ENOSPC;
+    return s.max_moves > 0 && is_worth_room(p, ask) ? search_moves(&s, ret) : -ENOSPC;
 }

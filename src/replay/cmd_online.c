@@ -11,8 +11,10 @@
 
 static const char usage[] =
     "usage: tangram-replay online [--gpus MODEL:N] [--mix NAME|all] [--load X] [--runs N]\n"
-    "           [--policy NAME|all] [--max-moves K] [--no-bound] [-o table|csv|json]\n"
-    "Mixes: uniform, skew-small, skew-big, bimodal.  Policies: reach, fgd, first-fit, round-robin,\n"
+    "           [--policy NAME|all] [--max-moves K] [--objective NAME] [--no-bound] [-o "
+    "table|csv|json]\n"
+    "Mixes: uniform, skew-small, skew-big, bimodal.  Policies: reach, fgd, first-fit, "
+    "round-robin,\n"
     "best-fit, worst-fit, mfi, max-cc, lowest-slot.\n";
 
 struct options {
@@ -22,6 +24,7 @@ struct options {
     int runs;
     int policy; /* -1: all */
     int max_moves;
+    enum plan_objective objective;
     bool has_bound;
     const char *format;
     int rows; /* printed so far */
@@ -81,6 +84,8 @@ static int parse_option(struct options *o, int c, struct error *err)
         return parse_policy(optarg, &o->policy, err);
     case 'k':
         return parse_number(optarg, "--max-moves", 0, PLAN_MOVES_MAX, &o->max_moves, err);
+    case 'j':
+        return plan_objective_parse(optarg, &o->objective, err);
     case 'n':
         o->has_bound = false;
         return 0;
@@ -94,12 +99,17 @@ static int parse_option(struct options *o, int c, struct error *err)
 
 static int parse(int argc, char **argv, struct options *o, struct error *err)
 {
-    static const struct option longs[] = {
-        {"gpus", required_argument, NULL, 'g'},   {"mix", required_argument, NULL, 'm'},
-        {"load", required_argument, NULL, 'l'},   {"runs", required_argument, NULL, 'r'},
-        {"policy", required_argument, NULL, 'p'}, {"max-moves", required_argument, NULL, 'k'},
-        {"no-bound", no_argument, NULL, 'n'},     {"output", required_argument, NULL, 'o'},
-        {"help", no_argument, NULL, 'h'},         {0}};
+    static const struct option longs[] = {{"gpus", required_argument, NULL, 'g'},
+                                          {"mix", required_argument, NULL, 'm'},
+                                          {"load", required_argument, NULL, 'l'},
+                                          {"runs", required_argument, NULL, 'r'},
+                                          {"policy", required_argument, NULL, 'p'},
+                                          {"max-moves", required_argument, NULL, 'k'},
+                                          {"objective", required_argument, NULL, 'j'},
+                                          {"no-bound", no_argument, NULL, 'n'},
+                                          {"output", required_argument, NULL, 'o'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {0}};
     int c, r = replay_fleet_parse("H100-SXM5-80GB:100", &o->fleet, err);
 
     while (r == 0 && (c = getopt_long(argc, argv, "o:h", longs, NULL)) != -1) {
@@ -155,6 +165,7 @@ static int run_mix(struct options *o, int mix, struct error *err)
     int r = 0;
 
     plan_settings_default(&setup.settings);
+    setup.settings.objective = o->objective;
     for (int i = 0; r == 0 && i < PLAN_POLICY_COUNT; i++) {
         if (o->policy >= 0 && o->policy != i) {
             continue;
@@ -176,8 +187,12 @@ static int run_mix(struct options *o, int mix, struct error *err)
 
 int replay_command_online(int argc, char **argv)
 {
-    struct options o = {
-        .mix = -1, .load = 1, .runs = 50, .policy = PLAN_REACH, .has_bound = true, .format = "table"};
+    struct options o = {.mix = -1,
+                        .load = 1,
+                        .runs = 50,
+                        .policy = PLAN_REACH,
+                        .has_bound = true,
+                        .format = "table"};
     struct error err = {0};
     int r = parse(argc, argv, &o, &err);
 

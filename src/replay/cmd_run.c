@@ -12,7 +12,7 @@
 static const char usage[] =
     "usage: tangram-replay run --gpus MODEL:N[,...] --trace FILE [--policy NAME]\n"
     "           [--max-moves K] [--queue loss|fifo|backfill] [--create-ms N] [--delete-ms N]\n"
-    "           [--seed N] [--svg FILE] [-o table|csv|json]\n"
+    "           [--objective NAME] [--seed N] [--svg FILE] [-o table|csv|json]\n"
     "FILE is CSV: arrival_ms,profile,duration_ms[,tenant,priority,movable].  Without the column\n"
     "movable every slice may be moved.  Nothing here is random: --seed is accepted and not used.";
 
@@ -47,6 +47,8 @@ static int parse_option(struct options *o, int c, struct error *err)
         return 0;
     case 'p':
         return plan_policy_parse(optarg, &o->setup.settings.policy, err);
+    case 'j':
+        return plan_objective_parse(optarg, &o->setup.settings.objective, err);
     case 'k':
         return text_parse_int(optarg, "--max-moves", 0, PLAN_MOVES_MAX, &o->max_moves, err);
     case 'q':
