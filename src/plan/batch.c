@@ -60,7 +60,7 @@ struct batch {
 
 static bool same_idle(const struct plan *p, uint32_t a, uint32_t b)
 {
-    const struct plan_detail *da = p->infos[a].detail, *db = p->infos[b].detail;
+    const struct plan_detail *da = plan_gpu_detail(p, a), *db = plan_gpu_detail(p, b);
     int na = da ? da->idle_count : 0, nb = db ? db->idle_count : 0;
 
     return na == nb &&
@@ -75,12 +75,12 @@ static int find_types(struct batch *b)
     b->types = xcalloc(TYPES_MAX, sizeof(*b->types));
     for (uint32_t gpu = 0; gpu < p->gpu_count; gpu++) {
         b->type_of[gpu] = UINT32_MAX;
-        if (!plan_has_gpu(p, gpu) || !p->infos[gpu].is_usable) {
+        if (!plan_has_gpu(p, gpu) || !plan_is_usable(p, gpu)) {
             continue;
         }
         uint32_t t = 0;
-        while (t < b->type_count && (p->infos[b->types[t].gpu].class_id != p->infos[gpu].class_id ||
-                                     p->infos[b->types[t].gpu].state != p->infos[gpu].state ||
+        while (t < b->type_count && (plan_gpu_class(p, b->types[t].gpu) != plan_gpu_class(p, gpu) ||
+                                     plan_gpu_state(p, b->types[t].gpu) != plan_gpu_state(p, gpu) ||
                                      !same_idle(p, b->types[t].gpu, gpu))) {
             t++;
         }
@@ -92,7 +92,8 @@ static int find_types(struct batch *b)
         }
         b->types[t].count++;
         b->type_of[gpu] = t;
-        b->has_idle = b->has_idle || (p->infos[gpu].detail && p->infos[gpu].detail->idle_count);
+        b->has_idle =
+            b->has_idle || (plan_gpu_detail(p, gpu) && plan_gpu_detail(p, gpu)->idle_count);
     }
     return 0;
 }
@@ -111,7 +112,7 @@ struct fill {
 static uint32_t destroyed_by(const struct plan *p, uint32_t gpu, const struct column *c,
                              uint16_t *ret_bits, uint16_t *ret_kept)
 {
-    const struct plan_detail *d = p->infos[gpu].detail;
+    const struct plan_detail *d = plan_gpu_detail(p, gpu);
     const struct mig_geometry *g = &plan_gpu_index(p, gpu)->geometry;
     uint16_t bits = 0, kept = 0;
 
@@ -178,13 +179,13 @@ static void keep_column(struct fill *f)
 static void fill_from(struct fill *f, int slot) /* NOLINT(misc-no-recursion) */
 {
     struct batch *b = f->batch;
-    const struct plan_info *info = &b->plan->infos[b->types[f->type].gpu];
-    const struct mig_geometry *g = &b->plan->classes[info->class_id]->index.geometry;
+    int class_id = plan_gpu_class(b->plan, b->types[f->type].gpu);
+    const struct mig_geometry *g = &b->plan->classes[class_id]->index.geometry;
     bool is_full = true;
 
     for (int s = slot; f->r == 0 && s < g->slots; s++) {
         for (size_t w = 0; w < b->want_count; w++) {
-            int p = b->wants[w].ask.profile[info->class_id];
+            int p = b->wants[w].ask.profile[class_id];
             if (p < 0 || !mig_fits(g, &f->use, p, s) || f->now.takes[w] >= b->wants[w].count) {
                 continue;
             }

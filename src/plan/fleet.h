@@ -4,19 +4,19 @@
 
 /* The inside of struct plan, for the files of this room only. */
 
-/* Lists that most GPUs of an idle fleet do not have. */
+/* What most GPUs of an idle fleet do not have: lists, and a state while not usable. */
 struct plan_detail {
     uint8_t idle_count, movable_count;
+    uint32_t seat; /* of a GPU that is not usable, in place of the one in seats[] */
     struct mig_slice idle[MIG_SLOTS_MAX];
     struct plan_movable movable[MIG_SLOTS_MAX];
 };
 
-struct plan_info {
-    struct plan_detail *detail; /* NULL: neither idle nor movable slices */
-    uint32_t state;             /* also while the GPU is not usable */
-    uint8_t class_id, instances;
-    bool is_there, is_usable;
-};
+/* One byte per GPU, so that placing and giving back touch five bytes of it and no more. */
+#define PLAN_MARK_INSTANCES 0x1f
+#define PLAN_MARK_THERE 0x20
+#define PLAN_MARK_USABLE 0x40
+#define PLAN_MARK_DETAIL 0x80 /* details[gpu] is not NULL */
 
 struct plan_class {
     struct plan_index index;
@@ -29,34 +29,56 @@ struct plan {
     struct plan_settings settings;
     struct plan_class *classes[PLAN_CLASSES_MAX];
     int class_count;
-    uint32_t gpu_count; /* length of infos and of seats, a multiple of PLAN_BLOCK */
-    struct plan_info *infos;
-    uint32_t *seats;
+    uint32_t gpu_count; /* length of the three arrays, a multiple of PLAN_BLOCK */
+    uint32_t *seats;    /* see index.h */
+    uint8_t *marks;     /* PLAN_MARK_* */
+    struct plan_detail **details;
     uint32_t last_gpu; /* for round-robin */
     double mix_growth; /* of plan_class.unit with each request */
 };
 
-static inline struct plan_index *plan_gpu_index(const struct plan *p, uint32_t gpu)
-{
-    return &p->classes[p->infos[gpu].class_id]->index;
-}
-
-/* What is busy on a GPU; instances are not counted. */
-static inline const struct mig_use *plan_gpu_busy(const struct plan *p, uint32_t gpu)
-{
-    return &plan_gpu_index(p, gpu)->states[p->infos[gpu].state].busy;
-}
-
 /* Is the GPU known? */
 static inline bool plan_has_gpu(const struct plan *p, uint32_t gpu)
 {
-    return gpu < p->gpu_count && p->infos[gpu].is_there;
+    return gpu < p->gpu_count && (p->marks[gpu] & PLAN_MARK_THERE);
 }
 
 /* May something be placed on the GPU? */
 static inline bool plan_is_usable(const struct plan *p, uint32_t gpu)
 {
     return p->seats[gpu] != PLAN_NO_STATE;
+}
+
+/* NULL: neither idle nor movable slices. */
+static inline struct plan_detail *plan_gpu_detail(const struct plan *p, uint32_t gpu)
+{
+    return p->marks[gpu] & PLAN_MARK_DETAIL ? p->details[gpu] : NULL;
+}
+
+static inline uint32_t plan_gpu_seat(const struct plan *p, uint32_t gpu)
+{
+    return plan_is_usable(p, gpu) ? p->seats[gpu] : p->details[gpu]->seat;
+}
+
+static inline int plan_gpu_class(const struct plan *p, uint32_t gpu)
+{
+    return (int)(plan_gpu_seat(p, gpu) >> PLAN_SEAT_CLASS_SHIFT);
+}
+
+static inline uint32_t plan_gpu_state(const struct plan *p, uint32_t gpu)
+{
+    return plan_gpu_seat(p, gpu) & ((1u << PLAN_SEAT_CLASS_SHIFT) - 1);
+}
+
+static inline struct plan_index *plan_gpu_index(const struct plan *p, uint32_t gpu)
+{
+    return &p->classes[plan_gpu_class(p, gpu)]->index;
+}
+
+/* What is busy on a GPU; instances are not counted. */
+static inline const struct mig_use *plan_gpu_busy(const struct plan *p, uint32_t gpu)
+{
+    return &plan_gpu_index(p, gpu)->states[plan_gpu_state(p, gpu)].busy;
 }
 
 /* Bits of the idle slices that a window touches. */

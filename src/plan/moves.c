@@ -83,13 +83,14 @@ static void consider(const struct search *s, const struct plan_ask *ask, uint32_
                      struct mig_slice slice, struct candidates *ret)
 {
     const struct plan_index *x = plan_gpu_index(s->plan, gpu);
-    const struct plan_detail *d = s->plan->infos[gpu].detail;
+    const struct plan_detail *d = plan_gpu_detail(s->plan, gpu);
     const struct mig_geometry *g = &x->geometry;
     uint16_t window = mig_window(g, slice.profile, slice.start);
     struct mig_use left = *plan_gpu_busy(s->plan, gpu);
     struct candidate c = {.gpu = gpu, .slice = slice};
 
-    c.look = mix_in(mix_in(s->plan->infos[gpu].class_id, s->plan->infos[gpu].state), slice.start);
+    c.look =
+        mix_in(mix_in(plan_gpu_class(s->plan, gpu), plan_gpu_state(s->plan, gpu)), slice.start);
     for (int i = 0; i < d->movable_count; i++) {
         struct mig_slice m = d->movable[i].slice;
         if (!(mig_window(g, m.profile, m.start) & window)) {
@@ -137,8 +138,8 @@ static void find_candidates(const struct search *s, const struct plan_ask *ask,
     const struct plan *p = s->plan;
 
     for (uint32_t gpu = 0; gpu < p->gpu_count; gpu++) {
-        const struct plan_detail *d = plan_is_usable(p, gpu) ? p->infos[gpu].detail : NULL;
-        int profile = d ? ask->profile[p->infos[gpu].class_id] : -1;
+        const struct plan_detail *d = plan_is_usable(p, gpu) ? plan_gpu_detail(p, gpu) : NULL;
+        int profile = d ? ask->profile[plan_gpu_class(p, gpu)] : -1;
         if (profile < 0 || !d->movable_count) {
             continue;
         }
@@ -165,7 +166,7 @@ static void find_candidates(const struct search *s, const struct plan_ask *ask,
 /* Idle slices that something on trial covers are gone. */
 static uint16_t idle_left(const struct plan *p, uint32_t gpu, uint16_t busy)
 {
-    const struct plan_detail *d = p->infos[gpu].detail;
+    const struct plan_detail *d = plan_gpu_detail(p, gpu);
     const struct mig_geometry *g = &plan_gpu_index(p, gpu)->geometry;
     uint16_t idle = 0;
 
@@ -181,7 +182,7 @@ static void set_busy(struct search *s, uint32_t gpu, const struct mig_use *busy)
     struct plan *p = s->plan;
 
     s->before[s->before_count][0] = gpu;
-    s->before[s->before_count++][1] = p->infos[gpu].state;
+    s->before[s->before_count++][1] = plan_gpu_state(p, gpu);
     plan_set_state(p, gpu,
                    plan_index_state(plan_gpu_index(p, gpu), busy, idle_left(p, gpu, busy->mask)));
 }
@@ -222,7 +223,7 @@ static double potential_change(const struct search *s)
             is_first = is_first && s->before[k][0] != gpu;
         }
         if (is_first) {
-            sum += potential(s->plan, gpu, s->plan->infos[gpu].state) -
+            sum += potential(s->plan, gpu, plan_gpu_state(s->plan, gpu)) -
                    potential(s->plan, gpu, s->before[i][1]);
         }
     }
@@ -232,7 +233,7 @@ static double potential_change(const struct search *s)
 static void ask_for(const struct search *s, uint32_t gpu, int profile, struct plan_ask *ret)
 {
     plan_ask_init(ret);
-    ret->profile[s->plan->infos[gpu].class_id] = (int8_t)profile;
+    ret->profile[plan_gpu_class(s->plan, gpu)] = (int8_t)profile;
     ret->excluded = s->ask->excluded;
     ret->excluded_count = s->ask->excluded_count;
 }
@@ -265,7 +266,7 @@ static bool place_evicted(struct search *s, uint32_t from, struct mig_slice slic
 /* Takes out what is evicted and puts the candidate's slice in its place. */
 static void put_in(struct search *s, const struct candidate *c)
 {
-    const struct plan_detail *d = s->plan->infos[c->gpu].detail;
+    const struct plan_detail *d = s->plan->details[c->gpu];
     const struct mig_geometry *g = &plan_gpu_index(s->plan, c->gpu)->geometry;
     struct mig_use busy = *plan_gpu_busy(s->plan, c->gpu);
 
@@ -292,7 +293,7 @@ static bool is_touched(const struct search *s, uint32_t gpu)
 
 static struct candidates *deep_list(const struct search *s, uint32_t gpu, int profile)
 {
-    return &s->deep[s->plan->infos[gpu].class_id * MIG_PROFILES_MAX + profile];
+    return &s->deep[plan_gpu_class(s->plan, gpu) * MIG_PROFILES_MAX + profile];
 }
 
 /* Lists are made before the first trial, for all that would be evicted. */
@@ -301,7 +302,7 @@ static void find_deep(struct search *s)
     s->deep = xcalloc((size_t)s->plan->class_count * MIG_PROFILES_MAX, sizeof(*s->deep));
     for (size_t i = 0; i < s->found.count; i++) {
         const struct candidate *c = &s->found.list[i];
-        const struct plan_detail *d = s->plan->infos[c->gpu].detail;
+        const struct plan_detail *d = s->plan->details[c->gpu];
         for (int k = 0; k < d->movable_count; k++) {
             int profile = d->movable[k].slice.profile;
             struct candidates *list = deep_list(s, c->gpu, profile);
@@ -324,7 +325,7 @@ static bool place_deeper(struct search *s, uint32_t from, struct mig_slice slice
 
     for (size_t k = 0; k < all->count && tried < DEEP_OPTIONS; k++) {
         const struct candidate *c = &all->list[k];
-        const struct plan_detail *d = s->plan->infos[c->gpu].detail;
+        const struct plan_detail *d = s->plan->details[c->gpu];
         int before = s->before_count, moves = s->trial_count;
         float cost = s->trial_cost;
         bool is_placed = true;
@@ -347,7 +348,7 @@ static bool place_deeper(struct search *s, uint32_t from, struct mig_slice slice
 
 static bool try_candidate(struct search *s, const struct candidate *c)
 {
-    const struct plan_detail *d = s->plan->infos[c->gpu].detail;
+    const struct plan_detail *d = s->plan->details[c->gpu];
     const struct mig_geometry *g = &plan_gpu_index(s->plan, c->gpu)->geometry;
 
     put_in(s, c);

@@ -118,12 +118,12 @@ static void search_numbers(const struct plan *p, const struct plan_ask *ask, str
         if (!plan_is_usable(p, gpu) || exclusion_of(ask, gpu)) {
             continue;
         }
-        int profile = ask->profile[p->infos[gpu].class_id];
+        int profile = ask->profile[plan_gpu_class(p, gpu)];
         if (profile < 0) {
             continue;
         }
         const struct plan_choice *c = plan_index_choice(plan_gpu_index(p, gpu), PLAN_RANKING_POLICY,
-                                                        p->infos[gpu].state, profile);
+                                                        plan_gpu_state(p, gpu), profile);
         if (c->key == INT64_MAX) {
             continue;
         }
@@ -139,7 +139,7 @@ static int64_t spot_key(const struct plan *p, enum plan_ranking_kind kind, uint3
                         struct mig_slice slice)
 {
     const struct plan_index *x = plan_gpu_index(p, gpu);
-    const struct plan_state *s = &x->states[p->infos[gpu].state];
+    const struct plan_state *s = &x->states[plan_gpu_state(p, gpu)];
     uint16_t window = mig_window(&x->geometry, slice.profile, slice.start);
     int destroyed = __builtin_popcount(window & s->idle);
 
@@ -158,10 +158,10 @@ static void search_excluded(const struct plan *p, enum plan_ranking_kind kind,
 {
     for (size_t i = 0; i < ask->excluded_count; i++) {
         uint32_t gpu = ask->excluded[i].gpu_id;
-        if (!plan_has_gpu(p, gpu) || !p->infos[gpu].is_usable) {
+        if (!plan_has_gpu(p, gpu) || !plan_is_usable(p, gpu)) {
             continue;
         }
-        int profile = ask->profile[p->infos[gpu].class_id];
+        int profile = ask->profile[plan_gpu_class(p, gpu)];
         const struct mig_geometry *g = &plan_gpu_index(p, gpu)->geometry;
         for (int k = 0; profile >= 0 && k < g->profiles[profile].start_count; k++) {
             struct mig_slice s = {(uint8_t)profile, g->profiles[profile].starts[k]};
@@ -207,7 +207,7 @@ int plan_place(const struct plan *p, const struct plan_ask *ask, struct plan_spo
     *ret = (struct plan_spot){
         .gpu_id = b.gpu,
         .slice = {b.profile, b.start},
-        .destroy = p->infos[b.gpu].detail ? plan_idle_touched(p, b.gpu, window) : 0,
+        .destroy = plan_gpu_detail(p, b.gpu) ? plan_idle_touched(p, b.gpu, window) : 0,
         .cost = plan_key_cost(b.key),
     };
     return 0;

@@ -26,13 +26,14 @@ void plan_free(struct plan *p)
         return;
     }
     for (uint32_t i = 0; i < p->gpu_count; i++) {
-        free(p->infos[i].detail);
+        free(p->details[i]);
     }
     for (int i = 0; i < p->class_count; i++) {
         plan_index_done(&p->classes[i]->index);
         free(p->classes[i]);
     }
-    free(p->infos);
+    free(p->marks);
+    free(p->details);
     free(p->seats);
     free(p);
 }
@@ -69,6 +70,19 @@ double plan_class_share(const struct plan *p, int class_id, int profile)
     return p->classes[class_id]->index.mix.share[profile];
 }
 
+static void grow(struct plan *p, uint32_t count)
+{
+    uint32_t more = count - p->gpu_count;
+
+    p->seats = xreallocarray(p->seats, count, sizeof(*p->seats));
+    p->marks = xreallocarray(p->marks, count, sizeof(*p->marks));
+    p->details = xreallocarray(p->details, count, sizeof(*p->details));
+    memset(p->seats + p->gpu_count, 0xff, more * sizeof(*p->seats));
+    memset(p->marks + p->gpu_count, 0, more * sizeof(*p->marks));
+    memset(p->details + p->gpu_count, 0, more * sizeof(struct plan_detail *));
+    p->gpu_count = count;
+}
+
 int plan_add_gpu(struct plan *p, uint32_t gpu, int class_id, struct error *err)
 {
     static const struct mig_use empty;
@@ -81,39 +95,65 @@ int plan_add_gpu(struct plan *p, uint32_t gpu, int class_id, struct error *err)
         uint32_t count = p->gpu_count + p->gpu_count / 4;
         count = (gpu < count ? count : gpu + 1) + PLAN_BLOCK - 1;
         count -= count % PLAN_BLOCK;
-        p->infos = xreallocarray(p->infos, count, sizeof(*p->infos));
-        p->seats = xreallocarray(p->seats, count, sizeof(*p->seats));
-        memset(p->infos + p->gpu_count, 0, (count - p->gpu_count) * sizeof(*p->infos));
-        memset(p->seats + p->gpu_count, 0xff, (count - p->gpu_count) * sizeof(*p->seats));
-        p->gpu_count = count;
+        grow(p, count);
     }
-    if (p->infos[gpu].is_there) {
+    if (p->marks[gpu] & PLAN_MARK_THERE) {
         return err_set(err, EEXIST, "GPU number %u is there already", gpu);
     }
-    p->infos[gpu] =
-        (struct plan_info){.class_id = (uint8_t)class_id, .is_there = true, .is_usable = true};
-    plan_set_state(p, gpu, plan_index_state(&p->classes[class_id]->index, &empty, 0));
+    struct plan_index *index = &p->classes[class_id]->index;
+    p->marks[gpu] = PLAN_MARK_THERE | PLAN_MARK_USABLE;
+    plan_index_move(index, p->seats, gpu, PLAN_NO_STATE, plan_index_state(index, &empty, 0));
     return 0;
+}
+
+static struct plan_detail *need_detail(struct plan *p, uint32_t gpu)
+{
+    if (!p->details[gpu]) {
+        p->details[gpu] = xcalloc(1, sizeof(*p->details[gpu]));
+        p->marks[gpu] |= PLAN_MARK_DETAIL;
+    }
+    return p->details[gpu];
+}
+
+static void drop_detail(struct plan *p, uint32_t gpu)
+{
+    free(p->details[gpu]);
+    p->details[gpu] = NULL;
+    p->marks[gpu] &= (uint8_t)~PLAN_MARK_DETAIL;
+}
+
+static void set_instances(struct plan *p, uint32_t gpu, int count)
+{
+    p->marks[gpu] = (uint8_t)((p->marks[gpu] & ~PLAN_MARK_INSTANCES) | count);
+}
+
+static int instances(const struct plan *p, uint32_t gpu)
+{
+    return p->marks[gpu] & PLAN_MARK_INSTANCES;
 }
 
 void plan_remove_gpu(struct plan *p, uint32_t gpu)
 {
     assert(plan_has_gpu(p, gpu));
     if (plan_is_usable(p, gpu)) {
-        plan_index_move(plan_gpu_index(p, gpu), p->seats, gpu, p->infos[gpu].state, PLAN_NO_STATE);
+        plan_index_move(plan_gpu_index(p, gpu), p->seats, gpu, plan_gpu_state(p, gpu),
+                        PLAN_NO_STATE);
     }
-    free(p->infos[gpu].detail);
-    p->infos[gpu] = (struct plan_info){0};
+    drop_detail(p, gpu);
+    p->marks[gpu] = 0;
 }
 
 void plan_set_state(struct plan *p, uint32_t gpu, uint32_t state)
 {
-    struct plan_info *info = &p->infos[gpu];
-    uint32_t from = plan_is_usable(p, gpu) ? info->state : PLAN_NO_STATE;
+    struct plan_index *index = plan_gpu_index(p, gpu);
+    uint32_t from = plan_is_usable(p, gpu) ? plan_gpu_state(p, gpu) : PLAN_NO_STATE;
 
-    info->state = state;
-    plan_index_move(plan_gpu_index(p, gpu), p->seats, gpu, from,
-                    info->is_usable ? state : PLAN_NO_STATE);
+    if (p->marks[gpu] & PLAN_MARK_USABLE) {
+        plan_index_move(index, p->seats, gpu, from, state);
+    } else {
+        need_detail(p, gpu)->seat = index->class_id << PLAN_SEAT_CLASS_SHIFT | state;
+        plan_index_move(index, p->seats, gpu, from, PLAN_NO_STATE);
+    }
 }
 
 static uint16_t idle_mask(const struct mig_geometry *g, const struct mig_slice *idle, int count)
@@ -128,7 +168,7 @@ static uint16_t idle_mask(const struct mig_geometry *g, const struct mig_slice *
 
 uint16_t plan_idle_touched(const struct plan *p, uint32_t gpu, uint16_t window)
 {
-    const struct plan_detail *d = p->infos[gpu].detail;
+    const struct plan_detail *d = plan_gpu_detail(p, gpu);
     const struct mig_geometry *g = &plan_gpu_index(p, gpu)->geometry;
     uint16_t bits = 0;
 
@@ -143,47 +183,46 @@ uint16_t plan_idle_touched(const struct plan *p, uint32_t gpu, uint16_t window)
 void plan_update_gpu(struct plan *p, uint32_t gpu, const struct plan_gpu *now)
 {
     assert(plan_has_gpu(p, gpu));
-    struct plan_info *info = &p->infos[gpu];
     struct plan_index *index = plan_gpu_index(p, gpu);
     uint16_t idle = idle_mask(&index->geometry, now->idle, now->idle_count);
+    uint32_t state = plan_index_state(index, &now->busy, idle);
 
-    assert(!(idle & now->busy.mask));
-    if (!now->idle_count && !now->movable_count) {
-        free(info->detail);
-        info->detail = NULL;
-    } else {
-        if (!info->detail) {
-            info->detail = xcalloc(1, sizeof(*info->detail));
-        }
-        info->detail->idle_count = now->idle_count;
-        info->detail->movable_count = now->movable_count;
-        memcpy(info->detail->idle, now->idle, sizeof(now->idle));
-        memcpy(info->detail->movable, now->movable, sizeof(now->movable));
+    assert(!(idle & now->busy.mask) && now->busy.instances <= MIG_SLOTS_MAX);
+    set_instances(p, gpu, now->busy.instances);
+    if (!now->is_usable || now->idle_count || now->movable_count) {
+        struct plan_detail *d = need_detail(p, gpu);
+        d->idle_count = now->idle_count;
+        d->movable_count = now->movable_count;
+        memcpy(d->idle, now->idle, sizeof(now->idle));
+        memcpy(d->movable, now->movable, sizeof(now->movable));
     }
-    info->is_usable = now->is_usable;
-    info->instances = now->busy.instances;
-    plan_set_state(p, gpu, plan_index_state(index, &now->busy, idle));
+    p->marks[gpu] &= (uint8_t)~PLAN_MARK_USABLE;
+    p->marks[gpu] |= now->is_usable ? PLAN_MARK_USABLE : 0;
+    plan_set_state(p, gpu, state);
+    if (now->is_usable && !now->idle_count && !now->movable_count) {
+        drop_detail(p, gpu);
+    }
 }
 
 void plan_get_gpu(const struct plan *p, uint32_t gpu, struct plan_gpu *ret)
 {
     assert(plan_has_gpu(p, gpu));
-    const struct plan_info *info = &p->infos[gpu];
+    const struct plan_detail *d = plan_gpu_detail(p, gpu);
 
-    *ret = (struct plan_gpu){.is_usable = info->is_usable, .busy = *plan_gpu_busy(p, gpu)};
-    ret->busy.instances = info->instances;
-    if (info->detail) {
-        ret->idle_count = info->detail->idle_count;
-        ret->movable_count = info->detail->movable_count;
-        memcpy(ret->idle, info->detail->idle, sizeof(ret->idle));
-        memcpy(ret->movable, info->detail->movable, sizeof(ret->movable));
+    *ret = (struct plan_gpu){.is_usable = plan_is_usable(p, gpu), .busy = *plan_gpu_busy(p, gpu)};
+    ret->busy.instances = (uint8_t)instances(p, gpu);
+    if (d) {
+        ret->idle_count = d->idle_count;
+        ret->movable_count = d->movable_count;
+        memcpy(ret->idle, d->idle, sizeof(ret->idle));
+        memcpy(ret->movable, d->movable, sizeof(ret->movable));
     }
 }
 
 /* Forgets the idle slices in `bits`; the mask of the rest. */
 static uint16_t drop_idle(struct plan *p, uint32_t gpu, uint16_t bits)
 {
-    struct plan_detail *d = p->infos[gpu].detail;
+    struct plan_detail *d = p->details[gpu]; /* there, as it has idle slices */
     int n = 0;
 
     for (int i = 0; i < d->idle_count; i++) {
@@ -198,36 +237,31 @@ static uint16_t drop_idle(struct plan *p, uint32_t gpu, uint16_t bits)
 void plan_take(struct plan *p, const struct plan_spot *spot, bool is_movable, float move_cost)
 {
     uint32_t gpu = spot->gpu_id;
-    struct plan_info *info = &p->infos[gpu];
     struct plan_index *index = plan_gpu_index(p, gpu);
     uint16_t window = mig_window(&index->geometry, spot->slice.profile, spot->slice.start);
-    uint32_t to;
+    uint32_t to, state = plan_gpu_state(p, gpu);
 
-    if (index->states[info->state].idle & window) {
-        struct mig_use busy = index->states[info->state].busy;
+    if (index->states[state].idle & window) {
+        struct mig_use busy = index->states[state].busy;
         uint16_t idle = drop_idle(p, gpu, plan_idle_touched(p, gpu, window));
         mig_use_add(&index->geometry, &busy, spot->slice.profile, spot->slice.start);
         to = plan_index_state(index, &busy, idle);
     } else {
-        to = plan_index_taken(index, info->state, spot->slice);
+        to = plan_index_taken(index, state, spot->slice);
     }
     if (is_movable) {
-        if (!info->detail) {
-            info->detail = xcalloc(1, sizeof(*info->detail));
-        }
-        assert(info->detail->movable_count < MIG_SLOTS_MAX);
-        info->detail->movable[info->detail->movable_count++] =
-            (struct plan_movable){spot->slice, move_cost};
+        struct plan_detail *d = need_detail(p, gpu);
+        assert(d->movable_count < MIG_SLOTS_MAX);
+        d->movable[d->movable_count++] = (struct plan_movable){spot->slice, move_cost};
     }
-    info->instances++;
+    set_instances(p, gpu, instances(p, gpu) + 1);
     p->last_gpu = gpu;
     plan_set_state(p, gpu, to);
 }
 
 void plan_give_back(struct plan *p, uint32_t gpu, struct mig_slice slice)
 {
-    struct plan_info *info = &p->infos[gpu];
-    struct plan_detail *d = info->detail;
+    struct plan_detail *d = plan_gpu_detail(p, gpu);
 
     for (int i = 0; d && i < d->movable_count; i++) {
         if (d->movable[i].slice.start == slice.start) {
@@ -235,16 +269,17 @@ void plan_give_back(struct plan *p, uint32_t gpu, struct mig_slice slice)
             break;
         }
     }
-    info->instances--;
-    plan_set_state(p, gpu, plan_index_given(plan_gpu_index(p, gpu), info->state, slice));
+    set_instances(p, gpu, instances(p, gpu) - 1);
+    plan_set_state(p, gpu, plan_index_given(plan_gpu_index(p, gpu), plan_gpu_state(p, gpu), slice));
 }
 
 size_t plan_memory_bytes(const struct plan *p)
 {
-    size_t n = sizeof(*p) + p->gpu_count * (sizeof(*p->infos) + sizeof(*p->seats));
+    size_t n =
+        sizeof(*p) + p->gpu_count * (sizeof(*p->seats) + sizeof(*p->marks) + sizeof(*p->details));
 
     for (uint32_t i = 0; i < p->gpu_count; i++) {
-        n += p->infos[i].detail ? sizeof(*p->infos[i].detail) : 0;
+        n += p->details[i] ? sizeof(*p->details[i]) : 0;
     }
     for (int i = 0; i < p->class_count; i++) {
         n += sizeof(*p->classes[i]) + plan_index_bytes(&p->classes[i]->index);
