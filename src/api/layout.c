@@ -139,7 +139,8 @@ static const struct pool_gpu *gpu_at_index(const struct pool *pool, uint32_t ind
     return NULL;
 }
 
-/* GPUs that are named one by one must be there and be ours. */
+/* GPUs that are named one by one must be there (unless the entry is for one model of several: the
+ * same file serves machines of many kinds) and be ours. */
 static int check_devices(struct resolver *r, const struct parted_entry *e)
 {
     for (unsigned i = 0; i < e->device_count; i++) {
@@ -147,6 +148,9 @@ static int check_devices(struct resolver *r, const struct parted_entry *e)
         char rest[32];
         snprintf(rest, sizeof(rest), "/devices/%u", i);
         point_at(r, e, rest);
+        if (!gpu && e->filter_count) {
+            continue;
+        }
         if (!gpu) {
             return err_set(&r->err, EINVAL, "devices: there is no GPU %u here", e->device[i]);
         }

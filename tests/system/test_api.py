@@ -3,10 +3,12 @@ import concurrent.futures
 import http.client
 import json
 import os
+import pathlib
 import socket
 import subprocess
 
 import pytest
+import yaml
 from conftest import BUILD, H100, Daemon, Machine
 from openapi import Document
 
@@ -118,6 +120,59 @@ def test_layout_is_applied_and_followed(daemon):
     bad = api.ask("PUT", "/v1/layout", layout({"7g.80gb": -1}))
     assert bad.status == 422 and bad.json["pointer"] == "/mig-configs/x/0/mig-devices/7g.80gb"
     assert api.ask("PUT", "/v1/layout", layout({}, config="y")).status == 422
+
+
+DATA = pathlib.Path(__file__).resolve().parents[1] / "data" / "parted"
+ON, OFF = True, False
+PARTED = [  # file, configuration, what is on GPU 0 and 1 afterwards
+    ("all-disabled", None, [(OFF, {}), (OFF, {})]),
+    ("all-enabled", None, [(ON, {}), (ON, {})]),
+    ("all-1g.10gb", None, [(ON, {"1g.10gb": 7})] * 2),
+    ("mixed", "mixed", [(ON, {"1g.10gb": 2, "2g.20gb": 1, "3g.40gb": 1})] * 2),
+    ("per-device", "per-device", [(ON, {"3g.40gb": 2}), (OFF, {})]),
+    ("per-device", "swapped", [(ON, {"1g.10gb+me": 1, "1g.20gb": 3})] * 2),
+    ("filtered", "by-model", [(ON, {"1g.10gb": 7})] * 2),
+    ("compute", "shared", [(ON, {"1c.3g.40gb": 3, "2c.4g.40gb": 2})] * 2),
+]
+
+
+def test_every_kind_of_parted_file_is_applied(daemon, machine):
+    """One after the other on the same two GPUs: each a difference to the one before."""
+    d = daemon(machine(H100 + ":2"), config="gpus:\n  - mig_mode: on-demand\n")
+    api = Checked(d)
+    for name, config, want in PARTED:
+        body = yaml.safe_load((DATA / f"{name}.yaml").read_text())
+        reply = api.ask("PUT", "/v1/layout", dict(body, config=config))
+        assert reply.status in (200, 202), (name, reply)
+        if reply.status == 202:
+            done = api.ask("GET", reply.headers["Location"] + "?wait_s=60").json
+            assert done["state"] == "done", (name, done)
+        found = {i: (entry["mig-enabled"], entry["mig-devices"])
+                 for entry in api.ask("GET", "/v1/layout").json["mig-configs"]["current"]
+                 for i in entry["devices"]}
+        assert [found[0], found[1]] == want, name
+        shown = d.machine.show()
+        assert len(shown["gpus"]) == 2
+        again = api.ask("PUT", "/v1/layout", dict(body, config=config))
+        assert again.status == 200 and not again.json["changes"], (name, again)
+
+
+def test_a_layout_leaves_unmanaged_gpus_alone(daemon, machine):
+    d = daemon(machine(H100 + ":2"), config="gpus:\n  - {match: {index: 1}, managed: false}\n")
+    api = Checked(d)
+
+    def entry(devices):
+        return {"version": "v1", "mig-configs": {"x": [
+            {"devices": devices, "mig-enabled": True, "mig-devices": {"7g.80gb": 1}}]}}
+
+    no = api.ask("PUT", "/v1/layout", entry([0, 1]))
+    assert no.status == 422 and "not managed" in no.json["detail"]
+    assert no.json["pointer"] == "/mig-configs/x/0/devices/1"
+    assert api.ask("PUT", "/v1/layout", entry([2])).json["pointer"] == "/mig-configs/x/0/devices/0"
+    begun = api.ask("PUT", "/v1/layout", entry("all"))
+    assert [g["gpu_index"] for g in begun.json["gpus"]] == [0]
+    assert api.ask("GET", begun.headers["Location"] + "?wait_s=60").json["state"] == "done"
+    assert [e["devices"] for e in api.ask("GET", "/v1/layout").json["mig-configs"]["current"]] == [[0]]
 
 
 # --- bad input --------------------------------------------------------------------------------
