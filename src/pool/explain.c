@@ -326,6 +326,7 @@ void pool_preview(struct pool *pool, const struct pool_actor *actor,
     memset(ret, 0, sizeof(*ret));
     pool->now_ms = now_ms;
     ret->is_fitting = ret->is_possible = true;
+    pool->is_trial = true;
     for (unsigned i = 0; i < request_count && ret->is_fitting; i++) {
         leases[i] = lease_new(pool, actor, &requests[i]);
         preview_one(pool, leases[i], ret);
@@ -342,6 +343,7 @@ void pool_preview(struct pool *pool, const struct pool_actor *actor,
     }
     pool->next_lease = next_lease;
     pool->next_slice = next_slice;
+    pool->is_trial = false;
     pool->is_meta_dirty = was_meta_dirty;
     pool->wants_queue_pass = wanted_pass;
 }

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <strings.h>
 
+#define UNREAD_BUSY 64         /* of a GPU that has not been scanned: looked at last */
 #define IDLE_CANDIDATES_MAX 64 /* idle slices of one profile that are scored for one request */
 
 bool lease_allows_gpu(const struct pool_lease *lease, const struct pool_gpu *gpu)
@@ -117,7 +118,9 @@ unsigned lease_possible_count(const struct pool *pool, const struct pool_lease *
 
     for (unsigned i = 0; i < pool->gpu_count && total < POOL_MAX_COUNT; i++) {
         const struct pool_gpu *gpu = pool->gpus[i];
-        if (!lease_is_possible_on(lease, gpu, &why)) {
+        unsigned most = lease->tenant->max_compute;
+        if (!lease_is_possible_on(lease, gpu, &why) ||
+            (most && lease_slots_on(pool, lease, gpu->class_id) > most)) {
             continue;
         }
         if (lease->want.kind == MIG_WANT_GPU) {
@@ -331,7 +334,10 @@ static bool may_share(const struct pool *pool, const struct pool_lease *lease,
                       const struct pool_slice *s)
 {
     bool is_in_use = s->state == POOL_SLICE_LEASED || s->state == POOL_SLICE_CREATING;
-    bool is_own = is_in_use ? !strcmp(s->tenant, lease->tenant->name)
+    const struct pool_lease *holder = slice_holder(pool, s);
+    /* A slice has its tenant's name only when the first lease of it is complete. */
+    const char *user = s->tenant[0] || !holder ? s->tenant : holder->tenant->name;
+    bool is_own = is_in_use ? !strcmp(user, lease->tenant->name)
                             : s->state == POOL_SLICE_IDLE && may_reuse(lease, s);
 
     return is_own && s->profile == lease_profile_on(lease, s->gpu) && s->profile >= 0 &&
@@ -515,11 +521,12 @@ static void undo_part(struct pool *pool, struct pool_lease *lease, struct pool_p
         gpu_changed(pool, part->gpu);
         return;
     }
-    if (s->state == POOL_SLICE_CREATING && s->lease == lease->id && !s->job) {
-        slice_remove(pool, s);
+    s->ci[part->ci].lease = 0;
+    if (s->state == POOL_SLICE_CREATING && s->lease == lease->id && !s->job &&
+        !slice_is_leased(s)) {
+        slice_remove(pool, s); /* the last of its parts in there */
         return;
     }
-    s->ci[part->ci].lease = 0;
     if (!s->ci[part->ci].is_settled) {
         slice_drop_ci(pool, s, part->ci);
     }
@@ -556,9 +563,9 @@ static bool window_opens(const struct pool *pool, const struct pool_gpu *gpu, ui
                          int64_t *ret_at_ms, unsigned *ret_busy)
 {
     int64_t at = pool->now_ms;
-    bool is_known = true;
+    bool is_known = gpu->is_scanned && !gpu->wants_scan;
 
-    *ret_busy = 0;
+    *ret_busy = is_known ? 0 : UNREAD_BUSY;
     for (unsigned i = 0; i < gpu->slice_count; i++) {
         const struct pool_slice *s = gpu->slices[i];
         if (!(slice_mask(s) & window) || slice_is_spare(s)) {
@@ -599,8 +606,7 @@ static void look_at_whole(const struct pool *pool, const struct pool_lease *leas
     const struct pool_lease *holder = pool_find_lease(pool, gpu->lease);
     struct window w = {.gpu = gpu, .mask = UINT16_MAX, .at_ms = pool->now_ms};
 
-    if (lease->want.kind != MIG_WANT_GPU || gpu->health != POOL_HEALTH_OK || !gpu->is_managed ||
-        gpu->info.is_mig_enabled || gpu->has_mode_wish || taken || !lease_allows_gpu(lease, gpu)) {
+    if (lease->want.kind != MIG_WANT_GPU || gpu->info.is_mig_enabled || gpu->has_mode_wish || taken || !lease_allows_gpu(lease, gpu)) {
         return;
     }
     if (holder) {
@@ -611,6 +617,10 @@ static void look_at_whole(const struct pool *pool, const struct pool_lease *leas
         w.at_ms = 0;
         w.busy = 1;
     }
+    if (!gpu->is_scanned || gpu->wants_scan) {
+        w.at_ms = 0;
+        w.busy = UNREAD_BUSY;
+    }
     if (is_better(&w, best)) {
         *best = w;
     }
@@ -620,10 +630,13 @@ static void look_at_gpu(const struct pool *pool, const struct pool_lease *lease,
                         const struct pool_gpu *gpu, uint16_t taken, struct window *best)
 {
     int p = lease_profile_on(lease, gpu);
-    bool is_out = gpu->health != POOL_HEALTH_OK || !gpu->is_managed || gpu->lease ||
+    bool is_ours = gpu->health == POOL_HEALTH_OK && gpu->is_managed;
+    bool is_out = !is_ours || gpu->lease ||
                   (!gpu->info.is_mig_enabled && !gpu_can_switch_on(pool, gpu)) || p < 0;
 
-    look_at_whole(pool, lease, gpu, taken, best);
+    if (is_ours) {
+        look_at_whole(pool, lease, gpu, taken, best);
+    }
     for (unsigned i = 0; !is_out && i < gpu->geometry->profiles[p].start_count; i++) {
         struct window w = {.gpu = gpu};
         w.mask = mig_window(gpu->geometry, p, gpu->geometry->profiles[p].starts[i]);

@@ -62,6 +62,7 @@ struct pool {
     struct timer *timers; /* binary heap by when_ms */
     unsigned timer_count, timer_size;
     bool wants_queue_pass; /* something came free: look at the whole queue */
+    bool is_trial;         /* a preview: nothing is to be recorded, all is taken back */
     bool is_look_due;      /* a TIMER_LOOK is set: who waits for processes to end is looked after */
     struct hold hold;      /* of the last pass */
     int64_t now_ms;
@@ -102,7 +103,9 @@ struct pool_slice *slice_by_id(struct pool_gpu *gpu, uint64_t id);
 bool slice_is_leased(const struct pool_slice *slice);
 /* May it be destroyed to make room? */
 bool slice_is_spare(const struct pool_slice *slice);
-/* Adds its slots, and its engines unless it overlaps what is there. */
+/* Adds its slots, and its engines unless it overlaps what is there.  Two may overlap for a while:
+ * one that goes and the one to come in its place, or one of ours that is gone already and a foreign
+ * one. */
 void slice_add_to_use(const struct pool_slice *slice, struct mig_use *use);
 void slice_add_ci(struct pool_slice *slice, int ci_profile, uint64_t lease);
 void slice_drop_ci(struct pool *pool, struct pool_slice *slice, unsigned index);
@@ -130,6 +133,8 @@ void gpu_ask_scan(struct pool *pool, struct pool_gpu *gpu);
 void gpu_ask_mode(struct pool *pool, struct pool_gpu *gpu, bool is_enabled, uint64_t operation);
 
 /* result.c: what comes back from the driver. */
+/* The slice, or a compute instance in it, exists: whoever waited for it has it now. */
+void slice_settle(struct pool *pool, struct pool_slice *slice);
 void pool_on_result(struct pool *pool, const struct pool_job_result *result);
 void pool_on_health(struct pool *pool, struct pool_gpu *gpu, enum pool_health health,
                     const char *why);

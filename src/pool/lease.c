@@ -17,7 +17,7 @@
 
 #define ATTEMPTS_MAX 8
 #define RECHECK_MS 1000
-#define LOOK_MS 5000               /* whether processes that a request waits for have ended */
+#define LOOK_MS 5000               /* between two looks at a queue that nothing has happened to */
 #define PRIORITY_MOST (1 << 18)    /* more counts no more */
 #define NO_AGEING_STEP_MS (INT64_C(1) << 43)
 
@@ -245,8 +245,9 @@ static void drop_parts(struct pool *pool, struct pool_lease *lease)
         }
         if (s->state == POOL_SLICE_LEASED && !slice_is_leased(s)) {
             slice_set_state(pool, s, POOL_SLICE_IDLE);
-        } else if (s->state == POOL_SLICE_CREATING && !s->job && !slice_is_leased(s)) {
-            slice_remove(pool, s);
+        } else if (s->state == POOL_SLICE_CREATING && !s->job && !slice_is_leased(s) &&
+                   s->gpu->is_scanned) {
+            slice_remove(pool, s); /* before the first scan it may be there, from before a crash */
         } else {
             pool_mark_slice(pool, s);
             gpu_changed(pool, s->gpu);
@@ -473,8 +474,12 @@ static bool answer_repeat(struct pool *pool, const struct pool_event *event)
 /* Compute slots that the whole lease takes at least. */
 static unsigned least_slots(const struct pool *pool, const struct pool_lease *lease)
 {
-    unsigned least = lease->want.kind == MIG_WANT_GPU ? lease_slots_on(pool, lease, -1) : UINT_MAX;
+    unsigned least = UINT_MAX;
 
+    for (unsigned i = 0; lease->want.kind == MIG_WANT_GPU && i < pool->gpu_count; i++) {
+        unsigned slots = lease_slots_on(pool, lease, pool->gpus[i]->class_id);
+        least = slots < least ? slots : least;
+    }
     for (int c = 0; c < pool->class_count; c++) {
         unsigned slots = lease_slots_on(pool, lease, c);
         if (lease->ask.profile[c] >= 0 && slots < least) {
@@ -487,7 +492,7 @@ static unsigned least_slots(const struct pool *pool, const struct pool_lease *le
 void lease_impossible_reason(struct pool *pool, struct pool_lease *lease, char *buf, size_t size)
 {
     struct error err = {0};
-    const char *why = "there is no GPU here";
+    const char *why = NULL;
     unsigned most = lease->tenant->max_compute, could = 0;
 
     buf[0] = '\0';
@@ -512,14 +517,15 @@ void lease_impossible_reason(struct pool *pool, struct pool_lease *lease, char *
             snprintf(buf + at, size - at, "%sGPU %u: %s", at ? "; " : "",
                      pool->gpus[i]->info.index, why);
         }
-        if (!pool->gpu_count) {
-            snprintf(buf, size, "%s", why);
+        if (!buf[0]) {
+            snprintf(buf, size, "%s", pool->gpu_count ? "a tenant may not have as many compute slots"
+                                                      : "there is no GPU here");
         }
     }
 }
 
-/* Somebody waits, perhaps for a process to end that nobody has a lease for: no event tells of
- * that. */
+/* Somebody waits, perhaps for a process to end that nobody has a lease for, or for a place that the
+ * head of the queue no longer needs: no event tells of that. */
 static void arm_look(struct pool *pool)
 {
     if (!pool->is_look_due && !TAILQ_EMPTY(&pool->queue)) {
@@ -720,6 +726,7 @@ static bool has_strange_processes(const struct pool_gpu *gpu)
 void queue_on_look(struct pool *pool)
 {
     pool->is_look_due = false;
+    pool->wants_queue_pass = !TAILQ_EMPTY(&pool->queue); /* what is kept for the head may have moved */
     for (unsigned i = 0; i < pool->gpu_count && !TAILQ_EMPTY(&pool->queue); i++) {
         struct pool_gpu *gpu = pool->gpus[i];
         if (gpu->is_managed && gpu->health == POOL_HEALTH_OK && has_strange_processes(gpu)) {

@@ -490,7 +490,7 @@ void pool_mark_lease(struct pool *pool, struct pool_lease *lease)
 
 void pool_mark_slice(struct pool *pool, struct pool_slice *slice)
 {
-    if (!slice->is_dirty && slice->state != POOL_SLICE_FOREIGN) {
+    if (!slice->is_dirty && slice->state != POOL_SLICE_FOREIGN && !pool->is_trial) {
         slice->is_dirty = true;
         TAILQ_INSERT_TAIL(&pool->dirty_slices, slice, dirty_link);
     }

@@ -45,8 +45,7 @@ static void add_driver_time(struct pool *pool, const struct pool_slice *s, int64
     }
 }
 
-/* The slice exists: whoever waited for it has it now. */
-static void settle(struct pool *pool, struct pool_slice *s)
+void slice_settle(struct pool *pool, struct pool_slice *s)
 {
     uint64_t operation = s->operation;
     uint64_t leases[MIG_MAX_COMPUTE];
@@ -90,7 +89,7 @@ static void on_created(struct pool *pool, struct pool_slice *s,
     add_driver_time(pool, s, result->driver_us);
     slice_learn(pool, s, &result->instance);
     pool_tell(pool, POOL_HIST_SLICE_CREATED, gpu, NULL, "%s was made", slice_label(s, label));
-    settle(pool, s);
+    slice_settle(pool, s);
 }
 
 static void on_create_failed(struct pool *pool, struct pool_slice *s,
@@ -142,7 +141,7 @@ static void on_create_ci(struct pool *pool, struct pool_slice *s,
     add_driver_time(pool, s, result->driver_us);
     if (result->code == 0) {
         slice_learn(pool, s, &result->instance);
-        settle(pool, s);
+        slice_settle(pool, s);
         return;
     }
     gpu_cool_down(pool, gpu);

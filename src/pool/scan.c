@@ -129,6 +129,7 @@ static void on_found_unfinished(struct pool *pool, struct pool_slice *s,
     s = slice_by_id(gpu, id);
     if (s) {
         s->ci_count = 0;
+        slice_learn(pool, s, found); /* by what it is to be known when it is destroyed */
     }
 }
 
@@ -148,6 +149,7 @@ static void on_found(struct pool *pool, struct pool_slice *s, const struct mig_i
     }
     if (s->state != POOL_SLICE_DESTROYING && s->state != POOL_SLICE_QUARANTINED) {
         slice_learn(pool, s, found);
+        slice_settle(pool, s); /* a compute instance may have been made just before a crash */
     }
     if (processes && !s->processes) {
         pool->wants_queue_pass = true;
@@ -200,6 +202,19 @@ static bool is_listed(const struct pool_slice *s, const struct mig_scan *scan)
     return false;
 }
 
+/* Those that were begun before a crash, perhaps, were not found, and nobody wants any more. */
+static void drop_unwanted(struct pool *pool, struct pool_gpu *gpu)
+{
+    for (unsigned i = 0; i < gpu->slice_count;) {
+        struct pool_slice *s = gpu->slices[i];
+        if (s->state == POOL_SLICE_CREATING && !s->job && !s->operation && !slice_is_leased(s)) {
+            slice_remove(pool, s);
+        } else {
+            i++;
+        }
+    }
+}
+
 void pool_on_scan(struct pool *pool, struct pool_gpu *gpu, const struct mig_scan *scan)
 {
     if (!gpu->mode_job) {
@@ -228,6 +243,7 @@ void pool_on_scan(struct pool *pool, struct pool_gpu *gpu, const struct mig_scan
             add_foreign(pool, gpu, found);
         }
     }
+    drop_unwanted(pool, gpu);
     gpu_give_up_hopeless(pool, gpu, scan->is_mig_enabled ? "somebody else has cut the GPU there"
                                                          : "its MIG mode is off");
     if (!gpu->is_scanned || gpu->wants_scan) {

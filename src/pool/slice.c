@@ -200,6 +200,23 @@ static void learn_ci(const struct pool_slice *s, struct pool_ci *ci, const struc
     }
 }
 
+/* The one that was asked for and has come: of this profile if there is one. */
+static unsigned awaited_ci(const struct pool_slice *s, const struct mig_compute *found)
+{
+    const struct mig_profile *p = s->profile >= 0 ? &s->gpu->geometry->profiles[s->profile] : NULL;
+    unsigned best = s->ci_count;
+
+    for (unsigned c = s->ci_count; c-- > 0;) {
+        const struct pool_ci *ci = &s->ci[c];
+        bool is_alike = p && ci->profile >= 0 && p->compute[ci->profile].id == found->profile_id;
+        if (!ci->is_settled && is_alike) {
+            return c;
+        }
+        best = ci->is_settled ? best : c;
+    }
+    return best;
+}
+
 void slice_learn(struct pool *pool, struct pool_slice *slice, const struct mig_instance *found)
 {
     slice->gi_id = found->gi_id;
@@ -213,8 +230,7 @@ void slice_learn(struct pool *pool, struct pool_slice *slice, const struct mig_i
             c++;
         }
         if (c == slice->ci_count) {
-            for (c = 0; c < slice->ci_count && slice->ci[c].is_settled; c++) {
-            }
+            c = awaited_ci(slice, f);
         }
         if (c < MIG_MAX_COMPUTE) {
             if (c == slice->ci_count) {
@@ -445,8 +461,11 @@ static void pump_destroy(struct pool *pool, struct pool_slice *s)
         return;
     }
     struct pool_job *job = emit_slice_job(pool, POOL_JOB_DESTROY, s);
-    if (s->ci_count == 1 && s->ci[0].is_settled) {
-        text_copy(job->mig_uuid, sizeof(job->mig_uuid), s->ci[0].mig_uuid);
+    for (unsigned c = 0; c < s->ci_count; c++) {
+        if (s->ci[c].is_settled && s->ci[c].mig_uuid[0]) {
+            text_copy(job->mig_uuid, sizeof(job->mig_uuid), s->ci[c].mig_uuid);
+            break;
+        }
     }
 }
 
