@@ -12,6 +12,7 @@ build=${1:-build}
 what=${2:-all}
 status=0
 reports=$(mktemp -d)
+chmod 1777 "$reports" # some tests run a program as another user
 trap 'rm -rf "$reports"' EXIT
 
 show_reports() {
@@ -31,7 +32,7 @@ run_asan() {
     ASAN_OPTIONS="log_path=$reports/asan:detect_stack_use_after_return=1:strict_string_checks=1" \
     UBSAN_OPTIONS="log_path=$reports/ubsan:print_stacktrace=1:halt_on_error=1" \
     LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp:print_suppressions=0" \
-    TANGRAM_SANITIZER=address \
+    TANGRAM_PRELOAD=$(gcc -print-file-name=libasan.so) \
         scripts/run-tests.py --build "$build-asan" --no-clients || status=1
     show_reports
     scripts/coverage.py "$build-asan" >"$build-asan/coverage.txt" || status=1
@@ -40,7 +41,7 @@ run_asan() {
 run_tsan() {
     scripts/build.sh "$build-tsan" -Db_sanitize=thread -Db_lundef=false -Doptimization=1 -Dwerror=false || return 1
     TSAN_OPTIONS="log_path=$reports/tsan:halt_on_error=0:second_deadlock_stack=1:suppressions=$PWD/tests/tsan.supp" \
-    TANGRAM_SANITIZER=thread \
+    TANGRAM_PRELOAD=$(gcc -print-file-name=libtsan.so) \
         scripts/run-tests.py --build "$build-tsan" --no-clients \
         --match 'unit/test_(driver|store|sim|http|api)|system/' || status=1
     show_reports

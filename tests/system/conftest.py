@@ -20,6 +20,15 @@ BUILD = pathlib.Path(os.environ.get("TANGRAM_BUILD", ROOT / "build"))
 H100 = "H100-SXM5-80GB"
 
 
+def foreign_env(env):
+    """The environment for a program that is not ours and loads our library: when that is built with
+    a sanitizer, its run-time library has to be there first, and the program's own leaks are its own."""
+    if "TANGRAM_PRELOAD" not in os.environ:
+        return env
+    options = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
+    return dict(env, LD_PRELOAD=os.environ["TANGRAM_PRELOAD"], ASAN_OPTIONS=options)
+
+
 def until(condition, what="the condition", timeout_s=20):
     """Polls until condition() is true and returns its value."""
     end = time.monotonic() + timeout_s
@@ -97,7 +106,8 @@ class Machine:
                 "  d=ctypes.c_void_p();n.nvmlDeviceGetHandleByIndex_v2(i,ctypes.byref(d))\n"
                 "  a=ctypes.c_uint();r=n.nvmlDeviceSetMigMode(d,1,ctypes.byref(a))\n"
                 "  assert r in (0,3) and a.value in (0,3),(r,a.value)\n")
-        subprocess.run(["/usr/bin/python3", "-c", code], env=self.env, check=True, timeout=60)
+        subprocess.run(["/usr/bin/python3", "-c", code], env=foreign_env(self.env), check=True,
+                       timeout=60)
 
     def load(self, device, *args):
         """A process that uses the GPU or slice, as a CUDA program would; returns once it does."""
