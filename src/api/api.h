@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "http/http.h"
+#include "meter/meter.h"
 #include "pool/pool.h"
 #include <stdbool.h>
 #include <stdint.h>
@@ -75,6 +76,7 @@ struct api_token {
 struct api_host {
     void *userdata; /* first argument of all of them */
     struct pool *pool; /* to read, and for pool_preview() */
+    struct meter *meter; /* to read */
 
     /* The clock of the pool's events. */
     int64_t (*now_ms)(void *userdata);

@@ -39,6 +39,8 @@
       "200 404 409", "Give it back, or cancel the request")                                        \
     R(GET, "/v1/queue", api_get_queue, VIEW, 0, NULL, NULL, &schema_queue, "200",                  \
       "The requests that wait")                                                                    \
+    R(GET, "/v1/usage", api_get_usage, VIEW, 0, NULL, NULL, &schema_usage, "200",                  \
+      "Who used how much, and what it costs")                                                      \
     R(POST, "/v1/plan", api_post_plan, VIEW, API_ROUTE_KEY, NULL, &schema_plan_request,            \
       &schema_plan, "200", "Would it fit, where, and what would be cut; nothing is changed")       \
     R(GET, "/v1/layout", api_get_layout, VIEW, 0, NULL, NULL, &schema_layout, "200",               \

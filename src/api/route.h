@@ -50,6 +50,7 @@ void api_patch_lease(struct api_call *call);
 void api_delete_lease(struct api_call *call);
 void api_get_why(struct api_call *call);
 void api_get_queue(struct api_call *call);
+void api_get_usage(struct api_call *call);
 void api_post_plan(struct api_call *call);
 void api_get_layout(struct api_call *call);
 void api_put_layout(struct api_call *call);

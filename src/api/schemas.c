@@ -175,6 +175,18 @@ SUBSET(queue_entry, "QueueEntry", NULL,
 SET(schema_queue, "Queue", "The requests that wait, first come first.",
     LIST("queue", queue_entry, 1000000, 0, NULL));
 
+/* --- usage ---------------------------------------------------------------------------------- */
+
+SUBSET(usage_entry, "UsageEntry", "A tenant's account.", TEXT("tenant", 63, 0, NULL),
+       COUNT("leases", "granted ever"), COUNT("active_leases", "now"),
+       COUNT("active_compute_slots", NULL), COUNT("active_memory_mib", NULL),
+       NUMBER("compute_slot_hours", 0, "compute slots times hours held"),
+       NUMBER("memory_gib_hours", 0, "GiB times hours held"),
+       NUMBER("cost", NUL, "at the rates of the configuration; null without"));
+
+SET(schema_usage, "Usage", "Who used how much.", TEXT("currency", 7, NUL, NULL),
+    LIST("usage", usage_entry, 1000000, 0, NULL));
+
 /* --- plan ----------------------------------------------------------------------------------- */
 
 SUBSET(plan_item, "PlanItem", NULL, WORD("profile", 63, REQ, NULL),

@@ -9,6 +9,7 @@ extern const struct field_set schema_slice, schema_slice_list, schema_slice_name
 extern const struct field_set schema_lease, schema_lease_list, schema_lease_request,
     schema_lease_patch, schema_why;
 extern const struct field_set schema_queue;
+extern const struct field_set schema_usage;
 extern const struct field_set schema_plan, schema_plan_request;
 extern const struct field_set schema_layout, schema_layout_request, schema_layout_result;
 extern const struct field_set schema_operation;

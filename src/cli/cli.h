@@ -80,6 +80,7 @@ int cmd_gpus(struct cli *cli);
 int cmd_slices(struct cli *cli);
 int cmd_leases(struct cli *cli);
 int cmd_queue(struct cli *cli);
+int cmd_usage(struct cli *cli);
 int cmd_run(struct cli *cli);
 int cmd_lease(struct cli *cli);
 int cmd_release(struct cli *cli);

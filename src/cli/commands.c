@@ -75,6 +75,8 @@ const struct cli_command cli_commands[] = {
      OPTIONS(LIST, OPT_ALL, OPT_TENANT, OPT_STATE), 0, 1, HINT_LEASES, NULL, false, cmd_leases},
     {"queue", "", "who waits, in which order and why", NULL, OPTIONS(LIST), 0, 0, HINT_NONE, NULL,
      false, cmd_queue},
+    {"usage", "", "who used how much, and what it costs", NULL, OPTIONS(LIST), 0, 0, HINT_NONE, NULL,
+     false, cmd_usage},
     {"run", "-- CMD [ARG...]", "obtain a slice, run a command on it, give it back",
      "The command gets CUDA_VISIBLE_DEVICES, NVIDIA_VISIBLE_DEVICES and TANGRAM_LEASE, and this "
      "program's standard input, output and error. The slice is given back however the command "

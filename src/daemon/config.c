@@ -101,6 +101,14 @@ SET(history_set,
     INT("keep_events", 100, 1000000, "10000", "Events that are kept."),
     INT("keep_leases", 0, 1000000, "1000", "Ended leases that are remembered."));
 
+SET(cost_set,
+    {.name = "compute_slot_hour", .type = FIELD_NUMBER, .def = "0",
+     .doc = "Price of one compute slot held for an hour."},
+    {.name = "memory_gib_hour", .type = FIELD_NUMBER, .def = "0",
+     .doc = "Price of one GiB of GPU memory held for an hour."},
+    WORD("currency", 7, FIELD_NULLABLE, "null",
+         "What the prices are in, as in EUR; null: usage is counted but has no price."));
+
 SET(root_set,
     OBJ("socket", socket_set, "Where clients come in."),
     TEXT("listen", 63, FIELD_NULLABLE, "null",
@@ -120,7 +128,8 @@ SET(root_set,
             "name, and root an operator."},
     OBJ("limits", limits_set, "Limits."), OBJ("queue", queue_set, "The queue."),
     OBJ("plan", plan_set, "The planner."), OBJ("timing", timing_set, "The driver."),
-    OBJ("history", history_set, "What is remembered."));
+    OBJ("history", history_set, "What is remembered."),
+    OBJ("cost", cost_set, "What usage costs (tangram usage)."));
 
 /* --- values --------------------------------------------------------------------------------- */
 
@@ -304,6 +313,22 @@ static void read_pool(struct daemon_config *c, const json_t *root)
     c->keep_events = (unsigned)int_of(&history_set, history, "keep_events", 0);
 }
 
+static double number_of(const struct field_set *set, const json_t *object, const char *name)
+{
+    CLEANUP(json_decrefp) json_t *own = NULL;
+
+    return json_number_value(value_of(set, object, name, &own));
+}
+
+static void read_cost(struct daemon_config *c, const json_t *cost)
+{
+    CLEANUP(freep) char *currency = text_of(&cost_set, cost, "currency");
+
+    text_copy(c->rates.currency, sizeof(c->rates.currency), currency);
+    c->rates.compute_slot_hour = number_of(&cost_set, cost, "compute_slot_hour");
+    c->rates.memory_gib_hour = number_of(&cost_set, cost, "memory_gib_hour");
+}
+
 /* A checked tree ({}: defaults only) into an empty struct. */
 static void read_root(struct daemon_config *c, const json_t *root)
 {
@@ -322,6 +347,7 @@ static void read_root(struct daemon_config *c, const json_t *root)
     read_gpus(c, json_object_get(root, "gpus"));
     read_tenants(c, json_object_get(root, "tenants"));
     read_pool(c, root);
+    read_cost(c, json_object_get(root, "cost"));
     c->call_timeout_ms = ms_of(&timing_set, timing, "call_timeout");
     c->scan_interval_ms = ms_of(&timing_set, timing, "scan_interval");
     default_paths(c);

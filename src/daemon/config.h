@@ -2,6 +2,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "meter/meter.h"
 #include "pool/pool.h"
 #include <stdbool.h>
 #include <stddef.h>
@@ -57,6 +58,7 @@ struct daemon_config {
     size_t tenant_count;
 
     struct pool_settings pool; /* limits, queue, plan, history.keep_leases */
+    struct meter_rates rates; /* cost */
     unsigned connections_max;
     unsigned keep_events;
     int64_t call_timeout_ms;  /* a driver call that takes longer makes the GPU unresponsive */

@@ -13,6 +13,7 @@
 
 /* A kind of the store's records besides those of enum pool_record_kind. */
 #define DAEMON_RECORD_TOKEN 16
+#define DAEMON_RECORD_ACCOUNT 17 /* of struct meter, by tenant */
 
 /* What is to happen once its batch is on disk. */
 struct pending {
@@ -54,6 +55,7 @@ struct daemon {
     struct driver *driver;
     struct store *store;
     struct pool *pool;
+    struct meter *meter;
     struct api *api;
     struct http_server *http;
 
@@ -94,6 +96,11 @@ struct pending *pending_add(struct daemon *d, uint64_t batch);
 void work_submit(struct daemon *d, const struct pool_job *job);
 int work_init(struct daemon *d, struct error *err);
 void work_done(struct daemon *d);
+
+/* account.c: what leases hold, told to the meter. */
+void account_resume(struct daemon *d);
+/* A lease has begun or ended: what changed goes into the step's batch. */
+void account_note(struct daemon *d, const struct pool_action *a, struct store_batch *batch);
 
 /* start.c: from a configuration to a running daemon, and back. */
 int daemon_open(struct daemon *d, struct error *err);

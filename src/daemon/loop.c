@@ -179,6 +179,7 @@ void daemon_finish_step(struct daemon *d)
             struct api_event e = {0};
             api_event_from_action(&p->action, ++d->event_seq, now, &e);
             add_event(d, batch, p, &e);
+            account_note(d, &p->action, batch);
         }
     }
     d->actions.count = 0;

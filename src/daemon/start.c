@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "daemon/daemon.h"
+#include <grp.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -67,6 +68,8 @@ static int load_one(int kind, const char *id, const char *body, size_t len, void
 
     if (kind == DAEMON_RECORD_TOKEN) {
         rc = tokens_load(d, id, body, len);
+    } else if (kind == DAEMON_RECORD_ACCOUNT) {
+        rc = meter_load_record(d->meter, id, body, len, &err);
     } else {
         rc = pool_load_record(d->pool, (enum pool_record_kind)kind, strtoull(id, NULL, 10), body,
                               &err);
@@ -133,10 +136,26 @@ static int host_events_after(void *userdata, int64_t after_seq, unsigned limit,
     return store_events(d->store, after_seq, limit, each, arg, &err);
 }
 
+/* The socket's group, by name or number. */
+static int set_socket_group(const struct daemon_config *c, struct error *err)
+{
+    const struct group *g = getgrnam(c->socket_group);
+    int64_t number = 0;
+
+    if (!g && text_parse_int(c->socket_group, "group", 0, UINT32_MAX - 1, &number, NULL) < 0) {
+        return err_set(err, ENOENT, "socket: group: there is no group '%s'", c->socket_group);
+    }
+    if (chown(c->socket_path, (uid_t)-1, g ? g->gr_gid : (gid_t)number) < 0) {
+        return err_set(err, errno, "cannot give %s to group %s: %s", c->socket_path,
+                       c->socket_group, strerror(errno));
+    }
+    return 0;
+}
+
 static int open_doors(struct daemon *d, struct error *err)
 {
     struct api_host host = {
-        .userdata = d, .pool = d->pool, .now_ms = host_now_ms, .step = host_step,
+        .userdata = d, .pool = d->pool, .meter = d->meter, .now_ms = host_now_ms, .step = host_step,
         .identify = host_identify, .facts = facts_fill, .process_start = host_process_start,
         .doctor = facts_doctor, .events_after = host_events_after, .token_create = tokens_create,
         .token_revoke = tokens_revoke, .tokens = tokens_each,
@@ -158,7 +177,10 @@ static int open_doors(struct daemon *d, struct error *err)
         settings.socket_path = NULL;
     }
     rc = http_server_new(d->event, &settings, api_routes(), d->api, &d->http, err);
-    return rc < 0 ? err_wrap(err, "cannot open the API") : 0;
+    if (rc < 0) {
+        return err_wrap(err, "cannot open the API");
+    }
+    return d->config.socket_group && settings.socket_path ? set_socket_group(&d->config, err) : 0;
 }
 
 int daemon_open(struct daemon *d, struct error *err)
@@ -179,6 +201,7 @@ int daemon_open(struct daemon *d, struct error *err)
         return rc;
     }
     d->pool = pool_new(&d->config.pool);
+    d->meter = meter_new(&d->config.rates);
     if ((rc = add_gpus(d, err)) < 0 || (rc = load_records(d, err)) < 0 ||
         (rc = loop_init(d, err)) < 0 || (rc = work_init(d, err)) < 0 ||
         (rc = open_doors(d, err)) < 0) {
@@ -189,6 +212,7 @@ int daemon_open(struct daemon *d, struct error *err)
                                          ? "tangramd has started; the journal was damaged (see "
                                            "doctor)"
                                          : "tangramd has started");
+    account_resume(d);
     pool_start(d->pool, daemon_now_ms(d), &d->actions);
     daemon_finish_step(d);
     log_info("listening on %s%s%s", d->config.socket_path, d->config.listen ? " and " : "",
@@ -218,6 +242,7 @@ void daemon_close(struct daemon *d)
     loop_done(d);
     api_free(d->api);
     pool_free(d->pool);
+    meter_free(d->meter);
     tokens_done(d);
     identity_done(d);
     config_done(&d->config);

@@ -147,3 +147,22 @@ def test_tenants_end_only_their_own(daemon):
                            capture_output=True, env=dict(os.environ, TANGRAM_SOCKET=str(d.socket)))
     assert other.returncode == 4 and "root" in other.stderr, other
     assert d.get(f"/v1/leases/{lease['id']}").json["state"] == "active"
+
+
+def test_usage_is_counted_and_priced_across_a_crash(daemon):
+    d = daemon(config="cost: {compute_slot_hour: 3600, memory_gib_hour: 0, currency: EUR}\n")
+    lease = d.lease("2g.20gb")
+    d.kill()
+    d.start()
+    before = d.get("/v1/usage").json
+    assert before["currency"] == "EUR"
+    row, = before["usage"]
+    assert row["leases"] == 1 and row["active_compute_slots"] == 2
+    until(lambda: d.get("/v1/usage").json["usage"][0]["cost"] > 0, "a cost")
+    d.release(lease)
+    after, = d.get("/v1/usage").json["usage"]
+    assert after["active_leases"] == 0 and after["cost"] >= row["cost"] > 0
+    d.kill()
+    d.start()
+    assert d.get("/v1/usage").json["usage"] == [after]
+    assert "COMPUTE-HOURS" in d.cli("usage", check=0).stdout
