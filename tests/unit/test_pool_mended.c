@@ -1,0 +1,319 @@
+/* Bugs that the pool once had, each as the smallest story that showed it. */
+#include "../pool_world.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+static void setup(struct world *w, unsigned gpus)
+{
+    struct pool_settings settings;
+
+    pool_settings_default(&settings);
+    *w = (struct world){.now_ms = 1000000};
+    for (unsigned i = 0; i < gpus; i++) {
+        world_add_gpu(w, "H100-SXM5-80GB", true);
+    }
+    world_boot(w, &settings);
+    world_start(w);
+    world_settle(w);
+}
+
+static uint64_t ask(struct world *w, const char *tenant, const char *profile)
+{
+    uint64_t id = world_ask(w, tenant, profile, (struct pool_request){0});
+
+    world_settle(w);
+    return id;
+}
+
+static void give_back(struct world *w, const char *tenant, uint64_t lease)
+{
+    assert_int_equal(world_release(w, tenant, lease), POOL_OK);
+    world_settle(w);
+}
+
+/* The GPU has one set of media engines: an idle slice elsewhere on it has to give them up. */
+static void engines_of_idle_slices_are_freed(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, 1);
+    give_back(&w, "a", ask(&w, "a", "1g.10gb+me"));
+    uint64_t b = ask(&w, "b", "1g.10gb+me");
+    assert_int_equal(world_state(&w, b), POOL_LEASE_ACTIVE);
+    assert_int_equal(w.gpu[0].gi_count, 1);
+    world_done(&w);
+}
+
+/* Two parts in one new slice, and no place for the third: taken back without a trace. */
+static void compute_instances_are_taken_back_together(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, 1);
+    ask(&w, "a", "4g.40gb");
+    uint64_t b = world_ask(&w, "b", "2c.3g.40gb", (struct pool_request){.count = 2});
+    assert_int_equal(world_state(&w, b), POOL_LEASE_QUEUED);
+    uint64_t c = world_ask(&w, "b", "1c.3g.40gb", (struct pool_request){.count = 5});
+    assert_int_equal(world_state(&w, c), POOL_LEASE_QUEUED);
+    assert_int_equal(pool_gpu(w.pool, 0)->slice_count, 1);
+    world_done(&w);
+}
+
+/* Both compute instances of a slice that the tenant has used before, and those of a fresh one. */
+static void an_idle_slice_takes_all_its_compute_instances(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, 1);
+    give_back(&w, "a", ask(&w, "a", "1c.2g.20gb"));
+    uint64_t b = world_ask(&w, "a", "1c.2g.20gb", (struct pool_request){.count = 6});
+    world_settle(&w);
+    assert_int_equal(world_state(&w, b), POOL_LEASE_ACTIVE);
+    assert_int_equal(w.gpu[0].gi_count, 3);
+    world_done(&w);
+}
+
+/* The slice was destroyed by hand while it was leased: its tenant's next request must not get it. */
+static void what_a_check_does_not_find_is_not_granted(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, 1);
+    uint64_t a = ask(&w, "a", "2g.20gb");
+    w.gpu[0].gi_count = 0;
+    give_back(&w, "a", a);
+    uint64_t b = world_ask(&w, "a", "2g.20gb", (struct pool_request){0});
+    assert_int_equal(world_state(&w, b), POOL_LEASE_CUTTING);
+    world_settle(&w);
+    assert_int_equal(world_state(&w, b), POOL_LEASE_ACTIVE);
+    assert_int_equal(w.gpu[0].gi_count, 1);
+    world_done(&w);
+}
+
+/* Who waits for a quota only is no reason to keep others waiting. */
+static void a_quota_holds_up_nobody_else(void **state)
+{
+    struct world w;
+    struct pool_limits limits = {.max_queued = 10, .max_compute = 2};
+    struct pool_request r = {.profile = "2g.20gb", .count = 1};
+    (void)state;
+    setup(&w, 1);
+    assert_int_equal(mig_want_parse(r.profile, &r.want, NULL), 0);
+    for (int i = 0; i < 2; i++) {
+        struct pool_event e = {.kind = POOL_EV_REQUEST, .request = &r, .reply_to = 7,
+                               .actor = {.tenant = "a", .role = POOL_ROLE_TENANT,
+                                         .limits = &limits}};
+        world_step(&w, &e);
+        world_settle(&w);
+    }
+    assert_int_equal(world_state(&w, w.reply.lease), POOL_LEASE_QUEUED);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(world_state(&w, ask(&w, "b", "1g.10gb")), POOL_LEASE_ACTIVE);
+    }
+    world_done(&w);
+}
+
+static int fail_creates(struct world *w, const struct pool_job *job)
+{
+    (void)w;
+    return job->kind == POOL_JOB_CREATE ? -EIO : 0;
+}
+
+static void who_must_not_wait_is_refused_when_the_cut_fails(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, 1);
+    w.fail = fail_creates;
+    uint64_t a = world_ask(&w, "a", "2g.20gb", (struct pool_request){.must_not_wait = true});
+    assert_int_equal(world_state(&w, a), POOL_LEASE_CUTTING);
+    world_settle(&w);
+    assert_int_equal(world_state(&w, a), POOL_LEASE_REJECTED);
+    assert_true(pool_find_lease(w.pool, a)->reason[0]);
+    world_done(&w);
+}
+
+/* Ours is being destroyed, somebody destroys it first and cuts something else there. */
+static void a_foreign_slice_over_one_that_goes_is_told_apart(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, 1);
+    give_back(&w, "a", ask(&w, "a", "7g.80gb"));
+    uint64_t b = world_ask(&w, "b", "3g.40gb", (struct pool_request){0}); /* dooms the 7g */
+    world_step(&w, &(struct pool_event){.kind = POOL_EV_SCAN, .gpu = 0});
+    struct pool_job destroy = w.gpu[0].job[0], cut = {.profile_id = 9, .start = 4, .size = 4};
+    struct pool_job_result r = {0};
+    assert_int_equal(destroy.kind, POOL_JOB_DESTROY);
+    w.gpu[0].gi_count = 0;
+    assert_int_equal(world_create(&w, &w.gpu[0], &cut, &r), 0);
+    w.gpu[0].job[0] = w.gpu[0].job[1]; /* the scan is faster */
+    w.gpu[0].job[1] = destroy;
+    world_settle(&w);
+    assert_int_equal(w.history[POOL_HIST_SLICE_FOREIGN], 1);
+    assert_int_equal(world_state(&w, b), POOL_LEASE_ACTIVE);
+    assert_int_equal(w.gpu[0].gi_count, 2);
+    world_done(&w);
+}
+
+/* A reason that is cut off inside a character must not cost the record. */
+static void a_cut_off_reason_does_not_spoil_the_record(void **state)
+{
+    struct world w;
+    struct pool_record rec;
+    char why[400];
+    unsigned leases = 0;
+    (void)state;
+    setup(&w, 1);
+    ask(&w, "a", "2g.20gb");
+    for (unsigned i = 0; i + 2 < sizeof(why); i += 2) {
+        memcpy(&why[i], "\xc3\xa9", 3);
+    }
+    why[0] = 'x';
+    why[1] = 'y';
+    why[2] = 'z';
+    memmove(&why[3], &why[4], sizeof(why) - 4);
+    text_copy(((struct pool_lease *)pool_next_lease(w.pool, NULL))->reason, 240, why);
+    struct pool_event renew = {.kind = POOL_EV_RENEW, .lease = 1, .reply_to = 5, .ttl_ms = 60000,
+                               .actor = {.tenant = "a", .role = POOL_ROLE_TENANT}};
+    world_step(&w, &renew);
+    while (pool_next_dirty(w.pool, &rec)) {
+        if (rec.kind == POOL_RECORD_LEASE) {
+            assert_non_null(strstr(rec.body, "\"tenant\":\"a\""));
+            leases++;
+        }
+        free(rec.body);
+    }
+    assert_int_equal(leases, 1);
+    world_done(&w);
+}
+
+/* Renewing does not pile up timers, and the last word counts. */
+static void a_lease_ends_when_it_was_last_told_to(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, 1);
+    uint64_t a = world_ask(&w, "a", "2g.20gb", (struct pool_request){.ttl_ms = 10000});
+    world_settle(&w);
+    for (int i = 0; i < 100; i++) {
+        world_wait(&w, 5000);
+        struct pool_event renew = {.kind = POOL_EV_RENEW, .lease = a, .reply_to = 5,
+                                   .ttl_ms = 10000,
+                                   .actor = {.tenant = "a", .role = POOL_ROLE_TENANT}};
+        world_step(&w, &renew);
+    }
+    world_wait(&w, 9999);
+    world_settle(&w);
+    assert_int_equal(world_state(&w, a), POOL_LEASE_ACTIVE);
+    world_wait(&w, 2);
+    world_settle(&w);
+    assert_int_equal(world_state(&w, a), POOL_LEASE_EXPIRED);
+    world_done(&w);
+}
+
+/* --- backfill ---------------------------------------------------------------------------------- */
+
+/* Leases with known ends, a large head, and small requests behind it; when does the head start? */
+static int64_t start_of_head(unsigned depth, unsigned *ret_passed)
+{
+    struct world w = {.now_ms = 1000000};
+    struct pool_settings settings;
+    uint64_t small[12];
+
+    pool_settings_default(&settings);
+    settings.backfill_depth = depth;
+    world_add_gpu(&w, "H100-SXM5-80GB", true);
+    world_boot(&w, &settings);
+    world_start(&w);
+    world_settle(&w);
+    world_ask(&w, "a", "3g.40gb", (struct pool_request){.ttl_ms = 60000});
+    world_ask(&w, "a", "1g.10gb", (struct pool_request){.ttl_ms = 20000});
+    world_settle(&w);
+    uint64_t head = world_ask(&w, "b", "7g.80gb", (struct pool_request){0});
+    for (unsigned i = 0; i < 12; i++) {
+        small[i] = world_ask(&w, "c", "1g.10gb",
+                             (struct pool_request){.ttl_ms = 5000 + 10000 * (int64_t)i});
+    }
+    *ret_passed = 0;
+    while (world_state(&w, head) != POOL_LEASE_ACTIVE) {
+        world_settle(&w);
+        assert_true(w.now_ms < 2000000);
+        world_wait(&w, 100);
+    }
+    for (unsigned i = 0; i < 12; i++) {
+        *ret_passed += pool_find_lease(w.pool, small[i])->granted_ms != 0;
+    }
+    int64_t at = pool_find_lease(w.pool, head)->granted_ms;
+    world_done(&w);
+    return at;
+}
+
+static void backfill_does_not_delay_the_head(void **state)
+{
+    unsigned passed = 0, without = 0;
+    int64_t plain = start_of_head(0, &without), filled = start_of_head(64, &passed);
+
+    (void)state;
+    assert_int_equal(plain, filled);
+    assert_int_equal(without, 0);
+    assert_true(passed >= 4);
+}
+
+/* A request of low priority that has waited long comes before a new one of high priority. */
+static void waiting_outweighs_priority(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, 1);
+    uint64_t a = ask(&w, "a", "7g.80gb");
+    uint64_t low = world_ask(&w, "b", "7g.80gb", (struct pool_request){.priority = -1});
+    world_wait(&w, 2 * 600000 + 1);
+    uint64_t high = world_ask(&w, "c", "7g.80gb", (struct pool_request){.priority = 1});
+    assert_int_equal(pool_queue_position(w.pool, pool_find_lease(w.pool, low)), 1);
+    give_back(&w, "a", a);
+    assert_int_equal(world_state(&w, low), POOL_LEASE_ACTIVE);
+    assert_int_equal(world_state(&w, high), POOL_LEASE_QUEUED);
+    world_done(&w);
+}
+
+/* The same key again gives the same lease, also when that has ended. */
+static void a_key_is_good_for_one_lease(void **state)
+{
+    struct world w;
+    struct pool_request r = {.idempotency_key = "k", .request_hash = 1};
+    (void)state;
+    setup(&w, 1);
+    uint64_t a = world_ask(&w, "a", "1g.10gb", r);
+    world_settle(&w);
+    assert_int_equal(world_ask(&w, "a", "1g.10gb", r), a);
+    give_back(&w, "a", a);
+    assert_int_equal(world_ask(&w, "a", "1g.10gb", r), a);
+    assert_int_not_equal(world_ask(&w, "b", "1g.10gb", r), a);
+    r.request_hash = 2;
+    assert_int_equal(world_ask(&w, "a", "1g.10gb", r), 0);
+    assert_int_equal(w.reply.answer, POOL_KEY_CONFLICT);
+    world_done(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(engines_of_idle_slices_are_freed),
+        cmocka_unit_test(compute_instances_are_taken_back_together),
+        cmocka_unit_test(an_idle_slice_takes_all_its_compute_instances),
+        cmocka_unit_test(what_a_check_does_not_find_is_not_granted),
+        cmocka_unit_test(a_quota_holds_up_nobody_else),
+        cmocka_unit_test(who_must_not_wait_is_refused_when_the_cut_fails),
+        cmocka_unit_test(a_foreign_slice_over_one_that_goes_is_told_apart),
+        cmocka_unit_test(a_cut_off_reason_does_not_spoil_the_record),
+        cmocka_unit_test(a_lease_ends_when_it_was_last_told_to),
+        cmocka_unit_test(backfill_does_not_delay_the_head),
+        cmocka_unit_test(waiting_outweighs_priority),
+        cmocka_unit_test(a_key_is_good_for_one_lease),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
