@@ -339,6 +339,7 @@ void lease_release(struct pool *pool, struct pool_lease *lease, enum pool_lease_
     }
     lease->state = POOL_LEASE_RELEASING;
     lease->end_state = end_state;
+    text_copy(lease->end_reason, sizeof(lease->end_reason), why);
     lease_set_reason(lease, "%s", why);
     pool_mark_lease(pool, lease);
     if (lease->part_count) {
@@ -378,8 +379,7 @@ static void end_checked(struct pool *pool, struct pool_lease *lease)
             missing[count++] = lease->part[i].slice;
         }
     }
-    lease_end(pool, lease, lease->end_state, lease->end_state == POOL_LEASE_EXPIRED
-                                                 ? "its time was up" : "");
+    lease_end(pool, lease, lease->end_state, lease->end_reason);
     for (unsigned i = 0; i < count; i++) {
         if (missing[i]->state == POOL_SLICE_IDLE) {
             slice_doom(pool, missing[i], 0, 0);
@@ -432,7 +432,7 @@ void lease_on_timer(struct pool *pool, struct pool_lease *lease)
     }
     if (lease->state == POOL_LEASE_ACTIVE && lease->expires_ms &&
         lease->expires_ms <= pool->now_ms) {
-        lease_release(pool, lease, POOL_LEASE_EXPIRED, "its time is up");
+        lease_release(pool, lease, POOL_LEASE_EXPIRED, "its time was up");
     } else if (lease->state == POOL_LEASE_RELEASING && lease->retry_at_ms <= pool->now_ms) {
         lease_check_parts(pool, lease);
     }

@@ -202,6 +202,7 @@ struct pool_lease {
     int64_t timer_ms;    /* the earliest timer that is set for it; 0 none */
     int64_t queue_key;   /* higher goes first */
     char reason[240];
+    char end_reason[120]; /* RELEASING: what its reason will be */
     bool is_dirty, is_recorded;
     struct plan_ask ask; /* the profile by class */
     TAILQ_ENTRY(pool_lease) dirty_link;

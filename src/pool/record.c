@@ -56,7 +56,7 @@ static char *lease_body(const struct pool_lease *l)
     }
     return dump(json_pack(
         "{s:s, s:s, s:s, s:i, s:s, s:i, s:o, s:o, s:o, s:o, s:I, s:I, s:i, s:b, s:b, s:i, s:I, s:I,"
-        " s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:I, s:I, s:o, s:o}",
+        " s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:I, s:I, s:o, s:o, s:o}",
         "state", pool_lease_state_name(l->state), "end_state", pool_lease_state_name(l->end_state),
         "tenant", l->tenant->name, "uid", (int)l->uid, "profile", l->profile, "count",
         (int)l->count, "model", text_or_null(l->model), "name", text_or_null(l->name), "labels",
@@ -69,7 +69,8 @@ static char *lease_body(const struct pool_lease *l)
         "driver_us", (json_int_t)l->driver_us, "queue_key", (json_int_t)l->queue_key,
         "attempts", (int)l->attempts, "compute_slots", (int)l->compute_slots, "max_queued",
         (json_int_t)l->tenant->max_queued, "max_compute", (json_int_t)l->tenant->max_compute,
-        "reason", shown_text(l->reason), "parts", parts));
+        "reason", shown_text(l->reason), "end_reason", shown_text(l->end_reason), "parts",
+        parts));
 }
 
 static char *slice_body(const struct pool_slice *s)
@@ -373,6 +374,7 @@ static void load_lease_fields(struct pool_lease *l, const json_t *tree)
     l->attempts = (unsigned)get_int(tree, "attempts");
     l->compute_slots = (unsigned)get_int(tree, "compute_slots");
     text_copy(l->reason, sizeof(l->reason), get_text(tree, "reason"));
+    text_copy(l->end_reason, sizeof(l->end_reason), get_text(tree, "end_reason"));
 }
 
 /* Puts a lease that was read where its state says. */

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import BUILD, H100, Daemon, Machine
+from conftest import BUILD, H100, Daemon, Machine, UnixConnection
 from openapi import Document
 
 
@@ -437,27 +437,25 @@ class Stream:
     """A client of the event stream."""
 
     def __init__(self, d, last=None):
-        self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.settimeout(20)
-        self.socket.connect(str(d.socket))
-        resume = f"Last-Event-ID: {last}\r\n" if last is not None else ""
-        self.socket.sendall(f"GET /v1/events HTTP/1.1\r\nHost: x\r\n{resume}"
-                            "Accept: text/event-stream\r\n\r\n".encode())
+        self.connection = UnixConnection(d.socket, timeout=20)
+        head = {"Accept": "text/event-stream"}
+        if last is not None:
+            head["Last-Event-ID"] = str(last)
+        self.connection.request("GET", "/v1/events", headers=head)
+        self.response = self.connection.getresponse()
+        assert self.response.headers["Content-Type"] == "text/event-stream"
         self.data = b""
         self.read_to(b": tangram\n\n")
 
     def read_to(self, mark):
-        while mark not in self.data:
-            chunk = self.socket.recv(65536)
+        while mark not in self.data or not self.data.endswith(b"\n\n"):
+            chunk = self.response.read1(65536)
             assert chunk, self.data
             self.data += chunk
 
     def events(self):
-        found = []
-        for block in self.data.replace(b"\r\n", b"\n").split(b"\n\n"):
-            lines = [line for line in block.split(b"\n") if line.startswith(b"data: ")]
-            found += [json.loads(line[6:]) for line in lines]
-        return found
+        return [json.loads(line[6:]) for line in self.data.split(b"\n")
+                if line.startswith(b"data: ")]
 
 
 def test_streams_resume_across_a_restart(daemon):
@@ -502,7 +500,8 @@ def test_a_client_lease_ends_with_its_client(daemon):
     assert lease["lifetime"] == "client" and lease["state"] == "active"
     child.kill()
     child.wait()
-    d.wait_state(lease, "released")
+    ended = d.wait_state(lease, "released")
+    assert ended["reason"] == "the process that asked for it has ended"
 
 
 def test_tcp_needs_a_token(daemon):
