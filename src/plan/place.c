@@ -1,10 +1,13 @@
 /* Where one request goes, and several together. */
 #include "base/cleanup.h"
+#include "plan/batch.h"
 #include "plan/fleet.h"
 #include "plan/plan.h"
 #include <assert.h>
 #include <math.h>
 #include <string.h>
+
+#define SET_NODES 200 /* linear programs spent on a set that does not fit one by one */
 
 /* The best so far.  Of equal keys the lower GPU wins, so that classes and reservations do not
  * change which one it is. */
@@ -236,6 +239,65 @@ static int size_of(const struct plan *p, const struct plan_ask *ask)
     return size;
 }
 
+/* Each want once, with how often; false when there are too many different ones or reservations,
+ * which batches do not know. */
+static bool group_asks(const struct plan_ask *const *asks, size_t count,
+                       struct plan_batch_want *wants, size_t *ret_count)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        size_t k = 0;
+        while (k < n &&
+               memcmp(wants[k].ask.profile, asks[i]->profile, sizeof(asks[i]->profile)) != 0) {
+            k++;
+        }
+        if (asks[i]->excluded_count || k == PLAN_BATCH_WANTS_MAX) {
+            return false;
+        }
+        if (k == n) {
+            wants[n++] = (struct plan_batch_want){.ask = *asks[i]};
+        }
+        wants[k].count++;
+    }
+    *ret_count = n;
+    return true;
+}
+
+/* Placing one after the other may fail where all together would fit. */
+static int place_exactly(const struct plan *p, const struct plan_ask *const *asks, size_t count,
+                         struct plan_spot *ret)
+{
+    CLEANUP(freep) struct plan_batch_want *wants = xcalloc(PLAN_BATCH_WANTS_MAX, sizeof(*wants));
+    CLEANUP(freep) bool *is_used = xcalloc(count + 1, sizeof(*is_used));
+    struct plan_batch batch = {0};
+    size_t n = 0;
+
+    if (!group_asks(asks, count, wants, &n) ||
+        plan_batch_place(p, wants, n, SET_NODES, &batch, NULL) < 0) {
+        return -ENOSPC;
+    }
+    for (size_t i = 0; i < count; i++) {
+        for (size_t k = 0; k < batch.count; k++) {
+            const struct plan_batch_spot *b = &batch.spots[k];
+            if (is_used[k] || memcmp(wants[b->want].ask.profile, asks[i]->profile,
+                                     sizeof(asks[i]->profile)) != 0) {
+                continue;
+            }
+            const struct mig_geometry *g = &plan_gpu_index(p, b->spot.gpu_id)->geometry;
+            is_used[k] = true;
+            ret[i] = b->spot;
+            if (b->is_kept) { /* here every spot is made anew */
+                ret[i].destroy |= plan_idle_touched(
+                    p, b->spot.gpu_id, mig_window(g, b->spot.slice.profile, b->spot.slice.start));
+            }
+            break;
+        }
+    }
+    plan_batch_done(&batch);
+    return 0;
+}
+
 int plan_place_set(struct plan *p, const struct plan_ask *const *asks, size_t count,
                    struct plan_spot *ret)
 {
@@ -264,7 +326,7 @@ int plan_place_set(struct plan *p, const struct plan_ask *const *asks, size_t co
     }
     p->last_gpu = last;
     if (r < 0) {
-        return r;
+        return place_exactly(p, asks, count, ret);
     }
     for (size_t i = 0; i < count; i++) {
         const struct mig_geometry *g = &plan_gpu_index(p, spots[i].gpu_id)->geometry;

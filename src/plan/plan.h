@@ -130,8 +130,9 @@ int plan_place(const struct plan *plan, const struct plan_ask *ask, struct plan_
 double plan_score(const struct plan *plan, const struct plan_ask *ask, uint32_t gpu_id,
                   struct mig_slice slice);
 
-/* Count places for one ask, all or nothing, each where plan_place() would put it after the others;
- * -ENOSPC.  ret has room for count spots. */
+/* Places for all or for none, the larger ones first, each where plan_place() would put it after the
+ * others; when that fails, an exact search over all of them together (batch.h; not with
+ * exclusions).  -ENOSPC.  ret has room for count spots; each idle slice is named once. */
 int plan_place_set(struct plan *plan, const struct plan_ask *const *asks, size_t count,
                    struct plan_spot *ret);
 

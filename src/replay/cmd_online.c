@@ -191,6 +191,7 @@ int replay_command_online(int argc, char **argv)
                         .load = 1,
                         .runs = 50,
                         .policy = PLAN_REACH,
+                        .objective = PLAN_SLICES,
                         .has_bound = true,
                         .format = "table"};
     struct error err = {0};

@@ -187,6 +187,30 @@ static void a_set_is_all_or_nothing(void **state)
     assert_int_equal(spots[1].slice.start, 0);
 }
 
+/* Greedy puts the first 3g at 0 and has no room for the 4g; all together there is. */
+static void a_set_that_fits_is_found(void **state)
+{
+    CLEANUP(plan_freep) struct plan *p = fleet("first-fit", 2);
+    struct plan_ask three = ask_for(p, "3g"), four = ask_for(p, "4g");
+    const struct plan_ask *set[] = {&three, &three, &four};
+    struct plan_gpu gpu = {.is_usable = true};
+    struct plan_spot spots[3];
+
+    (void)state;
+    mig_use_add(&h100, &gpu.busy, slice("1g.10gb", 0).profile, 5);
+    plan_update_gpu(p, 1, &gpu);
+    assert_int_equal(plan_place_set(p, set, 3, spots), 0);
+    assert_int_equal(spots[2].slice.start, 0);
+    assert_int_equal(spots[2].slice.profile, four.profile[0]);
+    assert_int_equal(spots[0].slice.profile, three.profile[0]);
+    uint16_t seen[2] = {0, gpu.busy.mask};
+    for (int i = 0; i < 3; i++) {
+        uint16_t window = mig_window(&h100, spots[i].slice.profile, spots[i].slice.start);
+        assert_int_equal(seen[spots[i].gpu_id] & window, 0);
+        seen[spots[i].gpu_id] |= window;
+    }
+}
+
 static void the_mix_is_learned(void **state)
 {
     CLEANUP(plan_freep) struct plan *p = fleet("fgd", 1);
@@ -292,6 +316,7 @@ int main(void)
         cmocka_unit_test(idle_slices_are_spared),
         cmocka_unit_test(reservations_are_left_alone),
         cmocka_unit_test(a_set_is_all_or_nothing),
+        cmocka_unit_test(a_set_that_fits_is_found),
         cmocka_unit_test(the_mix_is_learned),
         cmocka_unit_test(moves_make_room),
         cmocka_unit_test(a_diff_keeps_what_it_can),
