@@ -51,6 +51,26 @@ static bool is_control(const unsigned char *s, size_t n)
     return (n == 1 && (s[0] < 0x20 || s[0] == 0x7f)) || (n == 2 && s[0] == 0xc2 && s[1] < 0xa0);
 }
 
+void text_mend_utf8(char *s)
+{
+    size_t left = strlen(s);
+
+    while (left) {
+        size_t n = 1;
+        while (n < 4 && n < left && ((unsigned char)s[n] & 0xc0) == 0x80) {
+            n++;
+        }
+        if ((unsigned char)*s < 0x80) {
+            n = 1;
+        } else if (!text_is_utf8(s, n)) {
+            *s = '?';
+            n = 1;
+        }
+        s += n;
+        left -= n;
+    }
+}
+
 bool text_has_control(const char *s)
 {
     const unsigned char *p = (const unsigned char *)s;

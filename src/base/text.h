@@ -9,6 +9,9 @@
 
 /* Is it well-formed UTF-8 (no overlong forms, no surrogates, nothing above U+10FFFF)? */
 bool text_is_utf8(const char *s, size_t len);
+/* Puts '?' for every byte that belongs to no well-formed character: for text that was cut off by
+ * bytes. */
+void text_mend_utf8(char *s);
 /* Has it a C0/C1 control character or DEL?  s must be UTF-8. */
 bool text_has_control(const char *s);
 

@@ -243,6 +243,7 @@ void pool_explain(const struct pool *pool, const struct pool_lease *lease, int64
     ret->block_count = 0;
     if (lease->state == POOL_LEASE_QUEUED) {
         say_why_queued(pool, lease, ret);
+        text_mend_utf8(ret->reason); /* names in it may be cut off */
         return;
     }
     text_copy(ret->reason, sizeof(ret->reason), lease->reason);

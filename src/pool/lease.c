@@ -28,6 +28,7 @@ void lease_set_reason(struct pool_lease *lease, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(lease->reason, sizeof(lease->reason), fmt, ap);
     va_end(ap);
+    text_mend_utf8(lease->reason);
 }
 
 /* By priority, then age.  So that waiting long enough outweighs any priority, one priority is worth

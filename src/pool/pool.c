@@ -401,6 +401,7 @@ void pool_reply(struct pool *pool, uint64_t cookie, enum pool_answer answer, uin
     va_start(ap, fmt);
     vsnprintf(a->text, sizeof(a->text), fmt, ap);
     va_end(ap);
+    text_mend_utf8(a->text);
 }
 
 void pool_tell(struct pool *pool, enum pool_history what, const struct pool_gpu *gpu,
@@ -418,6 +419,7 @@ void pool_tell(struct pool *pool, enum pool_history what, const struct pool_gpu 
     va_start(ap, fmt);
     vsnprintf(a->text, sizeof(a->text), fmt, ap);
     va_end(ap);
+    text_mend_utf8(a->text);
 }
 
 struct pool_job *pool_emit_job(struct pool *pool, enum pool_job_kind kind, struct pool_gpu *gpu)

@@ -191,6 +191,30 @@ static void a_cut_off_reason_does_not_spoil_the_record(void **state)
     world_done(&w);
 }
 
+/* Names are shortened in what is said to people, not broken. */
+static void long_names_stay_readable(void **state)
+{
+    struct world w;
+    struct pool_explanation *why = xcalloc(1, sizeof(*why));
+    char name[POOL_TENANT_SIZE] = "x";
+    (void)state;
+    setup(&w, 1);
+    for (unsigned i = 1; i + 2 < sizeof(name); i += 2) {
+        memcpy(&name[i], "\xc3\xa9", 3);
+    }
+    ask(&w, name, "7g.80gb");
+    uint64_t b = ask(&w, "b", "7g.80gb");
+    pool_explain(w.pool, pool_find_lease(w.pool, b), w.now_ms, why);
+    assert_non_null(strstr(why->reason, "l-1"));
+    assert_true(text_is_utf8(why->reason, strlen(why->reason)));
+    ask(&w, "c", "7g.80gb");
+    world_ask(&w, "c", "7g.80gb", (struct pool_request){.must_not_wait = true});
+    assert_int_equal(w.reply.answer, POOL_DOES_NOT_FIT);
+    assert_true(text_is_utf8(w.reply.text, strlen(w.reply.text)));
+    free(why);
+    world_done(&w);
+}
+
 /* Renewing does not pile up timers, and the last word counts. */
 static void a_lease_ends_when_it_was_last_told_to(void **state)
 {
@@ -310,6 +334,7 @@ int main(void)
         cmocka_unit_test(who_must_not_wait_is_refused_when_the_cut_fails),
         cmocka_unit_test(a_foreign_slice_over_one_that_goes_is_told_apart),
         cmocka_unit_test(a_cut_off_reason_does_not_spoil_the_record),
+        cmocka_unit_test(long_names_stay_readable),
         cmocka_unit_test(a_lease_ends_when_it_was_last_told_to),
         cmocka_unit_test(backfill_does_not_delay_the_head),
         cmocka_unit_test(waiting_outweighs_priority),
