@@ -124,8 +124,9 @@ static int load_start(struct sim_machine *m, uint32_t gpu, struct load_wish *wis
     return TOOL_OK;
 }
 
-/* Until the time is over, a signal ends it, or the machine restarts. */
-static void load_wait(const struct sim_machine *m, int64_t for_ms)
+/* Until the time is over, a signal ends it, or the machine restarts (from the boot that the load
+ * began in). */
+static void load_wait(const struct sim_machine *m, uint32_t boots, int64_t for_ms)
 {
     sigset_t set;
     sigemptyset(&set);
@@ -134,7 +135,6 @@ static void load_wait(const struct sim_machine *m, int64_t for_ms)
     sigaddset(&set, SIGHUP);
     sigprocmask(SIG_BLOCK, &set, NULL);
     CLEANUP(closep) int fd = signalfd(-1, &set, SFD_CLOEXEC);
-    uint32_t boots = m->file->boots;
     int64_t end = for_ms < 0 ? INT64_MAX : clock_mono_ms() + for_ms;
     struct pollfd p = {.fd = fd, .events = POLLIN};
     for (int64_t now; (now = clock_mono_ms()) < end && m->file->boots == boots;) {
@@ -172,6 +172,7 @@ int tool_load(int argc, char **argv)
         struct sim_gpu *gpu = &m->file->gpus[i];
         int index = 0;
         sim_lock(&gpu->state);
+        uint32_t boots = m->file->boots;
         load_reap(m, i);
         bool is_found = is_target(m, i, wish.device, &wish.load);
         int r = is_found ? load_start(m, i, &wish, &index) : TOOL_OK;
@@ -182,7 +183,7 @@ int tool_load(int argc, char **argv)
         if (r == TOOL_OK) {
             puts("running"); /* whoever started it may go on now */
             fflush(stdout);
-            load_wait(m, wish.for_ms);
+            load_wait(m, boots, wish.for_ms);
             sim_lock(&gpu->state);
             if (gpu->loads[index].is_used && m->own_load >= 0) {
                 load_remove(m, i, index);
