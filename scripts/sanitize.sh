@@ -4,7 +4,8 @@
 # BUILD-asan: address, leak and undefined-behaviour sanitizer over everything but tests/clients
 # (foreign programs cannot load an instrumented library).  The same run counts the lines that were
 # executed: BUILD-asan/coverage.txt.
-# BUILD-tsan: thread sanitizer over what has threads: driver, store, simulator, daemon.
+# BUILD-tsan: thread sanitizer over what has threads: driver, store, simulator, daemon, and the
+# system tests that drive the daemon.
 # A report from any process fails the run, also from a daemon whose exit status nobody looked at.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -43,7 +44,7 @@ run_tsan() {
     TSAN_OPTIONS="log_path=$reports/tsan:halt_on_error=0:second_deadlock_stack=1:suppressions=$PWD/tests/tsan.supp" \
     TANGRAM_PRELOAD=$(gcc -print-file-name=libtsan.so) \
         scripts/run-tests.py --build "$build-tsan" --no-clients \
-        --match 'unit/test_(driver|store|sim|http|api)|system/' || status=1
+        --match 'unit/test_(driver|store|sim|http|api)|system/test_(api|durability|lease|sim|trouble)' || status=1
     show_reports
 }
 

@@ -67,7 +67,7 @@ struct daemon {
     int64_t event_seq;
     struct driver_work *works; /* hash by tag */
     LIST_HEAD(, watch) watches;
-    sd_event_source *timer, *flush, *scan_timer;
+    sd_event_source *timer, *flush, *scan_timer, *driver_source;
     int64_t timer_ms; /* what it is set to, 0: off */
 
     char machine[256];

@@ -232,6 +232,8 @@ void daemon_close(struct daemon *d)
         http_server_stop_listening(d->http);
         api_shut_down(d->api);
     }
+    /* First, because the last of the driver's threads closes the descriptor. */
+    d->driver_source = sd_event_source_disable_unref(d->driver_source);
     driver_close(d->driver);
     if (d->store && store_close(d->store, FLUSH_MS, &err) < 0) {
         log_error("the journal was not written to its end: %s", err.msg);

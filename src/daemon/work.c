@@ -236,7 +236,8 @@ static int on_scan_timer(sd_event_source *source, uint64_t usec, void *userdata)
 
 int work_init(struct daemon *d, struct error *err)
 {
-    int rc = sd_event_add_io(d->event, NULL, driver_fd(d->driver), EPOLLIN, on_driver, d);
+    int rc = sd_event_add_io(d->event, &d->driver_source, driver_fd(d->driver), EPOLLIN, on_driver,
+                             d);
 
     rc = rc < 0 ? rc
                 : sd_event_add_time_relative(d->event, &d->scan_timer, CLOCK_MONOTONIC, 1000000,
