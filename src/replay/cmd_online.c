@@ -4,6 +4,7 @@
 #include "replay/command.h"
 #include "replay/fleet.h"
 #include "replay/online.h"
+#include "replay/svg.h"
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +27,7 @@ struct options {
     int max_moves;
     enum plan_objective objective;
     bool has_bound;
-    const char *format;
+    const char *format, *svg;
     int rows; /* printed so far */
 };
 
@@ -86,6 +87,9 @@ static int parse_option(struct options *o, int c, struct error *err)
         return parse_number(optarg, "--max-moves", 0, PLAN_MOVES_MAX, &o->max_moves, err);
     case 'j':
         return plan_objective_parse(optarg, &o->objective, err);
+    case 'v':
+        o->svg = optarg;
+        return 0;
     case 'n':
         o->has_bound = false;
         return 0;
@@ -106,6 +110,7 @@ static int parse(int argc, char **argv, struct options *o, struct error *err)
                                           {"policy", required_argument, NULL, 'p'},
                                           {"max-moves", required_argument, NULL, 'k'},
                                           {"objective", required_argument, NULL, 'j'},
+                                          {"svg", required_argument, NULL, 'v'},
                                           {"no-bound", no_argument, NULL, 'n'},
                                           {"output", required_argument, NULL, 'o'},
                                           {"help", no_argument, NULL, 'h'},
@@ -185,6 +190,43 @@ static int run_mix(struct options *o, int mix, struct error *err)
     return r;
 }
 
+#define PLOT_POINTS 6
+
+/* Accepted slots against the most moves for one request; a line for each mix. */
+static int plot_moves(const struct options *o, struct error *err)
+{
+    static const double moves[PLOT_POINTS] = {0, 1, 2, 3, 5, 8};
+    double accepted[REPLAY_MIXES][PLOT_POINTS];
+    struct replay_line lines[REPLAY_MIXES];
+    size_t count = 0;
+
+    for (int mix = 0; mix < REPLAY_MIXES; mix++) {
+        struct replay_online setup = {.geometry = &o->fleet.groups[0].geometry,
+                                      .gpus = o->fleet.groups[0].gpus,
+                                      .mix = mix,
+                                      .load = o->load,
+                                      .runs = o->runs};
+        plan_settings_default(&setup.settings);
+        setup.settings.objective = o->objective;
+        setup.settings.policy = o->policy < 0 ? PLAN_REACH : (enum plan_policy)o->policy;
+        for (int i = 0; (o->mix < 0 || o->mix == mix) && i < PLOT_POINTS; i++) {
+            struct replay_online_result x;
+            setup.max_moves = (int)moves[i];
+            int r = replay_online_run(&setup, &x, err);
+            if (r < 0) {
+                return r;
+            }
+            accepted[mix][i] = 100 * x.slices.mean;
+        }
+        if (o->mix < 0 || o->mix == mix) {
+            lines[count++] =
+                (struct replay_line){replay_mix_name(mix), PLOT_POINTS, moves, accepted[mix]};
+        }
+    }
+    return replay_svg_write(o->svg, "Acceptance against moves", "most moves for one request",
+                            "accepted memory slots, %", lines, count, err);
+}
+
 int replay_command_online(int argc, char **argv)
 {
     struct options o = {.mix = -1,
@@ -204,6 +246,9 @@ int replay_command_online(int argc, char **argv)
     }
     if (r == 0 && strcmp(o.format, "json") == 0) {
         puts("\n]");
+    }
+    if (r == 0 && o.svg) {
+        r = plot_moves(&o, &err);
     }
     return r < 0 ? replay_fail(&err) : 0;
 }

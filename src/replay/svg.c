@@ -48,11 +48,13 @@ static void draw_axes(FILE *f, struct range x, struct range y, const char *x_nam
 {
     double sx = step_of(x), sy = step_of(y);
 
-    for (double v = ceil(x.lo / sx) * sx; v <= x.hi + sx * 1e-6; v += sx) {
+    for (int i = (int)ceil(x.lo / sx); i <= x.hi / sx + 1e-6; i++) {
+        double v = i * sx;
         fprintf(f, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%g</text>\n", x_at(x, v),
                 HEIGHT - BOTTOM + 18, v);
     }
-    for (double v = ceil(y.lo / sy) * sy; v <= y.hi + sy * 1e-6; v += sy) {
+    for (int i = (int)ceil(y.lo / sy); i <= y.hi / sy + 1e-6; i++) {
+        double v = i * sy;
         fprintf(f,
                 "<line x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\" stroke=\"#ddd\"/>"
                 "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"end\">%g</text>\n",

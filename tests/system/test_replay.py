@@ -171,6 +171,12 @@ def test_pack_is_exact():
     assert (me["gpus"], me["proven"], me["method"]) == (3, True, "search")
 
 
+def test_online_plots_acceptance_against_moves(tmp_path):
+    replay("online", "--gpus", "H100-SXM5-80GB:8", "--runs", 2, "--svg", tmp_path / "m.svg")
+    lines = ET.parse(tmp_path / "m.svg").getroot().findall("{http://www.w3.org/2000/svg}polyline")
+    assert [len(line.get("points").split()) for line in lines] == [6] * 4
+
+
 def test_online_protocol():
     out = json.loads(replay("online", "--gpus", "H100-SXM5-80GB:20", "--mix", "uniform", "--runs",
                             4, "--policy", "all", "-o", "json"))
