@@ -2,6 +2,7 @@
 #include "sim/load.h"
 #include "sim/nvml.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -492,6 +493,36 @@ enum nvml_return nvmlDeviceGetMemoryInfo(struct nvml_device *device, struct nvml
     return NVML_SUCCESS;
 }
 
+/* A BAR is a power of two, and these boards show all their memory through it. */
+static uint64_t bar1_of_gpu(const struct sim_model *model)
+{
+    if (model->bar1_mib > 0) {
+        return (uint64_t)model->bar1_mib * MIB;
+    }
+    uint64_t mib = 1;
+    while (mib < (uint64_t)(model->memory_mib > 0 ? model->memory_mib : 0)) {
+        mib *= 2;
+    }
+    return mib > 1 ? mib * MIB : 0;
+}
+
+/* Its share by memory slots, a little less than a whole number of MiB (captures of A100, A30, H100
+ * and H200 up to driver 575).  Where driver 580 and later map the memory of Hopper statically, what
+ * that leaves is shared (captures of H100 and H200). */
+static uint64_t bar1_of_instance(const struct call *c)
+{
+    enum { STATIC_MAPPING_DRIVER = 580, STATIC_MAPPING_MIB = 512 };
+    const struct sim_model *model = c->model;
+    uint64_t total = bar1_of_gpu(model), size = c->state->gis[c->gi].size;
+    uint64_t slots = (uint64_t)model->slots;
+    if (model->arch == SIM_ARCH_HOPPER && model->reserved_mib > 0 &&
+        strtol(c->file->driver_version, NULL, 10) >= STATIC_MAPPING_DRIVER) {
+        uint64_t usable = (uint64_t)model->memory_mib - (uint64_t)model->reserved_mib + 1;
+        return (total / MIB - usable - STATIC_MAPPING_MIB) * size / slots * MIB;
+    }
+    return total > 0 ? total * size / slots - MIB / 16 : 0;
+}
+
 enum nvml_return nvmlDeviceGetBAR1MemoryInfo(struct nvml_device *device,
                                              struct nvml_bar1_memory *memory)
 {
@@ -503,16 +534,11 @@ enum nvml_return nvmlDeviceGetBAR1MemoryInfo(struct nvml_device *device,
     if (!memory) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    if (c.model->bar1_mib <= 0) {
+    uint64_t total = c.is_mig ? bar1_of_instance(&c) : bar1_of_gpu(c.model);
+    if (total == 0) {
         return NVML_ERROR_NOT_SUPPORTED;
     }
-    uint64_t total = (uint64_t)c.model->bar1_mib;
-    if (c.is_mig) {
-        /* What static mapping of the memory leaves, shared by slots (two captures fit). */
-        uint64_t usable = (uint64_t)c.model->memory_mib - (uint64_t)c.model->reserved_mib + 1;
-        total = (total - usable - 512) * c.state->gis[c.gi].size / (uint64_t)c.model->slots;
-    }
-    *memory = (struct nvml_bar1_memory){.total = total * MIB, .used = MIB};
+    *memory = (struct nvml_bar1_memory){.total = total, .used = c.is_mig ? 0 : MIB};
     memory->free = memory->total - memory->used;
     return NVML_SUCCESS;
 }
