@@ -42,6 +42,7 @@ bench: build
 	@scripts/bench.py --build $(BUILD)
 
 install: build
+	@meson configure $(BUILD) -Dprefix=$(PREFIX) && ninja -C $(BUILD) --quiet
 	meson install -C $(BUILD) --no-rebuild
 
 clean:

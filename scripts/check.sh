@@ -28,10 +28,10 @@ check_scripts() {
         sh -n "$f" || status=1
     done
     bash -n .ci/run || status=1
-    for f in $(git ls-files '*.py'); do
-        PYTHONDONTWRITEBYTECODE=1 python3 -c 'import ast, sys; ast.parse(open(sys.argv[1]).read())' \
-            "$f" || status=1
-    done
+    git ls-files '*.py' | python3 -c '
+import ast, sys
+for path in sys.stdin.read().split():
+    ast.parse(open(path).read(), path)' || status=1
     for f in scripts/*.sh scripts/*.py .ci/run; do
         [ -x "$f" ] || { echo "$f is not executable"; status=1; }
     done
