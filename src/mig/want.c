@@ -88,8 +88,9 @@ static int parse_resource(const char *key, struct mig_want *w, struct error *err
 
     if (strncmp(key, "memory=", 7) == 0 && !w->memory_bytes) {
         r = text_parse_size(key + 7, &w->memory_bytes, err);
-        if (r == 0 && w->memory_bytes == 0) {
-            r = err_set(err, EINVAL, "memory=0: say how much memory is wanted");
+        if (r == 0 && w->memory_bytes < 1 << 20) {
+            r = err_set(err, EINVAL, "%.40s: less than a MiB is wanted; write a unit, as in "
+                                     "memory=12GiB", key);
         }
         return r < 0 ? -EINVAL : 0;
     }

@@ -315,25 +315,22 @@ static void preview_one(struct pool *pool, struct pool_lease *l, struct pool_pre
     }
 }
 
-/* Requests side by side: one lease each, taken back in the end. */
-void pool_preview(struct pool *pool, const struct pool_actor *actor,
-                  const struct pool_request *requests, unsigned request_count, int64_t now_ms,
-                  struct pool_preview *ret)
+/* Requests side by side in this order: one lease each, taken back in the end. */
+static void preview_in_order(struct pool *pool, const struct pool_actor *actor,
+                             const struct pool_request *const *requests, unsigned count,
+                             struct pool_preview *ret)
 {
-    CLEANUP(freep) struct pool_lease **leases = xcalloc(request_count, sizeof(*leases));
+    CLEANUP(freep) struct pool_lease **leases = xcalloc(count, sizeof(*leases));
     uint64_t next_lease = pool->next_lease, next_slice = pool->next_slice;
-    bool was_meta_dirty = pool->is_meta_dirty, wanted_pass = pool->wants_queue_pass;
 
     memset(ret, 0, sizeof(*ret));
-    pool->now_ms = now_ms;
     ret->is_fitting = ret->is_possible = true;
-    pool->is_trial = true;
-    for (unsigned i = 0; i < request_count && ret->is_fitting; i++) {
-        leases[i] = lease_new(pool, actor, &requests[i]);
+    for (unsigned i = 0; i < count && ret->is_fitting; i++) {
+        leases[i] = lease_new(pool, actor, requests[i]);
         preview_one(pool, leases[i], ret);
     }
     forget_previewed(&ret->blocked, next_lease, next_slice);
-    for (unsigned i = request_count; i-- > 0;) {
+    for (unsigned i = count; i-- > 0;) {
         if (leases[i]) {
             if (leases[i]->part_count) {
                 lease_count_slots(leases[i], false);
@@ -344,6 +341,59 @@ void pool_preview(struct pool *pool, const struct pool_actor *actor,
     }
     pool->next_lease = next_lease;
     pool->next_slice = next_slice;
+}
+
+/* Memory slots of one part, on the model where it takes most. */
+static unsigned size_of(const struct pool *pool, const struct pool_request *r)
+{
+    struct plan_ask ask;
+    unsigned size = 0;
+
+    plan_ask_init(&ask);
+    if (r->want.kind == MIG_WANT_GPU ||
+        plan_ask_resolve(pool->plan, &r->want, &ask, NULL) < 0) {
+        return MIG_SLOTS_MAX;
+    }
+    for (int c = 0; c < pool->class_count; c++) {
+        if (ask.profile[c] >= 0 && pool->classes[c].geometry->profiles[ask.profile[c]].size > size) {
+            size = pool->classes[c].geometry->profiles[ask.profile[c]].size;
+        }
+    }
+    return size;
+}
+
+/* Largest first; equal ones stay as they stood. */
+static void sort_by_size(const struct pool *pool, const struct pool_request **requests,
+                         unsigned count)
+{
+    for (unsigned i = 1; i < count; i++) {
+        const struct pool_request *r = requests[i];
+        unsigned at = i;
+        for (; at && size_of(pool, requests[at - 1]) < size_of(pool, r); at--) {
+            requests[at] = requests[at - 1];
+        }
+        requests[at] = r;
+    }
+}
+
+/* As they were asked for; if that does not fit, largest first, which is easier. */
+void pool_preview(struct pool *pool, const struct pool_actor *actor,
+                  const struct pool_request *requests, unsigned request_count, int64_t now_ms,
+                  struct pool_preview *ret)
+{
+    CLEANUP(freep) const struct pool_request **order = xcalloc(request_count, sizeof(*order));
+    bool was_meta_dirty = pool->is_meta_dirty, wanted_pass = pool->wants_queue_pass;
+
+    pool->now_ms = now_ms;
+    pool->is_trial = true;
+    for (unsigned i = 0; i < request_count; i++) {
+        order[i] = &requests[i];
+    }
+    preview_in_order(pool, actor, order, request_count, ret);
+    if (!ret->is_fitting && ret->is_possible && request_count > 1) {
+        sort_by_size(pool, order, request_count);
+        preview_in_order(pool, actor, order, request_count, ret);
+    }
     pool->is_trial = false;
     pool->is_meta_dirty = was_meta_dirty;
     pool->wants_queue_pass = wanted_pass;

@@ -601,6 +601,12 @@ void lease_on_request(struct pool *pool, const struct pool_event *event)
     if (answer_repeat(pool, event)) {
         return;
     }
+    if (pool->settings.max_ttl_ms && event->request->ttl_ms > pool->settings.max_ttl_ms) {
+        pool_reply(pool, event->reply_to, POOL_NOT_ALLOWED, 0,
+                   "the longest time limit here is %" PRId64 " s (limits: max_ttl)",
+                   pool->settings.max_ttl_ms / 1000);
+        return;
+    }
     struct pool_lease *lease = lease_new(pool, &event->actor, event->request);
     lease_impossible_reason(pool, lease, why, sizeof(why));
     if (*why) {

@@ -396,6 +396,43 @@ static void a_preview_changes_nothing(void **state)
     world_done(&w);
 }
 
+static void a_plan_finds_the_order_that_fits(void **state)
+{
+    struct world w;
+    struct pool_preview *p = xcalloc(1, sizeof(*p));
+    struct pool_actor actor = {.tenant = "a", .role = POOL_ROLE_TENANT};
+    struct pool_request r[2] = {{.profile = "2g.20gb", .count = 2},
+                                {.profile = "3g.40gb", .count = 1}};
+    (void)state;
+    setup(&w, 1);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(mig_want_parse(r[i].profile, &r[i].want, NULL), 0);
+    }
+    pool_preview(w.pool, &actor, r, 2, w.now_ms, p);
+    assert_true(p->is_fitting);
+    assert_int_equal(p->step_count, 3);
+    free(p);
+    world_done(&w);
+}
+
+static void a_time_limit_beyond_the_longest_is_refused(void **state)
+{
+    struct world w = {.now_ms = 1};
+    struct pool_settings settings;
+    (void)state;
+    pool_settings_default(&settings);
+    settings.max_ttl_ms = 60000;
+    world_add_gpu(&w, "H100-SXM5-80GB", true);
+    world_boot(&w, &settings);
+    world_start(&w);
+    world_settle(&w);
+    assert_int_equal(world_ask(&w, "a", "1g.10gb", (struct pool_request){.ttl_ms = 60001}), 0);
+    assert_int_equal(w.reply.answer, POOL_NOT_ALLOWED);
+    uint64_t a = world_ask(&w, "a", "1g.10gb", (struct pool_request){0});
+    assert_int_equal(pool_find_lease(w.pool, a)->ttl_ms, 60000);
+    world_done(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -414,6 +451,8 @@ int main(void)
         cmocka_unit_test(apply_is_a_difference),
         cmocka_unit_test(mig_mode_is_switched_on_demand),
         cmocka_unit_test(a_preview_changes_nothing),
+        cmocka_unit_test(a_plan_finds_the_order_that_fits),
+        cmocka_unit_test(a_time_limit_beyond_the_longest_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
