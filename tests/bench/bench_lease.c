@@ -1,0 +1,141 @@
+/* How much slower is a durable lease of an idle slice than the disk itself?
+ *
+ *     bench_lease SOCKET FILE BYTES LEASES PROFILE
+ *
+ * In turns, so that both meet the same disk and the same neighbours: (a) one pwrite and fdatasync
+ * of BYTES over FILE, which already has its size; (b) the same by a thread that is woken for it and
+ * wakes us again, as a journal's worker is; (c) POST /v1/leases for an idle slice until the 201 is
+ * there; (d) DELETE of it until the answer.  Between (d) and the next (a) it waits until the
+ * daemon has put the slice back, so that nothing else is under way.  Prints a JSON line for each,
+ * and (c) against (a) pair by pair. */
+#include "base/clock.h"
+#include "base/cleanup.h"
+#include "client.h"
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+
+#define RAW_FILE_BYTES (4 * 1024 * 1024)
+
+struct raw {
+    int fd, ask_fd, done_fd;
+    size_t bytes;
+    off_t at;
+    char data[256 * 1024];
+};
+
+static void write_raw(struct raw *raw)
+{
+    if (raw->at + (off_t)raw->bytes > RAW_FILE_BYTES) {
+        raw->at = 0;
+    }
+    raw->data[raw->at % 1000]++;
+    if (pwrite(raw->fd, raw->data, raw->bytes, raw->at) < 0 || fdatasync(raw->fd) < 0) {
+        bench_die("raw file: %m");
+    }
+    raw->at += (off_t)raw->bytes;
+}
+
+static void *raw_worker(void *arg)
+{
+    struct raw *raw = arg;
+    eventfd_t n;
+
+    while (eventfd_read(raw->ask_fd, &n) == 0 && n < 1000) {
+        write_raw(raw);
+        eventfd_write(raw->done_fd, 1);
+    }
+    return NULL;
+}
+
+static void raw_init(struct raw *raw, const char *path, size_t bytes)
+{
+    CLEANUP(freep) char *zero = xcalloc(1, RAW_FILE_BYTES);
+
+    raw->bytes = bytes;
+    raw->fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    raw->ask_fd = eventfd(0, EFD_CLOEXEC);
+    raw->done_fd = eventfd(0, EFD_CLOEXEC);
+    if (bytes > sizeof(raw->data) || raw->fd < 0 ||
+        pwrite(raw->fd, zero, RAW_FILE_BYTES, 0) != RAW_FILE_BYTES || fsync(raw->fd) < 0) {
+        bench_die("%s: %m", path);
+    }
+}
+
+static int64_t time_raw(struct raw *raw, bool is_handed_over)
+{
+    int64_t start_ns = clock_mono_ns();
+    eventfd_t n;
+
+    if (is_handed_over) {
+        eventfd_write(raw->ask_fd, 1);
+        eventfd_read(raw->done_fd, &n);
+    } else {
+        write_raw(raw);
+    }
+    return clock_mono_ns() - start_ns;
+}
+
+static int64_t time_lease(struct bench_client *client, const char *profile, char path[64])
+{
+    char body[128], id[32];
+
+    snprintf(body, sizeof(body), "{\"profile\":\"%s\",\"wait_s\":10}", profile);
+    int64_t ns = bench_ask(client, "POST", "/v1/leases", body);
+    if (client->status != 201) {
+        bench_die("no lease: %u %.500s", client->status, client->body);
+    }
+    bench_field(client, "id", id, sizeof(id));
+    snprintf(path, 64, "/v1/leases/%s", id);
+    return ns;
+}
+
+static int64_t time_release(struct bench_client *client, const char *path)
+{
+    int64_t ns = bench_ask(client, "DELETE", path, NULL);
+
+    if (client->status >= 300) {
+        bench_die("not released: %u %.500s", client->status, client->body);
+    }
+    while (!strstr(client->body, "\"state\":\"released\"")) {
+        bench_ask(client, "GET", path, NULL);
+    }
+    return ns;
+}
+
+int main(int argc, char **argv)
+{
+    static struct bench_client client;
+    static struct raw raw;
+    pthread_t thread;
+    char path[64];
+
+    if (argc != 6) {
+        bench_die("usage: bench_lease SOCKET FILE BYTES LEASES PROFILE");
+    }
+    size_t count = strtoul(argv[4], NULL, 10);
+    CLEANUP(freep) int64_t *plain = xcalloc(count, sizeof(*plain));
+    CLEANUP(freep) int64_t *handed = xcalloc(count, sizeof(*handed));
+    CLEANUP(freep) int64_t *lease = xcalloc(count, sizeof(*lease));
+    CLEANUP(freep) int64_t *release = xcalloc(count, sizeof(*release));
+    raw_init(&raw, argv[2], strtoul(argv[3], NULL, 10));
+    bench_dial(&client, argv[1]);
+    pthread_create(&thread, NULL, raw_worker, &raw);
+    for (size_t i = 0; i < count; i++) {
+        plain[i] = time_raw(&raw, false);
+        handed[i] = time_raw(&raw, true);
+        lease[i] = time_lease(&client, argv[5], path);
+        release[i] = time_release(&client, path);
+    }
+    eventfd_write(raw.ask_fd, 1000);
+    pthread_join(thread, NULL);
+    bench_print("fdatasync", plain, count);
+    bench_print("fdatasync_thread", handed, count);
+    bench_print("lease", lease, count);
+    bench_print("release", release, count);
+    unlink(argv[2]);
+    return 0;
+}
