@@ -38,8 +38,10 @@ fuzz:
 	@scripts/install-deps.sh check
 	@scripts/fuzz.sh $(BUILD) $(SECONDS)
 
-bench: build
-	@scripts/bench.py --build $(BUILD)
+# A build of its own: optimised, with asserts, as make install makes it.
+bench: deps
+	@scripts/build.sh $(BUILD)-bench -Dbuildtype=debugoptimized
+	@scripts/bench.py --build $(BUILD)-bench
 
 install: build
 	@meson configure $(BUILD) -Dprefix=$(PREFIX) && ninja -C $(BUILD) --quiet

@@ -21,6 +21,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -397,6 +398,33 @@ def recut_times(daemon, rounds, count):
     return seconds, timings
 
 
+class Disk:
+    """A journal's commit needs the disk thrice in a re-cut: how long does it take meanwhile?"""
+
+    def __init__(self, folder):
+        self.took_ms, self.is_over = [], False
+        self.thread = threading.Thread(target=self.watch, args=(folder / "disk",))
+        self.thread.start()
+
+    def watch(self, path):
+        with open(path, "wb", buffering=0) as file:
+            file.write(bytes(1 << 20))
+            os.fsync(file.fileno())
+            while not self.is_over:
+                file.seek(len(self.took_ms) % 32 * 32768)
+                begin = time.perf_counter()
+                file.write(bytes(28840))
+                os.fdatasync(file.fileno())
+                self.took_ms.append((time.perf_counter() - begin) * 1e3)
+                time.sleep(0.02)
+        path.unlink()
+
+    def stop(self):
+        self.is_over = True
+        self.thread.join()
+        return self.took_ms
+
+
 def measure_cuts(bench, rows, rounds):
     """Time beyond the driver's calls; eight GPUs at once; answers meanwhile."""
     machine = bench.machine("cuts", "typical")
@@ -404,6 +432,7 @@ def measure_cuts(bench, rows, rounds):
     daemon = Daemon(bench, "cuts-daemon", machine)
     daemon.start()
     static = Static(bench, 700)
+    disk = Disk(bench.folder)
     one, timing_one = recut_times(daemon, rounds, 1)
     probes = {}
     for name in ("quiet", "re-cutting"):
@@ -417,9 +446,13 @@ def measure_cuts(bench, rows, rounds):
         probes[name] = by_name(probe.communicate("\n")[0])
     static.stop()
     daemon.stop()
+    took_ms = disk.stop()
+    rows.add("the disk meanwhile: one fdatasync, p99", f"{pct(took_ms, 0.99):.2f} ms",
+             f"median {statistics.median(took_ms):.2f} ms", f"slowest {max(took_ms):.1f} ms", "",
+             None)
     add_cut_rows(rows, raw, (one, timing_one), (eight, timing_eight), probes)
     return {"raw": raw, "one_s": one, "eight_s": eight, "timing_one": timing_one,
-            "timing_eight": timing_eight, "probes": probes}
+            "timing_eight": timing_eight, "probes": probes, "fdatasync_ms": took_ms}
 
 
 def add_cut_rows(rows, raw, one, eight, probes):
