@@ -87,6 +87,14 @@ bool api_gpu_note(const struct pool_gpu *gpu, char *buf, size_t size)
                  info->index);
         return true;
     }
+    if (info->is_mig_capable && !info->is_mig_enabled && !info->is_resetless) {
+        snprintf(buf, size,
+                 "MIG is off, and this model switches it only with a reset: stop what uses the GPU "
+                 "and run 'nvidia-smi -i %u -mig 1' (if it stays pending, 'nvidia-smi --gpu-reset "
+                 "-i %u', or reboot)",
+                 info->index, info->index);
+        return true;
+    }
     if (info->is_mig_capable && !gpu->geometry) {
         snprintf(buf, size, "the driver does not tell what it can be cut into%s",
                  info->is_mig_enabled ? "" : " while MIG is off");

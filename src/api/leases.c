@@ -232,25 +232,9 @@ void api_get_lease(struct api_call *call)
 
 static void add_help(struct json_out *w, const struct pool_explanation *why)
 {
-    char text[200];
-
     json_out_array(w, "would_help");
-    for (unsigned i = 0; i < why->block_count; i++) {
-        const struct pool_block *b = &why->block[i];
-        bool is_known = false;
-        for (unsigned k = 0; k < i && b->lease; k++) {
-            is_known = is_known || why->block[k].lease == b->lease;
-        }
-        if (b->lease && !is_known) {
-            snprintf(text, sizeof(text), "release of l-%llu (%s)", (unsigned long long)b->lease->id,
-                     b->lease->tenant->name);
-            json_out_str(w, NULL, text);
-        } else if (b->slice && b->slice->state == POOL_SLICE_FOREIGN) {
-            snprintf(text, sizeof(text),
-                     "adopting, or removing, the foreign slice %s at slot %u of GPU %u",
-                     b->slice->profile_name, b->slice->start, b->gpu->info.index);
-            json_out_str(w, NULL, text);
-        }
+    if (why->help[0]) {
+        json_out_str(w, NULL, why->help);
     }
     json_out_end_array(w);
 }

@@ -319,8 +319,12 @@ static void add_free_words(const struct picture *p, const struct span *s, struct
     }
     if (!js_true(mig, "capable")) {
         add_word(p, lines, &at, width, "this model cannot be cut: only as a whole");
+    } else if (!strcmp(js_text(mig, "pending", ""), "enabled")) {
+        add_word(p, lines, &at, width, "MIG mode comes on with the next reset or reboot");
     } else if (!strcmp(js_text(mig, "policy", ""), "on-demand")) {
-        add_word(p, lines, &at, width, "MIG mode is off; switched on when a slice is wanted");
+        add_word(p, lines, &at, width,
+                 js_true(mig, "resetless") ? "MIG mode is off; switched on when a slice is wanted"
+                                           : "MIG mode is off; the administrator switches it on");
     } else {
         add_word(p, lines, &at, width, "MIG mode is off and stays so (policy keep)");
     }

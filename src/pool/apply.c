@@ -402,6 +402,30 @@ static enum pool_answer find_target(const struct pool *pool, const struct pool_e
     return POOL_OK;
 }
 
+/* What is in use is looked for on all GPUs, so that all of it is named at once. */
+static enum pool_answer diff_all(struct pool *pool, const struct pool_event *event,
+                                 struct gpu_diff *diffs, char *why, size_t size)
+{
+    enum pool_answer all = POOL_OK;
+    char aside[240];
+
+    for (unsigned i = 0; i < event->target_count && (all == POOL_OK || all == POOL_IN_USE); i++) {
+        diffs[i].target = &event->targets[i];
+        enum pool_answer answer = find_target(pool, event, i, aside, sizeof(aside));
+        if (answer == POOL_OK) {
+            diffs[i].gpu = pool->gpus[event->targets[i].gpu];
+            answer = diff_gpu(pool, &diffs[i], aside, sizeof(aside));
+        }
+        if (answer == POOL_OK) {
+            list_changes(pool, &diffs[i]);
+        } else if (all == POOL_OK || answer != POOL_IN_USE) {
+            all = answer; /* what can never be done says more than what is in use today */
+            text_copy(why, size, aside);
+        }
+    }
+    return all;
+}
+
 void pool_on_apply(struct pool *pool, const struct pool_event *event)
 {
     CLEANUP(freep) struct gpu_diff *diffs = xcalloc(event->target_count, sizeof(*diffs));
@@ -416,17 +440,7 @@ void pool_on_apply(struct pool *pool, const struct pool_event *event)
         answer = POOL_FORBIDDEN;
         snprintf(why, sizeof(why), "only an operator may apply a layout");
     }
-    for (unsigned i = 0; i < event->target_count && answer == POOL_OK; i++) {
-        diffs[i].target = &event->targets[i];
-        answer = find_target(pool, event, i, why, sizeof(why));
-        if (answer == POOL_OK) {
-            diffs[i].gpu = pool->gpus[event->targets[i].gpu];
-            answer = diff_gpu(pool, &diffs[i], why, sizeof(why));
-        }
-        if (answer == POOL_OK) {
-            list_changes(pool, &diffs[i]);
-        }
-    }
+    answer = answer == POOL_OK ? diff_all(pool, event, diffs, why, sizeof(why)) : answer;
     unsigned deeds = count_deeds(pool);
     if (answer != POOL_OK) {
         text_copy(pool->explanation->reason, sizeof(pool->explanation->reason), why);

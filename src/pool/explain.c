@@ -211,12 +211,19 @@ static void say_why_queued(const struct pool *pool, const struct pool_lease *lea
         snprintf(ret->reason, sizeof(ret->reason),
                  "%s has %u of the %u compute slots that it may have, and this takes %u",
                  lease->tenant->name, lease->tenant->compute_slots, most, lease->compute_slots);
+        snprintf(ret->help, sizeof(ret->help), "release of leases of %s with %u compute slots",
+                 lease->tenant->name,
+                 lease->tenant->compute_slots + lease->compute_slots - most);
         return;
     }
     if (is_only_held(pool, lease)) {
         snprintf(ret->reason, sizeof(ret->reason),
                  "there is room, but it is kept for l-%" PRIu64 " (%s), the head of the queue",
                  head->id, head->profile);
+        snprintf(ret->help, sizeof(ret->help),
+                 "the start, or the cancellation, of l-%" PRIu64 " (%s)%s", head->id,
+                 head->tenant->name,
+                 lease->ttl_ms ? "" : "; or a time limit (ttl) that ends before it can start");
         return;
     }
     for (unsigned i = 0; i < pool->gpu_count; i++) {
@@ -241,9 +248,14 @@ void pool_explain(const struct pool *pool, const struct pool_lease *lease, int64
     ret->reason[0] = '\0';
     ret->expected_start_ms = 0;
     ret->block_count = 0;
+    ret->help[0] = '\0';
     if (lease->state == POOL_LEASE_QUEUED) {
         say_why_queued(pool, lease, ret);
         text_mend_utf8(ret->reason); /* names in it may be cut off */
+        if (!ret->help[0]) {
+            explain_help(pool, lease, ret->help, sizeof(ret->help));
+        }
+        text_mend_utf8(ret->help);
         return;
     }
     text_copy(ret->reason, sizeof(ret->reason), lease->reason);

@@ -103,7 +103,12 @@ bool lease_is_possible_on(const struct pool_lease *lease, const struct pool_gpu 
     } else if (!gpu->info.is_mig_capable) {
         *why = "it cannot do MIG";
     } else if (!has_mode) {
-        *why = "its MIG mode is off and the configuration keeps it (mig_mode: keep)";
+        *why = gpu->mig_policy == POOL_MIG_KEEP
+                   ? "its MIG mode is off, and mig_mode: keep keeps it so"
+                   : "its MIG mode is off and needs the administrator";
+    } else if (!gpu->geometry) {
+        *why = gpu->info.is_mig_enabled ? "it does not tell what it can be cut into"
+                                        : "its MIG mode comes on with its next reset";
     } else if (profile < 0 || !gpu->geometry->profiles[profile].start_count) {
         *why = "it does not offer this profile";
     }
@@ -657,8 +662,7 @@ static struct plan_exclusion *hold_entry(struct hold *hold, unsigned gpu_id)
     return NULL;
 }
 
-/* Compute instances share a slice. */
-static unsigned parts_in_window(const struct pool_lease *lease, const struct pool_gpu *gpu)
+unsigned lease_parts_in_window(const struct pool_lease *lease, const struct pool_gpu *gpu)
 {
     int p = lease_profile_on(lease, gpu);
     unsigned each = lease->want.compute_instance_slices;
@@ -693,7 +697,7 @@ void hold_for(const struct pool *pool, const struct pool_lease *lease, struct ho
             *e = (struct plan_exclusion){.gpu_id = best.gpu->id};
         }
         e->mask |= best.mask;
-        n += parts_in_window(lease, best.gpu);
+        n += lease_parts_in_window(lease, best.gpu);
         is_known = is_known && best.at_ms;
         ret->free_at_ms = best.at_ms > ret->free_at_ms ? best.at_ms : ret->free_at_ms;
     }

@@ -155,6 +155,8 @@ void lease_ungrant(struct pool *pool, struct pool_lease *lease);
 void lease_add_part(struct pool_lease *lease, struct pool_gpu *gpu, struct pool_slice *slice,
                     unsigned ci);
 void hold_for(const struct pool *pool, const struct pool_lease *lease, struct hold *ret);
+/* Parts of the lease that one slice has room for: compute instances share one. */
+unsigned lease_parts_in_window(const struct pool_lease *lease, const struct pool_gpu *gpu);
 bool lease_allows_gpu(const struct pool_lease *lease, const struct pool_gpu *gpu);
 /* Profile index on this GPU that answers the lease; MIG_PROFILE_NONE if none does. */
 int lease_profile_on(const struct pool_lease *lease, const struct pool_gpu *gpu);
@@ -167,7 +169,7 @@ unsigned lease_possible_count(const struct pool *pool, const struct pool_lease *
 struct pool_lease *lease_new(struct pool *pool, const struct pool_actor *actor,
                              const struct pool_request *request);
 void lease_free(struct pool *pool, struct pool_lease *lease);
-/* Why no GPU here could ever hold it; "" when one could.  Resolves its profile. */
+/* possible.c: why no GPU here could ever hold it; "" when one could.  Resolves its profile. */
 void lease_impossible_reason(struct pool *pool, struct pool_lease *lease, char *buf, size_t size);
 /* Tries a new request: those who wait come first. */
 enum grant_result lease_try_new(struct pool *pool, struct pool_lease *lease);
@@ -215,3 +217,6 @@ void explain_block(struct pool_explanation *ret, const struct pool_gpu *gpu,
                    const char *why);
 const struct pool_lease *slice_holder(const struct pool *pool, const struct pool_slice *slice);
 int64_t slice_until_ms(const struct pool *pool, const struct pool_slice *slice);
+
+/* help.c: "release of l-3 (vision) and l-6 (speech)"; "" when nobody here can help. */
+void explain_help(const struct pool *pool, const struct pool_lease *lease, char *buf, size_t size);

@@ -472,59 +472,6 @@ static bool answer_repeat(struct pool *pool, const struct pool_event *event)
     return true;
 }
 
-/* Compute slots that the whole lease takes at least. */
-static unsigned least_slots(const struct pool *pool, const struct pool_lease *lease)
-{
-    unsigned least = UINT_MAX;
-
-    for (unsigned i = 0; lease->want.kind == MIG_WANT_GPU && i < pool->gpu_count; i++) {
-        unsigned slots = lease_slots_on(pool, lease, pool->gpus[i]->class_id);
-        least = slots < least ? slots : least;
-    }
-    for (int c = 0; c < pool->class_count; c++) {
-        unsigned slots = lease_slots_on(pool, lease, c);
-        if (lease->ask.profile[c] >= 0 && slots < least) {
-            least = slots;
-        }
-    }
-    return least;
-}
-
-void lease_impossible_reason(struct pool *pool, struct pool_lease *lease, char *buf, size_t size)
-{
-    struct error err = {0};
-    const char *why = NULL;
-    unsigned most = lease->tenant->max_compute, could = 0;
-
-    buf[0] = '\0';
-    if (lease_resolve(pool, lease, &err) < 0) {
-        text_copy(buf, size, err.msg);
-        return;
-    }
-    lease->compute_slots = least_slots(pool, lease);
-    could = lease_possible_count(pool, lease);
-    if (most && lease->compute_slots > most) {
-        snprintf(buf, size, "it takes %u compute slots, and a tenant may have %u at most",
-                 lease->compute_slots, most);
-    } else if (could && could < lease->count) {
-        snprintf(buf, size, "%u x %s are asked for, and the GPUs here can hold %u at most",
-                 lease->count, lease->profile, could);
-    } else if (!could) {
-        for (unsigned i = 0; i < pool->gpu_count; i++) {
-            if (lease_is_possible_on(lease, pool->gpus[i], &why)) {
-                continue;
-            }
-            size_t at = strlen(buf);
-            snprintf(buf + at, size - at, "%sGPU %u: %s", at ? "; " : "",
-                     pool->gpus[i]->info.index, why);
-        }
-        if (!buf[0]) {
-            snprintf(buf, size, "%s", pool->gpu_count ? "a tenant may not have as many compute slots"
-                                                      : "there is no GPU here");
-        }
-    }
-}
-
 /* Somebody waits, perhaps for a process to end that nobody has a lease for, or for a place that the
  * head of the queue no longer needs: no event tells of that. */
 static void arm_look(struct pool *pool)

@@ -498,6 +498,7 @@ struct pool_explanation {
     int64_t expected_start_ms; /* 0 unknown */
     struct pool_block block[POOL_BLOCKS_MAX];
     unsigned block_count;
+    char help[240]; /* of pool_explain(): what would let it through, all of it together; "" unknown */
 };
 /* Why a request waits, and for whom.  `lease` is in any state. */
 void pool_explain(const struct pool *pool, const struct pool_lease *lease, int64_t now_ms,

@@ -6,6 +6,7 @@
  * something is and it is to be destroyed. */
 #include "pool/internal.h"
 #include "base/text.h"
+#include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -264,6 +265,38 @@ static void on_check(struct pool *pool, const struct pool_job_result *result)
     }
 }
 
+/* Leases that wait for the GPU's MIG mode have waited for the driver. */
+static void add_mode_time(struct pool *pool, const struct pool_gpu *gpu, int64_t us)
+{
+    uint64_t last = 0;
+
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        const struct pool_slice *s = gpu->slices[i];
+        uint64_t id = s->ci_count ? s->ci[0].lease : 0;
+        struct pool_lease *lease = id && id != last ? pool_lease_get(pool, id) : NULL;
+        if (lease && lease->state == POOL_LEASE_CUTTING) {
+            lease->driver_us += us;
+            last = id; /* several parts of one lease wait together */
+        }
+    }
+}
+
+static void tell_mode(struct pool *pool, const struct pool_gpu *gpu,
+                      const struct pool_job_result *result)
+{
+    const char *word = gpu->wants_mig ? "on" : "off";
+
+    if (result->code == 0 && result->is_mig_enabled == gpu->wants_mig) {
+        pool_tell(pool, POOL_HIST_GPU_MODE, gpu, NULL, "MIG mode of GPU %u is %s now",
+                  gpu->info.index, word);
+    } else {
+        pool_tell(pool, POOL_HIST_GPU_MODE, gpu, NULL, "MIG mode of GPU %u %s %s: %s",
+                  gpu->info.index,
+                  result->code == -EINPROGRESS ? "waits for a reset to be" : "could not be switched",
+                  word, result->message);
+    }
+}
+
 static void on_mode(struct pool *pool, struct pool_gpu *gpu, const struct pool_job_result *result)
 {
     uint64_t operation = gpu->mode_operation;
@@ -275,21 +308,21 @@ static void on_mode(struct pool *pool, struct pool_gpu *gpu, const struct pool_j
     gpu->mode_job = 0;
     gpu->mode_operation = 0;
     gpu->has_mode_wish = false;
-    if (result->code == 0) {
+    add_mode_time(pool, gpu, result->driver_us);
+    if (result->code == 0 || result->code == -EINPROGRESS) {
         gpu->info.is_mig_enabled = result->is_mig_enabled;
         gpu->info.is_mig_pending = result->is_mig_pending;
     }
+    tell_mode(pool, gpu, result);
     if (is_there) {
         gpu->failures = 0;
-        pool_tell(pool, POOL_HIST_GPU_MODE, gpu, NULL, "MIG mode of GPU %u is %s now",
-                  gpu->info.index, gpu->wants_mig ? "on" : "off");
-    } else {
+    } else if (result->code != -EINPROGRESS) { /* which is accepted, and does no harm */
         gpu_cool_down(pool, gpu);
-        pool_tell(pool, POOL_HIST_GPU_MODE, gpu, NULL, "MIG mode of GPU %u could not be switched "
-                  "%s: %s", gpu->info.index, gpu->wants_mig ? "on" : "off", result->message);
     }
     operation_progress(pool, operation, is_there ? NULL : result->message);
-    gpu_give_up_hopeless(pool, gpu, "its MIG mode could not be switched on");
+    gpu_give_up_hopeless(pool, gpu, result->code == -EINPROGRESS
+                                        ? "its MIG mode comes on with the next reset of the GPU"
+                                        : "its MIG mode could not be switched on");
     pool->wants_queue_pass = true;
     gpu_changed(pool, gpu);
     gpu_ask_scan(pool, gpu);

@@ -297,6 +297,9 @@ static const char *mode_reason(const struct pool *pool, const struct pool_gpu *g
     if (gpu_can_switch_on(pool, gpu)) {
         return NULL;
     }
+    if (!gpu->info.is_mig_enabled && gpu->info.is_mig_pending) {
+        return "its MIG mode comes on with its next reset (nvidia-smi --gpu-reset, or a reboot)";
+    }
     if (!gpu->geometry || !gpu->info.is_mig_enabled) {
         return gpu->processes ? "its MIG mode is off, and processes run on it"
                               : "its MIG mode is off";

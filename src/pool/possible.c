@@ -1,0 +1,125 @@
+/* Why no GPU here could ever hold a request, and what the administrator can do about it. */
+#include "pool/internal.h"
+#include "base/buf.h"
+#include "base/text.h"
+#include <limits.h>
+#include <stdio.h>
+
+/* Compute slots that the whole lease takes at least. */
+static unsigned least_slots(const struct pool *pool, const struct pool_lease *lease)
+{
+    unsigned least = UINT_MAX;
+
+    for (unsigned i = 0; lease->want.kind == MIG_WANT_GPU && i < pool->gpu_count; i++) {
+        unsigned slots = lease_slots_on(pool, lease, pool->gpus[i]->class_id);
+        least = slots < least ? slots : least;
+    }
+    for (int c = 0; c < pool->class_count; c++) {
+        unsigned slots = lease_slots_on(pool, lease, c);
+        if (lease->ask.profile[c] >= 0 && slots < least) {
+            least = slots;
+        }
+    }
+    return least;
+}
+
+/* What the administrator can do about a GPU without MIG; NULL nothing. */
+static const char *mode_todo(const struct pool_gpu *gpu)
+{
+    const struct mig_gpu_info *info = &gpu->info;
+
+    if (!info->is_mig_capable || info->is_mig_enabled || !gpu->is_managed) {
+        return NULL;
+    }
+    if (info->is_mig_pending) {
+        return "--gpu-reset, or a reboot";
+    }
+    if (info->is_resetless) {
+        return gpu->mig_policy == POOL_MIG_KEEP ? "-mig 1" : NULL;
+    }
+    return "-mig 1; if it stays pending, --gpu-reset or a reboot";
+}
+
+/* "GPU 0,3: ..." for all GPUs of which the same is to be said, from the first of them on. */
+static void add_impossible(const struct pool *pool, const struct pool_lease *lease, unsigned first,
+                           struct buf *out)
+{
+    const char *why = NULL, *other = NULL, *todo = mode_todo(pool->gpus[first]);
+    CLEANUP(buf_done) struct buf list = BUF_INIT(64);
+
+    (void)lease_is_possible_on(lease, pool->gpus[first], &why);
+    for (unsigned i = 0; i < pool->gpu_count; i++) {
+        const struct pool_gpu *gpu = pool->gpus[i];
+        if (lease_is_possible_on(lease, gpu, &other) || other != why || mode_todo(gpu) != todo) {
+            continue;
+        }
+        if (i < first) {
+            return; /* has been said */
+        }
+        buf_addf(&list, "%s%u", i > first ? "," : "", gpu->info.index);
+    }
+    const char *indices = list.data ? list.data : "...";
+    buf_addf(out, "%sGPU %s: %s", out->len ? "; " : "", indices, why);
+    if (todo) {
+        buf_addf(out, " (nvidia-smi -i %s %s)", indices, todo);
+    }
+}
+
+static void list_impossible(const struct pool *pool, const struct pool_lease *lease, char *ret,
+                            size_t size)
+{
+    CLEANUP(buf_done) struct buf out = BUF_INIT(4096);
+    const char *why = NULL;
+
+    for (unsigned i = 0; i < pool->gpu_count; i++) {
+        if (!lease_is_possible_on(lease, pool->gpus[i], &why)) {
+            add_impossible(pool, lease, i, &out);
+        }
+    }
+    text_copy(ret, size, out.data ? out.data : "");
+}
+
+/* Is there a GPU that may offer the profile, but does not tell before its MIG mode is on? */
+static bool has_silent_gpu(const struct pool *pool, const struct pool_lease *lease)
+{
+    for (unsigned i = 0; i < pool->gpu_count; i++) {
+        const struct pool_gpu *gpu = pool->gpus[i];
+        if (gpu->is_managed && gpu->info.is_mig_capable && !gpu->geometry &&
+            lease_allows_gpu(lease, gpu)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void lease_impossible_reason(struct pool *pool, struct pool_lease *lease, char *buf, size_t size)
+{
+    struct error err = {0};
+    unsigned most = lease->tenant->max_compute, could = 0;
+
+    buf[0] = '\0';
+    if (lease_resolve(pool, lease, &err) < 0) {
+        if (has_silent_gpu(pool, lease)) {
+            list_impossible(pool, lease, buf, size);
+        } else {
+            text_copy(buf, size, err.msg);
+        }
+        return;
+    }
+    lease->compute_slots = least_slots(pool, lease);
+    could = lease_possible_count(pool, lease);
+    if (most && lease->compute_slots > most) {
+        snprintf(buf, size, "it takes %u compute slots, and a tenant may have %u at most",
+                 lease->compute_slots, most);
+    } else if (could && could < lease->count) {
+        snprintf(buf, size, "%u x %s are asked for, and the GPUs here can hold %u at most",
+                 lease->count, lease->profile, could);
+    } else if (!could && !pool->gpu_count) {
+        text_copy(buf, size, "there is no GPU here");
+    } else if (!could) {
+        list_impossible(pool, lease, buf, size);
+        if (!buf[0]) {
+            text_copy(buf, size, "a tenant may not have as many compute slots");
+        }
+    }
+}
