@@ -85,13 +85,32 @@ static int ci_profile_on(const struct pool_lease *lease, const struct pool_gpu *
     return ci;
 }
 
+/* Why it will not have slices unless its administrator does something; NULL if it may. */
+static const char *never_cut_reason(const struct pool_gpu *gpu)
+{
+    bool has_mode = gpu->info.is_mig_enabled || gpu->info.is_mig_pending ||
+                    (gpu->mig_policy == POOL_MIG_ON_DEMAND && gpu->info.is_resetless);
+
+    if (!gpu->info.is_mig_capable) {
+        return "it cannot do MIG";
+    }
+    if (!has_mode) {
+        return gpu->mig_policy == POOL_MIG_KEEP
+                   ? "its MIG mode is off, and mig_mode: keep keeps it so"
+                   : "its MIG mode is off and needs the administrator";
+    }
+    if (!gpu->geometry) {
+        return gpu->info.is_mig_enabled ? "it does not tell what it can be cut into"
+                                        : "its MIG mode comes on with its next reset";
+    }
+    return NULL;
+}
+
 bool lease_is_possible_on(const struct pool_lease *lease, const struct pool_gpu *gpu,
                           const char **why)
 {
     int profile = lease_profile_on(lease, gpu);
     bool is_whole = lease->want.kind == MIG_WANT_GPU;
-    bool has_mode = gpu->info.is_mig_enabled || gpu->info.is_mig_pending ||
-                    (gpu->mig_policy == POOL_MIG_ON_DEMAND && gpu->info.is_resetless);
 
     *why = NULL;
     if (!lease_allows_gpu(lease, gpu)) {
@@ -100,15 +119,8 @@ bool lease_is_possible_on(const struct pool_lease *lease, const struct pool_gpu 
         *why = "it is not managed by tangram";
     } else if (is_whole) {
         *why = gpu->info.is_mig_enabled && profile < 0 ? "no profile takes all of it" : NULL;
-    } else if (!gpu->info.is_mig_capable) {
-        *why = "it cannot do MIG";
-    } else if (!has_mode) {
-        *why = gpu->mig_policy == POOL_MIG_KEEP
-                   ? "its MIG mode is off, and mig_mode: keep keeps it so"
-                   : "its MIG mode is off and needs the administrator";
-    } else if (!gpu->geometry) {
-        *why = gpu->info.is_mig_enabled ? "it does not tell what it can be cut into"
-                                        : "its MIG mode comes on with its next reset";
+    } else if (never_cut_reason(gpu)) {
+        *why = never_cut_reason(gpu);
     } else if (profile < 0 || !gpu->geometry->profiles[profile].start_count) {
         *why = "it does not offer this profile";
     }
