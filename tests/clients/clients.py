@@ -1,0 +1,102 @@
+"""The real NVML clients as the tests see them: run(machine, arguments) and what came out.
+
+A client that cannot be had skips the test with the reason."""
+import json
+import os
+import shutil
+import subprocess
+
+import fetch
+import pytest
+from conftest import BUILD
+
+LIBRARY_DIR = BUILD / "sim"
+NVTOP_LIBRARIES = ("libc6", "libncursesw6", "libtinfo6", "libsystemd0", "libcap2", "libudev1",
+                   "libdrm2", "libdrm-amdgpu1")
+
+
+def had(fetcher, *args):
+    try:
+        return fetcher(*args)
+    except fetch.Unavailable as why:
+        pytest.skip(f"cannot be had: {why}")
+
+
+def environment(machine, folders=(), **more):
+    path = ":".join(map(str, (LIBRARY_DIR, *folders)))
+    return dict(os.environ, TANGRAM_SIM=str(machine.path), LD_LIBRARY_PATH=path,
+                **{k: str(v) for k, v in more.items()})
+
+
+class Client:
+    """A program: call it with a machine and arguments."""
+
+    def __init__(self, command, folders=(), inside=False, **env):
+        self.command, self.folders, self.env, self.inside = list(command), folders, env, inside
+
+    def start(self, machine, *args, **kw):
+        command = [*map(str, self.command), *map(str, args)]
+        if self.inside:
+            command = [str(BUILD / "tangram-sim"), "shell", str(machine.path), "--", *command]
+        return subprocess.Popen(command, env=environment(machine, self.folders, **self.env),
+                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                stdin=subprocess.DEVNULL, text=True, **kw)
+
+    def __call__(self, machine, *args, check=0, **kw):
+        """Its output; check is the exit status to insist on, None for any."""
+        process = self.start(machine, *args, **kw)
+        try:
+            out, _ = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        assert check is None or process.returncode == check, (args, process.returncode, out)
+        return out
+
+
+def nvidia_smi(suite):
+    root = had(fetch.debian, suite, "nvidia-smi")
+    return Client([root / "usr/lib/nvidia/current/nvidia-smi"])
+
+
+def nvtop(suite):
+    root = had(fetch.debian, suite, "nvtop", *NVTOP_LIBRARIES)
+    own, folders = fetch.loader(root)
+    program = root / "usr/bin/nvtop"
+    if own:  # of a newer Debian than this one
+        path = ":".join(map(str, (LIBRARY_DIR, *folders)))
+        return Client([own, "--argv0", "nvtop", "--library-path", path, program], TERM="xterm")
+    return Client([program], folders, TERM="xterm")
+
+
+def pynvml_folder(source):
+    """Where to import pynvml from: a Debian suite's package, or PyPI's nvidia-ml-py."""
+    if source == "pypi":
+        return had(fetch.pypi, "nvidia-ml-py")
+    return had(fetch.debian, source, "python3-pynvml") / "usr/lib/python3/dist-packages"
+
+
+class Pynvml:
+    """Runs Python text against pynvml; `answer` is what the text leaves for the test, as JSON."""
+    HEAD = ("import json, sys\n"
+            "from pynvml import *\n"
+            "answer = None\n")
+    TAIL = "\nprint('ANSWER ' + json.dumps(answer), flush=True)\n"
+
+    def __init__(self, source):
+        self.client = Client(["/usr/bin/python3", "-W", "ignore", "-c"],
+                             PYTHONPATH=pynvml_folder(source), PYTHONDONTWRITEBYTECODE=1)
+
+    def __call__(self, machine, text):
+        out = self.client(machine, self.HEAD + text + self.TAIL)
+        return json.loads(out.rsplit("ANSWER ", 1)[1])
+
+
+def mig_parted():
+    program = had(fetch.go_program, "github.com/NVIDIA/mig-parted/cmd/nvidia-mig-parted")
+    return Client([program], inside=True)
+
+
+def needs(program):
+    if not shutil.which(program):
+        pytest.skip(f"cannot be had: there is no {program} here")

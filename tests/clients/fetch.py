@@ -1,0 +1,175 @@
+"""Fetches the real NVML clients, each with its ordinary package manager, into a cache folder.
+
+Nothing is installed and nothing is vendored: Debian packages are downloaded with a sources list of
+our own (apt's own lists stay as they are) and unpacked, the Python module goes to a folder of its
+own, the Go program to a GOBIN of its own.  What cannot be had is skipped by the tests, with the
+reason.  The cache is $TANGRAM_CLIENT_CACHE or ~/.cache/tangram-clients; delete it to fetch anew.
+"""
+import contextlib
+import fcntl
+import functools
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+SUITES = ("bookworm", "trixie")
+FETCH_TIMEOUT_S = 300
+
+
+class Unavailable(Exception):
+    """A client that cannot be had here; the message says why."""
+
+
+def cache():
+    base = os.environ.get("TANGRAM_CLIENT_CACHE") or pathlib.Path(
+        os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache", "tangram-clients")
+    path = pathlib.Path(base).absolute()
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def locked():
+    """One fetch at a time, also between test runs that share the cache."""
+    with open(cache() / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def run(command, what, env=None, cwd=None, timeout_s=FETCH_TIMEOUT_S):
+    try:
+        done = subprocess.run(list(map(str, command)), env=env, cwd=cwd, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+                              stdin=subprocess.DEVNULL, timeout=timeout_s)
+    except FileNotFoundError:
+        raise Unavailable(f"{what}: there is no {command[0]} here") from None
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"{what}: no answer within {timeout_s} s") from None
+    if done.returncode != 0:
+        lines = done.stdout.strip().splitlines()
+        raise Unavailable(f"{what}: {lines[-1] if lines else 'failed'}")
+    return done.stdout
+
+
+def fetched(name, fetch):
+    """The folder cache()/name, made by fetch(folder) unless it is there already, whole."""
+    target = cache() / name
+    with locked():
+        if not target.is_dir():
+            part = target.with_name(target.name + ".part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            fetch(part)
+            part.rename(target)
+    return target
+
+
+# -- Debian packages of another suite or component
+
+def mirror():
+    """Where this machine gets Debian from, according to its own sources."""
+    texts = []
+    for path in [pathlib.Path("/etc/apt/sources.list"),
+                 *sorted(pathlib.Path("/etc/apt/sources.list.d").glob("*"))]:
+        with contextlib.suppress(OSError):
+            texts += [line for line in path.read_text().splitlines()
+                      if not line.lstrip().startswith("#")]
+    for url in re.findall(r"\bhttps?://[^\s\]]+", "\n".join(texts)):
+        if re.search(r"/debian/?$", url):
+            return url
+    raise Unavailable("this machine's sources name no Debian mirror")
+
+
+def apt_options(folder):
+    sources = folder / "debian.sources"
+    for sub in ("lists/partial", "cache/archives/partial"):
+        (folder / sub).mkdir(parents=True, exist_ok=True)
+    arch = run(["dpkg", "--print-architecture"], "Debian packages").strip()
+    sources.write_text(f"Types: deb\nURIs: {mirror()}\nSuites: {' '.join(SUITES)}\n"
+                       "Components: main contrib non-free\n"
+                       f"Architectures: {arch}\nSigned-By: {KEYRING}\n")
+    return ["-o", f"Dir::Etc::sourcelist={sources}", "-o", "Dir::Etc::sourceparts=/dev/null",
+            "-o", f"Dir::State::lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache",
+            "-o", "Acquire::Languages=none", "-o", "Acquire::Retries=2",
+            "-o", "Acquire::http::Timeout=30", "-o", "APT::Sandbox::User=root",
+            "-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
+            "-o", "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false"]
+
+
+@functools.cache
+def apt_update():
+    """Once in a run at most."""
+    folder = cache() / "apt"
+    folder.mkdir(exist_ok=True)
+    options = apt_options(folder)
+    run(["apt-get", *options, "update"], "Debian's package lists")
+    return options
+
+
+def debian(suite, *packages):
+    """One folder with the packages of that suite unpacked over each other."""
+    def fetch(folder):
+        options = apt_update()
+        with_suite = [f"{p}/{suite}" for p in packages]
+        debs = folder / "debs"
+        debs.mkdir()
+        run(["apt-get", *options, "download", *with_suite], f"{packages[0]} of Debian {suite}",
+            cwd=debs)
+        names = sorted(deb.name for deb in debs.glob("*.deb"))
+        for name in names:
+            run(["dpkg", "-x", debs / name, folder], name)
+        (folder / "versions").write_text("".join(f"{name}\n" for name in names))
+        shutil.rmtree(debs)
+    return fetched(f"debian/{suite}-{packages[0]}", fetch)
+
+
+def glibc_version(text):
+    found = re.search(r"(\d+)\.(\d+)", text)
+    return (int(found[1]), int(found[2])) if found else (0, 0)
+
+
+def loader(root):
+    """(ld.so or None, library folders) for a program that was unpacked with its libraries.
+
+    Its own C library is taken only when it is newer than ours: the simulated driver was built
+    against ours."""
+    own = sorted(root.rglob("ld-linux*.so*"))
+    folders = sorted({str(f.parent) for f in root.rglob("lib*.so*")
+                      if f.parent.name.endswith("-linux-gnu")})
+    theirs = [line for line in (root / "versions").read_text().splitlines()
+              if line.startswith("libc6_")]
+    if own and theirs and glibc_version(theirs[0][len("libc6_"):]) > glibc_version(
+            os.confstr("CS_GNU_LIBC_VERSION")):
+        return own[0], folders
+    return None, [f for f in folders if not pathlib.Path(f, "libc.so.6").exists()]
+
+
+# -- PyPI and Go
+
+def pypi(package):
+    """A folder for PYTHONPATH with the newest version."""
+    pip = shutil.which("pip3") or shutil.which("pip")
+
+    def fetch(folder):
+        if not pip:
+            raise Unavailable(f"{package}: there is no pip here")
+        run([pip, "install", "--quiet", "--disable-pip-version-check", "--no-deps",
+             "--target", folder, package], package)
+    return fetched(f"pypi/{package}", fetch)
+
+
+def go_program(module):
+    """The program that `go install MODULE@latest` makes."""
+    name = module.rsplit("/", 1)[1]
+    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin:/usr/lib/go/bin")
+
+    def fetch(folder):
+        if not go:
+            raise Unavailable(f"{name}: there is no go here")
+        env = dict(os.environ, GOBIN=str(folder), GOPATH=str(cache() / "go"), GOTOOLCHAIN="local",
+                   GOFLAGS="-modcacherw", CGO_ENABLED="1", GOCACHE=str(cache() / "go-build"))
+        run([go, "install", f"{module}@latest"], name, env=env, timeout_s=600)
+    return fetched(f"go/{name}", fetch) / name
