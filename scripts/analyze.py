@@ -17,8 +17,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # malloc-leak: gcc 12 takes whatever goes into a queue or a hash table of uthash for lost; the leak
 # sanitizer watches that in the tests.
-GCC = ["gcc", "-fanalyzer", "-Wno-analyzer-malloc-leak", "-Wno-analyzer-too-complex", "-Werror",
-       "-fdiagnostics-color=never"]
+GCC = ["gcc", "-fanalyzer", "-Wno-analyzer-malloc-leak", "-Wno-analyzer-too-complex", "-Werror"]
 
 
 def read_flags(build):
@@ -34,7 +33,7 @@ def read_flags(build):
             word = words.pop(0)
             if word in ("-o", "-MF", "-MQ"):
                 words.pop(0)
-            elif word not in ("-c", "-MD", entry["file"]):
+            elif word not in ("-c", "-MD", "-fdiagnostics-color=always", entry["file"]):
                 flags.append(word)
         found[path] = (flags, entry["directory"])
     return found
