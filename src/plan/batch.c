@@ -119,7 +119,7 @@ static uint32_t destroyed_by(const struct plan *p, uint32_t gpu, const struct co
     for (int i = 0; i < c->count; i++) {
         uint16_t touched =
             plan_idle_touched(p, gpu, mig_window(g, c->slices[i].profile, c->slices[i].start));
-        for (int k = 0; touched && k < d->idle_count; k++) {
+        for (int k = 0; d && touched && k < d->idle_count; k++) {
             if (d->idle[k].profile == c->slices[i].profile &&
                 d->idle[k].start == c->slices[i].start) {
                 touched = 0;
