@@ -43,7 +43,8 @@ static int enter_namespace(void)
     return TOOL_OK;
 }
 
-/* Binds DIR/root/PATH over /PATH, which must exist; or over the nearest parent that does. */
+/* Binds DIR/root/PATH over /PATH, or over the nearest parent that exists.  Never over the whole of
+ * /proc or /sys, which programs need: where the kernel has no modules, /proc/modules stays away. */
 static int show(const struct sim_machine *m, const char *path)
 {
     char part[PATH_MAX];
@@ -58,8 +59,8 @@ static int show(const struct sim_machine *m, const char *path)
             return tool_fail(TOOL_FAILED, "cannot show %s: %s", to, strerror(errno));
         }
         char *slash = strrchr(part, '/');
-        if (!slash) {
-            return tool_fail(TOOL_FAILED, "there is no /%s here", part);
+        if (!slash || strchr(part, '/') == slash) {
+            return TOOL_OK;
         }
         *slash = '\0';
     }

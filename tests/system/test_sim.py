@@ -222,14 +222,23 @@ def shell(machine, script):
 
 def test_shell_shows_the_surroundings(machine):
     client(machine, "mig_on(0); slice(0, 14, 1)")
+    boot = (machine / "boot_id").read_text()
     out = shell(machine, "cat /proc/driver/nvidia/version; "
                 "cat /proc/driver/nvidia/capabilities/gpu0/mig/gi5/ci0/access; "
                 "cat /sys/bus/pci/devices/0000:07:00.0/vendor; head -1 /proc/modules; "
-                "ls /dev/nvidia0 /dev/nvidia-caps/nvidia-cap49 /dev/null; "
+                "cat /proc/self/comm; ls /dev/nvidia0 /dev/nvidia-caps/nvidia-cap49 /dev/null; "
                 "grep gpu0/gi5/ci0 /proc/driver/nvidia-caps/mig-minors")
     assert "590.48.01" in out
     assert "DeviceFileMinor: 49\nDeviceFileMode: 292\nDeviceFileModify: 1\n" in out
-    assert "0x10de" in out and "\nnvidia " in out
+    assert "0x10de" in out and "\ncat\n" in out
+    if os.path.exists("/proc/modules"):  # else the kernel has none, and nothing can be put there
+        assert "\nnvidia " in out
+    # A client inside finds the machine as it was.
+    client(machine, "gpu(0)")
+    assert (machine / "boot_id").read_text() == boot
+    inside = subprocess.run([TOOL, "shell", machine, "--", TOOL, "show", machine], text=True,
+                            capture_output=True, check=True, timeout=60).stdout
+    assert "2g.20gb" in inside and (machine / "boot_id").read_text() == boot
     assert "gpu0/gi5/ci0/access 49" in out
     # Capability files follow the instances from now on, whoever changes them.
     caps = machine / "root/proc/driver/nvidia/capabilities/gpu0/mig"
