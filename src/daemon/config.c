@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "base/text.h"
 #include "base/tree.h"
+#include "http/http.h"
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -441,10 +442,21 @@ static int check_ttl(const struct tree_doc *doc, struct error *err)
     return 0;
 }
 
+static int check_listen(const struct tree_doc *doc, struct error *err)
+{
+    const char *where = json_string_value(json_object_get(tree_doc_root(doc), "listen"));
+    struct error why = {0};
+
+    if (where && http_check_listen(where, &why) < 0) {
+        return tree_doc_fail(doc, "/listen", err, "listen: %s", why.msg);
+    }
+    return 0;
+}
+
 static int check_doc(const struct tree_doc *doc, struct error *err)
 {
     static int (*const checks[])(const struct tree_doc *doc, struct error *err) = {
-        check_mode, check_matches, check_tenants, check_ttl};
+        check_mode, check_matches, check_tenants, check_ttl, check_listen};
     char pointer[FIELD_POINTER_BYTES] = "";
     struct error why = {0};
 

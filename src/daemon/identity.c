@@ -15,7 +15,7 @@
 #define GROUPS_MAX 256
 
 struct known_user {
-    unsigned uid;
+    unsigned uid, gid;
     int64_t until_ms;
     struct api_identity identity;
     UT_hash_handle hh;
@@ -63,8 +63,10 @@ static const struct config_tenant *find_tenant(const struct daemon_config *c, co
     if (!has_groups) {
         return NULL;
     }
-    if (!*user || getgrouplist(user, gid, groups, &count) < 0) {
+    if (!*user) {
         count = 1;
+    } else if (getgrouplist(user, gid, groups, &count) < 0) {
+        count = GROUPS_MAX; /* it has more: these count */
     }
     for (size_t i = 0; i < c->tenant_count; i++) {
         if (is_in_group(&c->tenants[i], groups, count)) {
@@ -72,6 +74,17 @@ static const struct config_tenant *find_tenant(const struct daemon_config *c, co
         }
     }
     return NULL;
+}
+
+/* A user who happens to be called like a tenant of the configuration is not thereby that tenant. */
+static bool is_taken(const struct daemon_config *c, const char *name)
+{
+    for (size_t i = 0; i < c->tenant_count; i++) {
+        if (!strcmp(c->tenants[i].name, name)) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void look_up(const struct daemon *d, const struct http_peer *peer, struct api_identity *ret)
@@ -86,6 +99,9 @@ static void look_up(const struct daemon *d, const struct http_peer *peer, struct
         snprintf(name, sizeof(name), "uid-%u", peer->uid);
     }
     t = find_tenant(&d->config, found ? found->pw_name : "", peer->uid, peer->gid);
+    if (!t && is_taken(&d->config, name)) {
+        snprintf(name, sizeof(name), "uid-%u", peer->uid);
+    }
     bool is_own = peer->uid == 0 || peer->uid == geteuid();
     *ret = (struct api_identity){.uid = peer->uid, .limits = {-1, -1},
                                  .role = is_own ? POOL_ROLE_OPERATOR : POOL_ROLE_TENANT};
@@ -121,8 +137,9 @@ bool identity_find(struct daemon *d, const struct http_peer *peer, struct api_id
         u->uid = peer->uid;
         HASH_ADD(hh, d->users, uid, sizeof(u->uid), u);
     }
-    if (u->until_ms <= now) {
+    if (u->until_ms <= now || u->gid != peer->gid) {
         look_up(d, peer, &u->identity);
+        u->gid = peer->gid;
         u->until_ms = now + KEEP_MS;
     }
     *ret = u->identity;

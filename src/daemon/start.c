@@ -225,6 +225,7 @@ void daemon_close(struct daemon *d)
     struct error err = {0};
 
     d->is_stopping = true;
+    sd_notify(0, "STOPPING=1");
     if (d->store && d->api) {
         daemon_tell(d, "daemon.stopped", "tangramd has stopped; slices and leases stay");
     }

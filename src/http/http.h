@@ -63,6 +63,8 @@ struct http_settings {
     void *authenticate_data;
 };
 
+/* Could `where` be listened on: HOST:PORT with a loopback address?  -EINVAL says why not. */
+int http_check_listen(const char *where, struct error *err);
 /* Listens at once.  `routes` (ended by an all-zero row) is borrowed and must outlive the server;
  * more specific patterns come first.
  * A stale unix socket is replaced, one that somebody answers on is not: -EADDRINUSE.

@@ -161,11 +161,10 @@ static int tcp_port(int fd, unsigned *ret)
     return 0;
 }
 
-int http_listen_tcp(const char *where, struct listener *ret, struct error *err)
+static int parse_loopback(const char *where, union any_addr *ret, struct error *err)
 {
     union any_addr addr;
-    unsigned port = 0;
-    int one = 1, r = parse_where(where, &addr, err);
+    int r = parse_where(where, &addr, err);
 
     if (r < 0) {
         return r;
@@ -175,6 +174,26 @@ int http_listen_tcp(const char *where, struct listener *ret, struct error *err)
                        "refusing to listen on %s: only loopback addresses "
                        "(127.0.0.1, [::1]) are served, put a TLS proxy before it",
                        where);
+    }
+    *ret = addr;
+    return 0;
+}
+
+int http_check_listen(const char *where, struct error *err)
+{
+    union any_addr addr;
+
+    return parse_loopback(where, &addr, err);
+}
+
+int http_listen_tcp(const char *where, struct listener *ret, struct error *err)
+{
+    union any_addr addr;
+    unsigned port = 0;
+    int one = 1, r = parse_loopback(where, &addr, err);
+
+    if (r < 0) {
+        return r;
     }
     CLEANUP(closep)
     int fd = socket(addr.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);

@@ -1,0 +1,144 @@
+"""Who may do what: on the socket by user and group, over TCP by token."""
+import json
+import os
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+
+import pytest
+
+from conftest import BUILD, H100, until
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become other users")
+
+ROLES = """
+tenants:
+  - {name: watchers, users: [daemon], role: viewer}
+  - {name: vision, users: [bin, 4242], groups: [5151], max_compute: 2, max_queued: 1}
+  - {name: admins, groups: [sudo], role: operator}
+"""
+
+
+def open_to_all(d):
+    for parent in d.folder, *d.folder.parents:
+        if str(parent).startswith("/tmp/") and parent.stat().st_uid == os.getuid():
+            parent.chmod(parent.stat().st_mode | 0o055)
+    return d
+
+
+def as_user(d, uid, *args, gid=65534):
+    return subprocess.run(["setpriv", "--reuid", str(uid), "--regid", str(gid), "--clear-groups",
+                           BUILD / "tangram", *args], text=True, capture_output=True, timeout=60,
+                          env=dict(os.environ, TANGRAM_SOCKET=str(d.socket)), check=False)
+
+
+def leased(done):
+    assert done.returncode == 0, done
+    return json.loads(done.stdout)
+
+
+def test_roles_by_user_and_group(daemon, machine):
+    d = open_to_all(daemon(machine(), config=ROLES))
+    # viewer: reads, does nothing
+    assert as_user(d, 1, "status").returncode == 0
+    no = as_user(d, 1, "lease", "-p", "1g.10gb")
+    assert no.returncode == 4 and "watchers" in no.stderr + no.stdout or "viewer" in no.stderr, no
+    # tenants by name, by number and by group
+    bin_lease = leased(as_user(d, 2, "lease", "-p", "1g.10gb", "-o", "json"))
+    by_number = leased(as_user(d, 4242, "lease", "-p", "1g.10gb", "-o", "json"))
+    assert bin_lease["tenant"] == by_number["tenant"] == "vision"
+    by_group = as_user(d, 3, "release", bin_lease["id"], gid=5151)
+    assert by_group.returncode == 0, by_group
+    assert as_user(d, 3, "release", by_number["id"]).returncode == 4  # the group is what counted
+    # an operator may end anybody's, and cut
+    assert as_user(d, 3, "release", by_number["id"], gid=27).returncode == 0
+    assert as_user(d, 2, "apply", "-f", "/dev/null").returncode != 0
+    # whoever is not named is a tenant of his own
+    own = leased(as_user(d, 60123, "lease", "-p", "1g.10gb", "-o", "json"))
+    assert own["tenant"] == "uid-60123"
+
+
+def test_limits_of_a_tenant(daemon, machine):
+    d = open_to_all(daemon(machine(), config=ROLES))
+    leased(as_user(d, 2, "lease", "-p", "2g.20gb", "-o", "json"))
+    never = as_user(d, 2, "lease", "-p", "3g.40gb")
+    assert never.returncode == 3 and "2 at most" in never.stderr, never
+    waiting = subprocess.Popen(["setpriv", "--reuid", "2", "--regid", "65534", "--clear-groups",
+                                BUILD / "tangram", "lease", "-p", "1g.10gb", "--wait", "60s"],
+                               env=dict(os.environ, TANGRAM_SOCKET=str(d.socket)))
+    row = until(lambda: d.get("/v1/queue").json["queue"], "the request to wait")[0]
+    assert row["tenant"] == "vision" and "2 of the 2 compute slots" in row["reason"], row
+    full = as_user(d, 2, "lease", "-p", "1g.10gb", "--wait", "60s")
+    assert full.returncode != 0 and "1 are allowed" in full.stderr, full
+    waiting.terminate()
+    waiting.wait()
+    until(lambda: not d.get("/v1/queue").json["queue"], "the request to be cancelled")
+
+
+def test_a_tenant_changes_and_sees_only_its_own(daemon, machine):
+    d = open_to_all(daemon(machine(), config=ROLES))
+    lease = d.lease("1g.10gb", name="secret", labels={"a": "b"})
+    for args in (("release", lease["id"]), ("renew", lease["id"], "--ttl", "1h"),
+                 ("apply", "-f", "/dev/stdin"), ("token", "list"),
+                 ("token", "create", "--tenant", "root", "--role", "operator")):
+        done = as_user(d, 60123, *args)
+        assert done.returncode in (2, 4) and done.returncode == 4 or args[0] == "apply", done
+    seen = leased(as_user(d, 60123, "leases", lease["id"], "-o", "json"))
+    assert seen["name"] is None and seen["labels"] == {} and seen["env"] == {}
+    assert d.get(f"/v1/leases/{lease['id']}").json["state"] == "active"
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def ask(port, path, token=None, body=None, method=None):
+    head = {"Content-Type": "application/json"}
+    if token:
+        head["Authorization"] = f"Bearer {token}"
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=head, method=method,
+                                     data=json.dumps(body).encode() if body else None)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as reply:
+            return reply.status, json.load(reply)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_tokens_over_tcp(daemon, machine):
+    port = free_port()
+    d = daemon(machine(), args=["--listen", f"127.0.0.1:{port}"])
+    token = d.cli("token", "create", "--tenant", "vision", "--name", "ci", check=0).stdout.strip()
+    viewer = d.cli("token", "create", "--tenant", "w", "--role", "viewer", check=0).stdout.strip()
+    listed = json.loads(d.cli("token", "list", "-o", "json", check=0).stdout)
+    listed = listed["tokens"] if isinstance(listed, dict) else listed
+    assert token not in json.dumps(listed) and {t["tenant"] for t in listed} == {"vision", "w"}
+    for wrong in (None, "x", token[:-1], token + "a", token.swapcase()):
+        status, problem = ask(port, "/v1/leases", wrong)
+        assert status == 401, (wrong, problem)
+    status, lease = ask(port, "/v1/leases", token, {"profile": "1g.10gb", "wait_s": 20})
+    assert status == 201 and lease["tenant"] == "vision"
+    assert ask(port, "/v1/leases", viewer, {"profile": "1g.10gb"})[0] == 403
+    assert ask(port, "/v1/tokens", token)[0] == 403
+    d.kill()
+    d.start()  # tokens are kept
+    assert ask(port, f"/v1/leases/{lease['id']}", token)[1]["state"] == "active"
+    mine = next(t["id"] for t in listed if t["tenant"] == "vision")
+    assert d.cli("token", "revoke", mine).returncode == 0
+    assert ask(port, "/v1/leases", token)[0] == 401
+    assert d.cli("token", "revoke", mine).returncode == 1
+    kept = b"".join(p.read_bytes() for p in d.state.rglob("*") if p.is_file())
+    assert token.encode() not in kept and viewer.encode() not in kept
+
+
+@pytest.mark.parametrize("where", ["0.0.0.0:7070", "192.0.2.1:80", ":7070", "localhost",
+                                   "127.0.0.1:99999", "[::]:7070", "127.0.0.1:"])
+def test_only_loopback(daemon, machine, where):
+    d = daemon(machine(), start=False, args=["--listen", where])
+    d.start(ready=False)
+    assert d.proc.wait(timeout=20) == (2 if "usage" in d.log else 1), d.log
+    assert "HOST:PORT" in d.log or "loopback" in d.log, d.log
+    assert len(d.log.strip().splitlines()) <= 3, d.log
