@@ -1,6 +1,6 @@
 #pragma once
 #include "api/api.h"
-#include "api/json.h"
+#include "base/json.h"
 #include "api/route.h"
 #include "base/tree.h"
 #include <sys/queue.h>

@@ -3,7 +3,7 @@
  * A check stops at the first thing that is wrong.  What it says is written for whoever wrote the
  * value: the place, what was found and what would be accepted. */
 #include "api/fields.h"
-#include "api/json.h"
+#include "base/json.h"
 #include "base/cleanup.h"
 #include "base/text.h"
 #include <stdio.h>

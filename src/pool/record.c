@@ -1,103 +1,167 @@
 /* What must survive, as JSON.  A lease's record repeats where its slices are, so that either record
  * alone is enough to know that the slice is in use. */
 #include "pool/internal.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "base/tree.h"
 #include <inttypes.h>
 #include <string.h>
 
-static json_t *text_or_null(const char *s)
-{
-    return s ? json_string(s) : json_null();
-}
-
-/* Text for people, that may have been cut off inside a character or come from a driver: a record
- * must not fail because of it. */
-static json_t *shown_text(const char *s)
-{
-    if (text_is_utf8(s, strlen(s))) {
-        return json_string(s);
-    }
-    CLEANUP(buf_done) struct buf b = BUF_INIT(2048);
-    text_add_escaped(&b, s);
-    return json_string(b.data ? b.data : "");
-}
+/* Far above what a lease with all its slices and labels needs. */
+#define RECORD_MAX_BYTES ((size_t)4 * 1024 * 1024)
 
 /* --- writing ---------------------------------------------------------------------------------- */
 
-static char *dump(json_t *tree)
-{
-    char *text = json_dumps(tree, JSON_COMPACT);
+/* Written as text at once: this is the longest part of what a request costs the loop. */
+struct record_out {
+    struct buf text;
+    struct json_out w;
+};
 
-    json_decref(tree);
-    return text ? text : xstrdup("{}");
+static struct json_out *record_begin(struct record_out *out)
+{
+    out->text = BUF_INIT(RECORD_MAX_BYTES);
+    out->w = (struct json_out){.b = &out->text};
+    json_out_object(&out->w, NULL);
+    return &out->w;
 }
 
-static json_t *part_tree(const struct pool_part *p)
+static char *record_end(struct record_out *out)
+{
+    json_out_end_object(&out->w);
+    return buf_take(&out->text);
+}
+
+static void add_part(struct json_out *w, const struct pool_part *p)
 {
     const struct pool_slice *s = p->slice;
 
-    if (!s) {
-        return json_pack("{s:s}", "gpu", p->gpu->info.uuid);
+    json_out_object(w, NULL);
+    json_out_str(w, "gpu", p->gpu->info.uuid);
+    if (s) {
+        json_out_int(w, "slice", (int64_t)s->id);
+        json_out_int(w, "ci", p->ci);
+        json_out_str(w, "profile", s->profile_name);
+        json_out_int(w, "profile_id", s->profile_id);
+        json_out_int(w, "start", s->start);
+        json_out_int(w, "size", s->size);
+        json_out_str(w, "mig_uuid", s->ci[p->ci].mig_uuid);
     }
-    const struct pool_ci *ci = &s->ci[p->ci];
-    return json_pack("{s:s, s:I, s:i, s:s, s:I, s:i, s:i, s:s}", "gpu", p->gpu->info.uuid, "slice",
-                     (json_int_t)s->id, "ci", (int)p->ci, "profile", s->profile_name, "profile_id",
-                     (json_int_t)s->profile_id, "start", s->start, "size", s->size, "mig_uuid",
-                     ci->mig_uuid);
+    json_out_end_object(w);
+}
+
+static void add_wish(struct json_out *w, const struct pool_lease *l)
+{
+    json_out_str(w, "tenant", l->tenant->name);
+    json_out_int(w, "uid", (int)l->uid);
+    json_out_str(w, "profile", l->profile);
+    json_out_int(w, "count", l->count);
+    json_out_str(w, "model", l->model);
+    json_out_str(w, "name", l->name);
+    json_out_str(w, "labels", l->labels);
+    json_out_str(w, "key", l->idempotency_key);
+    json_out_int(w, "hash", (int64_t)l->request_hash);
+    json_out_int(w, "ttl_ms", l->ttl_ms);
+    json_out_int(w, "priority", l->priority);
+    json_out_bool(w, "movable", l->is_movable);
+    json_out_bool(w, "must_not_wait", l->must_not_wait);
+    json_out_int(w, "pid", l->holder_pid);
+    json_out_int(w, "pid_start", (int64_t)l->holder_start);
+}
+
+static void add_times(struct json_out *w, const struct pool_lease *l)
+{
+    json_out_int(w, "created_ms", l->created_ms);
+    json_out_int(w, "started_ms", l->started_ms);
+    json_out_int(w, "granted_ms", l->granted_ms);
+    json_out_int(w, "expires_ms", l->expires_ms);
+    json_out_int(w, "ended_ms", l->ended_ms);
+    json_out_int(w, "driver_us", l->driver_us);
+    json_out_int(w, "queue_key", l->queue_key);
 }
 
 static char *lease_body(const struct pool_lease *l)
 {
-    json_t *parts = json_array();
+    struct record_out out;
+    struct json_out *w = record_begin(&out);
 
+    json_out_str(w, "state", pool_lease_state_name(l->state));
+    json_out_str(w, "end_state", pool_lease_state_name(l->end_state));
+    add_wish(w, l);
+    add_times(w, l);
+    json_out_int(w, "attempts", l->attempts);
+    json_out_int(w, "compute_slots", l->compute_slots);
+    json_out_int(w, "max_queued", l->tenant->max_queued);
+    json_out_int(w, "max_compute", l->tenant->max_compute);
+    json_out_str(w, "reason", l->reason);
+    json_out_str(w, "end_reason", l->end_reason);
+    json_out_array(w, "parts");
     for (unsigned i = 0; i < l->part_count; i++) {
-        json_array_append_new(parts, part_tree(&l->part[i]));
+        add_part(w, &l->part[i]);
     }
-    return dump(json_pack(
-        "{s:s, s:s, s:s, s:i, s:s, s:i, s:o, s:o, s:o, s:o, s:I, s:I, s:i, s:b, s:b, s:i, s:I, s:I,"
-        " s:I, s:I, s:I, s:I, s:I, s:I, s:i, s:i, s:I, s:I, s:o, s:o, s:o}",
-        "state", pool_lease_state_name(l->state), "end_state", pool_lease_state_name(l->end_state),
-        "tenant", l->tenant->name, "uid", (int)l->uid, "profile", l->profile, "count",
-        (int)l->count, "model", text_or_null(l->model), "name", text_or_null(l->name), "labels",
-        text_or_null(l->labels), "key", text_or_null(l->idempotency_key), "hash",
-        (json_int_t)l->request_hash, "ttl_ms", (json_int_t)l->ttl_ms, "priority", l->priority,
-        "movable", l->is_movable, "must_not_wait", l->must_not_wait, "pid", l->holder_pid,
-        "pid_start", (json_int_t)l->holder_start, "created_ms", (json_int_t)l->created_ms,
-        "started_ms", (json_int_t)l->started_ms, "granted_ms", (json_int_t)l->granted_ms,
-        "expires_ms", (json_int_t)l->expires_ms, "ended_ms", (json_int_t)l->ended_ms,
-        "driver_us", (json_int_t)l->driver_us, "queue_key", (json_int_t)l->queue_key,
-        "attempts", (int)l->attempts, "compute_slots", (int)l->compute_slots, "max_queued",
-        (json_int_t)l->tenant->max_queued, "max_compute", (json_int_t)l->tenant->max_compute,
-        "reason", shown_text(l->reason), "end_reason", shown_text(l->end_reason), "parts",
-        parts));
+    json_out_end_array(w);
+    return record_end(&out);
+}
+
+static void add_ci(struct json_out *w, const struct pool_ci *ci)
+{
+    json_out_object(w, NULL);
+    json_out_int(w, "id", ci->id);
+    json_out_str(w, "name", ci->name);
+    json_out_int(w, "compute_slots", ci->compute_slots);
+    json_out_str(w, "mig_uuid", ci->mig_uuid);
+    json_out_int(w, "lease", (int64_t)ci->lease);
+    json_out_bool(w, "settled", ci->is_settled);
+    json_out_end_object(w);
 }
 
 static char *slice_body(const struct pool_slice *s)
 {
-    json_t *cis = json_array();
+    struct record_out out;
+    struct json_out *w = record_begin(&out);
 
+    json_out_str(w, "gpu", s->gpu->info.uuid);
+    json_out_str(w, "state", pool_slice_state_name(s->state));
+    json_out_str(w, "profile", s->profile_name);
+    json_out_int(w, "profile_id", s->profile_id);
+    json_out_int(w, "start", s->start);
+    json_out_int(w, "size", s->size);
+    json_out_int(w, "compute_slots", s->compute_slots);
+    json_out_int(w, "gi_id", s->gi_id);
+    json_out_str(w, "tenant", s->tenant);
+    json_out_int(w, "lease", (int64_t)s->lease);
+    json_out_int(w, "operation", (int64_t)s->operation);
+    json_out_array(w, "cis");
     for (unsigned c = 0; c < s->ci_count; c++) {
-        const struct pool_ci *ci = &s->ci[c];
-        json_array_append_new(
-            cis, json_pack("{s:I, s:s, s:i, s:s, s:I, s:b}", "id", (json_int_t)ci->id, "name",
-                           ci->name, "compute_slots", ci->compute_slots, "mig_uuid", ci->mig_uuid,
-                           "lease", (json_int_t)ci->lease, "settled", ci->is_settled));
+        add_ci(w, &s->ci[c]);
     }
-    return dump(json_pack("{s:s, s:s, s:s, s:I, s:i, s:i, s:i, s:I, s:s, s:I, s:I, s:o}", "gpu",
-                          s->gpu->info.uuid, "state", pool_slice_state_name(s->state), "profile",
-                          s->profile_name, "profile_id", (json_int_t)s->profile_id, "start",
-                          s->start, "size", s->size, "compute_slots", s->compute_slots, "gi_id",
-                          (json_int_t)s->gi_id, "tenant", s->tenant, "lease",
-                          (json_int_t)s->lease, "operation", (json_int_t)s->operation, "cis", cis));
+    json_out_end_array(w);
+    return record_end(&out);
 }
 
 static char *operation_body(const struct pool_operation *op)
 {
-    return dump(json_pack("{s:i, s:I, s:I, s:i, s:i, s:o}", "state", (int)op->state, "created_ms",
-                          (json_int_t)op->created_ms, "ended_ms", (json_int_t)op->ended_ms, "done",
-                          (int)op->done, "total", (int)op->total, "error",
-                          shown_text(op->error)));
+    struct record_out out;
+    struct json_out *w = record_begin(&out);
+
+    json_out_int(w, "state", op->state);
+    json_out_int(w, "created_ms", op->created_ms);
+    json_out_int(w, "ended_ms", op->ended_ms);
+    json_out_int(w, "done", op->done);
+    json_out_int(w, "total", op->total);
+    json_out_str(w, "error", op->error);
+    return record_end(&out);
+}
+
+static char *meta_body(const struct pool *pool)
+{
+    struct record_out out;
+    struct json_out *w = record_begin(&out);
+
+    json_out_int(w, "next_lease", (int64_t)pool->next_lease);
+    json_out_int(w, "next_slice", (int64_t)pool->next_slice);
+    json_out_int(w, "next_operation", (int64_t)pool->next_operation);
+    return record_end(&out);
 }
 
 bool pool_is_dirty(const struct pool *pool)
@@ -135,11 +199,7 @@ bool pool_next_dirty(struct pool *pool, struct pool_record *ret)
 {
     if (pool->is_meta_dirty) {
         pool->is_meta_dirty = false;
-        *ret = (struct pool_record){
-            POOL_RECORD_META, 0,
-            dump(json_pack("{s:I, s:I, s:I}", "next_lease", (json_int_t)pool->next_lease,
-                           "next_slice", (json_int_t)pool->next_slice, "next_operation",
-                           (json_int_t)pool->next_operation))};
+        *ret = (struct pool_record){POOL_RECORD_META, 0, meta_body(pool)};
         return true;
     }
     if (pool->gone_count) {

@@ -1,6 +1,6 @@
 /* The table of fields: what it accepts, what it says, and the JSON that is written by hand. */
 #include "api/fields.h"
-#include "api/json.h"
+#include "base/json.h"
 #include "base/cleanup.h"
 #include <setjmp.h>
 #include <stdarg.h>
