@@ -100,3 +100,54 @@ def mig_parted():
 def needs(program):
     if not shutil.which(program):
         pytest.skip(f"cannot be had: there is no {program} here")
+
+
+def python_program(package):
+    """`python3 -m PACKAGE` of PyPI's newest version."""
+    return Client(["/usr/bin/python3", "-W", "ignore", "-m", package],
+                  PYTHONPATH=had(fetch.pypi, package), PYTHONDONTWRITEBYTECODE=1,
+                  LC_ALL="C.UTF-8", TERM="dumb")
+
+
+def lstopo():
+    root = had(fetch.debian, "bookworm", "hwloc-nox", "libhwloc15", "libhwloc-contrib-plugins",
+               "libtinfo6", "libudev1", "libpciaccess0", "libxml2", "libltdl7")
+    _, folders = fetch.loader(root)
+    plugins, = root.rglob("hwloc_nvml.so")
+    return Client([root / "usr/bin/lstopo-no-graphics"], folders, inside=True,
+                  HWLOC_PLUGINS_PATH=plugins.parent)
+
+
+SLURM_LIBRARIES = ("slurm-wlm-basic-plugins", "slurm-wlm-nvml-plugin", "libhwloc15",
+                   "libdbus-1-3", "liblua5.1-0", "libmunge2", "libnuma1", "libyaml-0-2",
+                   "liblz4-1", "libpam0g", "libjson-c5", "libsystemd0", "libcap2", "libgcrypt20",
+                   "libgpg-error0", "liblzma5", "libzstd1", "libaudit1", "libcap-ng0",
+                   "libpciaccess0", "libxml2", "libltdl7", "libudev1")
+SLURM_CONF = """ClusterName=test
+SlurmctldHost=localhost
+SlurmUser=root
+AuthType=auth/none
+CredType=cred/none
+ProctrackType=proctrack/pgid
+TaskPlugin=task/none
+GresTypes=gpu
+PartitionName=all Nodes=localhost
+PluginDir={plugins}
+SlurmdSpoolDir={folder}/spool
+SlurmdPidFile={folder}/pid
+NodeName=localhost CPUs={cpus} Gres={gres}
+"""
+
+
+def slurmd(folder, gres):
+    """slurmd 22.05 with a configuration that expects `gres` and lets NVML find it."""
+    root = had(fetch.debian, "bookworm", "slurmd", *SLURM_LIBRARIES)
+    _, folders = fetch.loader(root)
+    plugins = next(root.rglob("gpu_nvml.so")).parent
+    # Only under this name does it know that it is slurmd.
+    (folder / "slurmd").symlink_to(root / "usr/sbin/slurmd-wlm")
+    (folder / "gres.conf").write_text("AutoDetect=nvml\n")
+    (folder / "slurm.conf").write_text(SLURM_CONF.format(
+        folder=folder, plugins=plugins, gres=gres, cpus=os.cpu_count()))
+    return Client([folder / "slurmd", "-f", folder / "slurm.conf", "-N", "localhost"],
+                  [plugins, *folders], inside=True)

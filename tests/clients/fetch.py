@@ -50,8 +50,25 @@ def run(command, what, env=None, cwd=None, timeout_s=FETCH_TIMEOUT_S):
         raise Unavailable(f"{what}: no answer within {timeout_s} s") from None
     if done.returncode != 0:
         lines = done.stdout.strip().splitlines()
-        raise Unavailable(f"{what}: {lines[-1] if lines else 'failed'}")
+        raise Unavailable(f"{what}: {lines[-1].strip() if lines else 'failed'}")
     return done.stdout
+
+
+def once(function):
+    """Like functools.cache, also for Unavailable: what failed is not tried again in this run."""
+    answers = {}
+
+    @functools.wraps(function)
+    def wrapper(*args):
+        if args not in answers:
+            try:
+                answers[args] = function(*args)
+            except Unavailable as why:
+                answers[args] = why
+        if isinstance(answers[args], Unavailable):
+            raise answers[args]
+        return answers[args]
+    return wrapper
 
 
 def fetched(name, fetch):
@@ -62,8 +79,11 @@ def fetched(name, fetch):
             part = target.with_name(target.name + ".part")
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
-            fetch(part)
-            part.rename(target)
+            try:
+                fetch(part)
+                part.rename(target)
+            finally:
+                shutil.rmtree(part, ignore_errors=True)
     return target
 
 
@@ -94,14 +114,14 @@ def apt_options(folder):
     return ["-o", f"Dir::Etc::sourcelist={sources}", "-o", "Dir::Etc::sourceparts=/dev/null",
             "-o", f"Dir::State::lists={folder}/lists", "-o", f"Dir::Cache={folder}/cache",
             "-o", "Acquire::Languages=none", "-o", "Acquire::Retries=2",
+            "-o", "APT::Update::Error-Mode=any",
             "-o", "Acquire::http::Timeout=30", "-o", "APT::Sandbox::User=root",
             "-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
             "-o", "Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false"]
 
 
-@functools.cache
+@once
 def apt_update():
-    """Once in a run at most."""
     folder = cache() / "apt"
     folder.mkdir(exist_ok=True)
     options = apt_options(folder)
@@ -109,6 +129,7 @@ def apt_update():
     return options
 
 
+@once
 def debian(suite, *packages):
     """One folder with the packages of that suite unpacked over each other."""
     def fetch(folder):
@@ -149,18 +170,20 @@ def loader(root):
 
 # -- PyPI and Go
 
+@once
 def pypi(package):
-    """A folder for PYTHONPATH with the newest version."""
+    """A folder for PYTHONPATH with the newest version and what it needs."""
     pip = shutil.which("pip3") or shutil.which("pip")
 
     def fetch(folder):
         if not pip:
             raise Unavailable(f"{package}: there is no pip here")
-        run([pip, "install", "--quiet", "--disable-pip-version-check", "--no-deps",
+        run([pip, "install", "--quiet", "--disable-pip-version-check",
              "--target", folder, package], package)
     return fetched(f"pypi/{package}", fetch)
 
 
+@once
 def go_program(module):
     """The program that `go install MODULE@latest` makes."""
     name = module.rsplit("/", 1)[1]
