@@ -22,7 +22,7 @@ check:
 	@scripts/install-deps.sh check
 	@scripts/check.sh $(BUILD)
 
-# The suite under ASan, UBSan and TSan (a part of check); `make coverage` prints the table of rooms.
+# The suite under ASan, UBSan and TSan (check does its unit and property tests); `make coverage` prints the table of rooms.
 sanitize:
 	@scripts/install-deps.sh check
 	@scripts/sanitize.sh $(BUILD)

@@ -50,7 +50,7 @@ step "gcc build" scripts/build.sh "$build"
 step "clang build" build_clang
 step "gcc -fanalyzer" scripts/analyze.py --build "$build" gcc
 step "clang-tidy" scripts/analyze.py --build "$build" clang-tidy
-step "sanitizers and coverage" scripts/sanitize.sh "$build"
+step "sanitizers and coverage" scripts/sanitize.sh "$build" quick
 [ ! -f "$build-asan/coverage.txt" ] || cat "$build-asan/coverage.txt"
 if [ -n "$failed" ]; then
     echo "check: failed:$failed"

@@ -26,9 +26,9 @@ static const char *const stmt_texts[DB_STMT_COUNT] = {
     [DB_COMMIT] = "COMMIT",
     [DB_ROLLBACK] = "ROLLBACK",
     [DB_FIND] = "SELECT checksum FROM records WHERE kind = ?1 AND id = ?2",
-    [DB_PUT] = "INSERT OR REPLACE INTO records (" DB_ROW_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5)",
+    [DB_PUT] = ("INSERT OR REPLACE INTO records (" DB_ROW_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5)"),
     [DB_DROP] = "DELETE FROM records WHERE kind = ?1 AND id = ?2",
-    [DB_EVENT] = "INSERT INTO events (" DB_EVENT_COLUMNS ") VALUES (?1, ?2, ?3, ?4)",
+    [DB_EVENT] = ("INSERT INTO events (" DB_EVENT_COLUMNS ") VALUES (?1, ?2, ?3, ?4)"),
     [DB_EVENT_OLDEST] = "SELECT seq, checksum FROM events ORDER BY seq LIMIT ?1",
     [DB_EVENT_DROP] = "DELETE FROM events WHERE seq <= ?1",
     [DB_SUMS] = ("UPDATE meta SET revision = ?1, records = ?2, record_digest = ?3, events = ?4,"
