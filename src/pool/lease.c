@@ -246,6 +246,9 @@ static void drop_parts(struct pool *pool, struct pool_lease *lease)
         }
         if (s->state == POOL_SLICE_LEASED && !slice_is_leased(s)) {
             slice_set_state(pool, s, POOL_SLICE_IDLE);
+            if (pool->settings.drops_idle) {
+                slice_doom(pool, s, 0, 0);
+            }
         } else if (s->state == POOL_SLICE_CREATING && !s->job && !slice_is_leased(s) &&
                    s->gpu->is_scanned) {
             slice_remove(pool, s); /* before the first scan it may be there, from before a crash */

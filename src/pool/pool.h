@@ -237,6 +237,7 @@ struct pool_settings {
     int64_t age_step_ms;             /* waiting this long is worth one priority; 0 never */
     unsigned backfill_depth;         /* requests looked at behind a blocked head; 0 none */
     unsigned keep_ended;             /* ended leases that are remembered */
+    bool drops_idle;                 /* slices go as soon as nobody holds them */
     int64_t default_ttl_ms, max_ttl_ms; /* 0: none */
 };
 void pool_settings_default(struct pool_settings *settings);

@@ -9,57 +9,19 @@
  * its duration. */
 #include "replay/bounds.h"
 #include "plan/pack.h"
+#include "replay/heap.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct present {
-    int64_t end_ms;
-    int profile;
-};
-
-/* A heap by end. */
-static void push(struct present *h, size_t *count, struct present p)
-{
-    size_t i = (*count)++;
-
-    while (i > 0 && p.end_ms < h[(i - 1) / 2].end_ms) {
-        h[i] = h[(i - 1) / 2];
-        i = (i - 1) / 2;
-    }
-    h[i] = p;
-}
-
-static struct present pop(struct present *h, size_t *count)
-{
-    struct present top = h[0], last = h[--*count];
-    size_t i = 0;
-
-    for (;;) {
-        size_t c = 2 * i + 1;
-        if (c >= *count) {
-            break;
-        }
-        c += c + 1 < *count && h[c + 1].end_ms < h[c].end_ms;
-        if (h[c].end_ms >= last.end_ms) {
-            break;
-        }
-        h[i] = h[c];
-        i = c;
-    }
-    h[i] = last;
-    return top;
-}
 
 static void bound_acceptance(const struct replay_setup *setup, const struct plan_ask *asks,
                              const bool *is_possible, struct replay_outcome *o)
 {
     const struct mig_geometry *g = &setup->fleet->groups[0].geometry;
     const struct replay_trace *t = setup->trace;
-    CLEANUP(freep) struct present *heap = xcalloc(t->count + 1, sizeof(*heap));
+    CLEANUP(replay_heap_done) struct replay_heap ends = {0}; /* profiles by their end */
     uint32_t counts[MIG_PROFILES_MAX] = {0};
     uint64_t accepted = 0, slots = 0, offered = 0;
-    size_t n = 0;
 
     for (uint32_t i = 0; i < t->profile_count; i++) {
         if (is_possible[i]) {
@@ -76,15 +38,15 @@ static void bound_acceptance(const struct replay_setup *setup, const struct plan
             continue;
         }
         int p = asks[j->profile].profile[0];
-        while (n && heap[0].end_ms <= j->arrival_ms) {
-            counts[pop(heap, &n).profile]--;
+        while (replay_heap_next_ms(&ends) <= j->arrival_ms) {
+            counts[replay_heap_pop(&ends).value]--;
         }
         offered += g->profiles[p].size;
         counts[p]++;
         if (plan_pack_fits(g, counts, setup->fleet->gpus)) {
             accepted++;
             slots += g->profiles[p].size;
-            push(heap, &n, (struct present){j->arrival_ms + j->duration_ms, p});
+            replay_heap_push(&ends, j->arrival_ms + j->duration_ms, (uint64_t)p);
         } else {
             counts[p]--;
         }

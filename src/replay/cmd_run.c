@@ -1,5 +1,6 @@
 /* tangram-replay run: a trace in simulated time. */
 #include "base/text.h"
+#include "pool/pool.h"
 #include "replay/command.h"
 #include "replay/simulate.h"
 #include "replay/svg.h"
@@ -12,9 +13,12 @@
 static const char usage[] =
     "usage: tangram-replay run --gpus MODEL:N[,...] --trace FILE [--policy NAME]\n"
     "           [--max-moves K] [--queue loss|fifo|backfill] [--create-ms N] [--delete-ms N]\n"
-    "           [--objective NAME] [--seed N] [--svg FILE] [-o table|csv|json]\n"
+    "           [--age-step-ms N] [--objective NAME] [--seed N] [--svg FILE]\n"
+    "           [-o table|csv|json]\n"
     "FILE is CSV: arrival_ms,profile,duration_ms[,tenant,priority,movable].  Without the column\n"
-    "movable every slice may be moved.  Nothing here is random: --seed is accepted and not used.";
+    "movable every slice may be moved.  The trace goes through the pool of the daemon, which does\n"
+    "not carry out moves: with --max-moves above 0 the planner alone is replayed, with a simpler\n"
+    "queue without ageing.  Nothing here is random: --seed is accepted and not used.";
 
 struct options {
     struct replay_fleet fleet;
@@ -57,6 +61,8 @@ static int parse_option(struct options *o, int c, struct error *err)
         return text_parse_int(optarg, "--create-ms", 0, 1 << 30, &o->setup.create_ms, err);
     case 'd':
         return text_parse_int(optarg, "--delete-ms", 0, 1 << 30, &o->setup.delete_ms, err);
+    case 'a':
+        return text_parse_int(optarg, "--age-step-ms", 0, 1ll << 40, &o->setup.age_step_ms, err);
     case 's':
         return text_parse_int(optarg, "--seed", 0, INT64_MAX, &o->seed, err);
     case 'v':
@@ -82,6 +88,7 @@ static int parse(int argc, char **argv, struct options *o, struct error *err)
                                           {"queue", required_argument, NULL, 'q'},
                                           {"create-ms", required_argument, NULL, 'c'},
                                           {"delete-ms", required_argument, NULL, 'd'},
+                                          {"age-step-ms", required_argument, NULL, 'a'},
                                           {"seed", required_argument, NULL, 's'},
                                           {"svg", required_argument, NULL, 'v'},
                                           {"output", required_argument, NULL, 'o'},
@@ -111,14 +118,19 @@ static void print_number(const char *name, double value, const char *form)
     }
 }
 
+static const char *engine_name(const struct options *o)
+{
+    return o->setup.max_moves > 0 ? "plan" : "pool";
+}
+
 /* JSON strings: profiles were parsed, so they are plain ASCII without quotes. */
 static void print_json(const struct options *o, const struct replay_outcome *x)
 {
     const char *sep = "";
 
-    printf("{\"policy\":\"%s\",\"requests\":%llu,\"accepted\":%llu,",
-           plan_policy_name(o->setup.settings.policy), (unsigned long long)x->requests,
-           (unsigned long long)x->accepted);
+    printf("{\"policy\":\"%s\",\"engine\":\"%s\",\"requests\":%llu,\"accepted\":%llu,",
+           plan_policy_name(o->setup.settings.policy), engine_name(o),
+           (unsigned long long)x->requests, (unsigned long long)x->accepted);
     printf("\"accepted_ratio\":%.6f,\"accepted_slices_ratio\":%.6f,\"compute_util\":%.6f,"
            "\"memory_util\":%.6f,\"mean_wait_ms\":%.3f,\"p95_wait_ms\":%.0f,"
            "\"p99_wait_ms_by_profile\":{",
@@ -143,15 +155,16 @@ static void print_csv(const struct options *o, const struct replay_outcome *x)
 {
     printf("policy,requests,accepted,accepted_ratio,accepted_slices_ratio,compute_util,"
            "memory_util,mean_wait_ms,p95_wait_ms,makespan_ms,moves,recuts,decisions,p50_ns,p99_ns,"
-           "bound_accepted_ratio,bound_accepted_slices_ratio,bound_makespan_ms\n");
+           "bound_accepted_ratio,bound_accepted_slices_ratio,bound_makespan_ms,engine\n");
     printf("%s,%llu,%llu,%.6f,%.6f,%.6f,%.6f,%.3f,%.0f,%lld,%llu,%llu,%llu,%.0f,%.0f,%.6f,%.6f,"
-           "%lld\n",
+           "%lld,%s\n",
            plan_policy_name(o->setup.settings.policy), (unsigned long long)x->requests,
            (unsigned long long)x->accepted, x->accepted_ratio, x->accepted_slices_ratio,
            x->compute_util, x->memory_util, x->mean_wait_ms, x->p95_wait_ms,
            (long long)x->makespan_ms, (unsigned long long)x->moves, (unsigned long long)x->recuts,
            (unsigned long long)x->decisions, x->decision_ns[0], x->decision_ns[1],
-           x->bound_accepted_ratio, x->bound_slices_ratio, (long long)x->bound_makespan_ms);
+           x->bound_accepted_ratio, x->bound_slices_ratio, (long long)x->bound_makespan_ms,
+           engine_name(o));
 }
 
 static void print_table(const struct options *o, const struct replay_outcome *x)
@@ -175,7 +188,8 @@ static void print_table(const struct options *o, const struct replay_outcome *x)
     }
     printf("\nMoves        %llu; slices cut %llu times\n", (unsigned long long)x->moves,
            (unsigned long long)x->recuts);
-    printf("Decisions    %llu, %.0f ns at the median, %.0f ns at 99 %%\n",
+    printf("%-12s %llu, %.0f ns at the median, %.0f ns at 99 %%\n",
+           o->setup.max_moves > 0 ? "Decisions" : "In the pool",
            (unsigned long long)x->decisions, x->decision_ns[0], x->decision_ns[1]);
 }
 
@@ -193,11 +207,14 @@ static int write_svg(const struct options *o, const struct replay_outcome *x, st
 int replay_command_run(int argc, char **argv)
 {
     struct options o = {.format = "table"};
+    struct pool_settings defaults;
     struct replay_outcome x;
     struct error err = {0};
     int r;
 
-    plan_settings_default(&o.setup.settings);
+    pool_settings_default(&defaults);
+    o.setup.settings = defaults.plan;
+    o.setup.age_step_ms = defaults.age_step_ms;
     r = parse(argc, argv, &o, &err);
     if (r == 0) {
         r = replay_trace_read(o.trace_path, &o.trace, &err);

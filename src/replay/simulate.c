@@ -1,537 +1,64 @@
-/* A trace in simulated time.
+/* Around the engines: what the profiles of the trace are on this fleet before, and the sums after.
  *
- * Events are arrivals and ends; at equal times ends come first, then arrivals in the order of the
- * trace.  A slice is ready create_ms after its grant, later by delete_ms for each idle slice that
- * has to go and by create_ms for each move; its job runs from then.  When it ends the slice stays
- * idle, and the next job of the same tenant and profile gets it without any delay (slices pass
- * between tenants only after they were destroyed).  With both times 0 nothing stays idle.
- *
- * fifo starts jobs strictly in the order of the queue (priority, then arrival).  backfill lets
- * later ones pass if they leave alone the window that will be free first for the head, or end
- * before it is. */
+ * Use is counted from when a slice is ready until its job ends: slots that are being cut serve
+ * nobody. */
 #include "replay/simulate.h"
-#include "base/cleanup.h"
-#include "base/clock.h"
 #include "replay/bounds.h"
+#include "replay/engine.h"
+#include "replay/heap.h"
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define TIMED_MAX 1000000 /* decisions whose time is kept */
 
-struct running {
-    uint32_t gpu;
-    struct mig_slice slice;
-    int64_t ready_ms, end_ms;
-    bool is_started;
-};
-
-struct point {
-    int64_t at_ms;
-    uint32_t slots;
-};
-
-struct sim {
-    const struct replay_setup *setup;
-    const struct replay_trace *trace;
-    struct plan *plan;
-    uint32_t gpu_count, total_slots, total_slices;
-    int *class_of;
-    struct plan_gpu *gpus; /* our books, told to the plan after each change */
-    struct plan_ask *asks; /* by trace profile */
-    bool *is_possible;     /* by trace profile */
-    bool keeps_idle;
-    struct running *running; /* by job */
-    uint32_t *holder;        /* [gpu * MIG_SLOTS_MAX + start]: job */
-    uint32_t *idle_tenant;   /* [gpu * MIG_SLOTS_MAX + start] */
-    int64_t *slot_end;       /* [gpu * MIG_SLOTS_MAX + slot]: when its job ends; 0 free */
-    uint32_t idle_count;
-    size_t end_count, queue_count;
-    uint32_t *ends;  /* heap of jobs by end */
-    uint32_t *queue; /* jobs, first the head */
-    int64_t now_ms;
-    uint32_t busy_slots, busy_slices;
-    double slot_area, slice_area;
-    size_t point_count, point_size;
-    struct point *points;
-    size_t timed_count;
-    int64_t *timed_ns;
-    uint64_t accepted, accepted_slots, offered_slots, moves, recuts, decisions;
-};
-
-static const struct mig_geometry *geometry(const struct sim *s, uint32_t gpu)
+void replay_note_decision(struct replay_run *run, int64_t ns)
 {
-    return plan_class_geometry(s->plan, s->class_of[gpu]);
-}
-
-/* --- books --- */
-
-static size_t at(uint32_t gpu, int slot)
-{
-    return (size_t)gpu * MIG_SLOTS_MAX + (size_t)slot;
-}
-
-static void tell(struct sim *s, uint32_t gpu)
-{
-    plan_update_gpu(s->plan, gpu, &s->gpus[gpu]);
-}
-
-static void mark_slots(struct sim *s, uint32_t gpu, struct mig_slice slice, int64_t end_ms)
-{
-    for (int k = 0; k < geometry(s, gpu)->profiles[slice.profile].size; k++) {
-        s->slot_end[at(gpu, slice.start + k)] = end_ms;
-    }
-}
-
-static void drop_idle(struct sim *s, uint32_t gpu, uint16_t bits)
-{
-    struct plan_gpu *g = &s->gpus[gpu];
-    int n = 0;
-
-    for (int i = 0; i < g->idle_count; i++) {
-        if (bits >> i & 1) {
-            s->idle_count--;
-        } else {
-            g->idle[n++] = g->idle[i];
-        }
-    }
-    g->idle_count = (uint8_t)n;
-}
-
-static uint16_t idle_touched(const struct sim *s, uint32_t gpu, uint16_t window)
-{
-    uint16_t bits = 0;
-
-    for (int i = 0; i < s->gpus[gpu].idle_count; i++) {
-        struct mig_slice m = s->gpus[gpu].idle[i];
-        bits |= mig_window(geometry(s, gpu), m.profile, m.start) & window ? (uint16_t)(1u << i) : 0;
-    }
-    return bits;
-}
-
-static bool may_move(const struct sim *s, uint32_t job)
-{
-    return s->setup->max_moves > 0 && (!s->trace->has_movable || s->trace->jobs[job].is_movable);
-}
-
-static void take(struct sim *s, uint32_t job, uint32_t gpu, struct mig_slice slice)
-{
-    struct plan_gpu *g = &s->gpus[gpu];
-
-    mig_use_add(geometry(s, gpu), &g->busy, slice.profile, slice.start);
-    if (may_move(s, job)) {
-        g->movable[g->movable_count++] = (struct plan_movable){slice, 1};
-    }
-    s->holder[at(gpu, slice.start)] = job;
-    s->running[job].gpu = gpu;
-    s->running[job].slice = slice;
-    tell(s, gpu);
-}
-
-static void give_back(struct sim *s, uint32_t job)
-{
-    struct running *r = &s->running[job];
-    struct plan_gpu *g = &s->gpus[r->gpu];
-
-    mig_use_remove(geometry(s, r->gpu), &g->busy, r->slice.profile, r->slice.start);
-    for (int i = 0; i < g->movable_count; i++) {
-        if (g->movable[i].slice.start == r->slice.start) {
-            g->movable[i] = g->movable[--g->movable_count];
-            break;
-        }
-    }
-    mark_slots(s, r->gpu, r->slice, 0);
-}
-
-/* --- time --- */
-
-static void advance(struct sim *s, int64_t to_ms)
-{
-    double dt = (double)(to_ms - s->now_ms);
-
-    s->slot_area += dt * s->busy_slots;
-    s->slice_area += dt * s->busy_slices;
-    s->now_ms = to_ms;
-}
-
-static void note_use(struct sim *s, uint32_t gpu, struct mig_slice slice, int sign)
-{
-    const struct mig_profile *p = &geometry(s, gpu)->profiles[slice.profile];
-
-    s->busy_slots += (uint32_t)(sign * p->size);
-    s->busy_slices += (uint32_t)(sign * p->slices);
-    if (s->point_count == s->point_size) {
-        s->point_size = s->point_size ? 2 * s->point_size : 1024;
-        s->points = xreallocarray(s->points, s->point_size, sizeof(*s->points));
-    }
-    s->points[s->point_count++] = (struct point){s->now_ms, s->busy_slots};
-}
-
-static bool ends_before(const struct sim *s, uint32_t a, uint32_t b)
-{
-    int64_t x = s->running[a].end_ms, y = s->running[b].end_ms;
-
-    return x != y ? x < y : a < b;
-}
-
-static void push_end(struct sim *s, uint32_t job)
-{
-    size_t i = s->end_count++;
-
-    while (i > 0 && ends_before(s, job, s->ends[(i - 1) / 2])) {
-        s->ends[i] = s->ends[(i - 1) / 2];
-        i = (i - 1) / 2;
-    }
-    s->ends[i] = job;
-}
-
-static uint32_t pop_end(struct sim *s)
-{
-    uint32_t top = s->ends[0], last = s->ends[--s->end_count];
-    size_t i = 0;
-
-    for (;;) {
-        size_t c = 2 * i + 1;
-        if (c >= s->end_count) {
-            break;
-        }
-        c += c + 1 < s->end_count && ends_before(s, s->ends[c + 1], s->ends[c]);
-        if (!ends_before(s, s->ends[c], last)) {
-            break;
-        }
-        s->ends[i] = s->ends[c];
-        i = c;
-    }
-    s->ends[i] = last;
-    return top;
-}
-
-/* --- starting a job --- */
-
-static bool is_excluded(const struct sim *s, const struct plan_ask *ask, uint32_t gpu,
-                        struct mig_slice slice)
-{
-    return ask->excluded_count && ask->excluded[0].gpu_id == gpu &&
-           (ask->excluded[0].mask & mig_window(geometry(s, gpu), slice.profile, slice.start));
-}
-
-/* An idle slice of the same profile and tenant, the one that is cheapest to have busy. */
-static bool find_idle(const struct sim *s, uint32_t job, const struct plan_ask *ask,
-                      uint32_t *ret_gpu, int *ret_idle)
-{
-    double best = INFINITY;
-
-    for (uint32_t gpu = 0; s->idle_count && gpu < s->gpu_count; gpu++) {
-        for (int i = 0; i < s->gpus[gpu].idle_count; i++) {
-            struct mig_slice m = s->gpus[gpu].idle[i];
-            if (m.profile != ask->profile[s->class_of[gpu]] ||
-                s->idle_tenant[at(gpu, m.start)] != s->trace->jobs[job].tenant ||
-                is_excluded(s, ask, gpu, m)) {
-                continue;
-            }
-            double cost = plan_score(s->plan, ask, gpu, m);
-            if (cost < best) {
-                best = cost;
-                *ret_gpu = gpu;
-                *ret_idle = i;
-            }
-        }
-    }
-    return isfinite(best);
-}
-
-static void carry_out(struct sim *s, const struct plan_moves *m, int64_t *delay_ms)
-{
-    for (int i = 0; i < m->count; i++) {
-        const struct plan_move *v = &m->moves[i];
-        uint32_t who = s->holder[at(v->from_gpu, v->from.start)];
-        uint16_t window = mig_window(geometry(s, v->to_gpu), v->to.profile, v->to.start);
-        uint16_t gone = idle_touched(s, v->to_gpu, window);
-        *delay_ms += s->setup->create_ms + s->setup->delete_ms * __builtin_popcount(gone);
-        s->recuts++;
-        drop_idle(s, v->to_gpu, gone);
-        give_back(s, who);
-        tell(s, v->from_gpu);
-        take(s, who, v->to_gpu, v->to);
-        mark_slots(s, v->to_gpu, v->to, s->running[who].end_ms);
-    }
-    s->moves += m->count;
-}
-
-static int decide(struct sim *s, const struct plan_ask *ask, int max_moves, struct plan_moves *ret)
-{
-    int64_t from_ns = clock_mono_ns();
-    int r = max_moves ? plan_find_moves(s->plan, ask, max_moves, ret)
-                      : plan_place(s->plan, ask, &ret->spot);
-
-    s->decisions++;
-    if (s->timed_count < TIMED_MAX) {
-        s->timed_ns[s->timed_count++] = clock_mono_ns() - from_ns;
-    }
-    return r;
-}
-
-static void start(struct sim *s, uint32_t job, uint32_t gpu, struct mig_slice slice,
-                  int64_t delay_ms)
-{
-    struct running *r = &s->running[job];
-
-    r->ready_ms = s->now_ms + delay_ms;
-    r->end_ms = r->ready_ms + s->trace->jobs[job].duration_ms;
-    r->is_started = true;
-    take(s, job, gpu, slice);
-    mark_slots(s, gpu, slice, r->end_ms);
-    note_use(s, gpu, slice, 1);
-    push_end(s, job);
-    s->accepted++;
-    s->accepted_slots += geometry(s, gpu)->profiles[slice.profile].size;
-}
-
-static bool try_start(struct sim *s, uint32_t job, const struct plan_exclusion *out, int max_moves)
-{
-    struct plan_ask ask = s->asks[s->trace->jobs[job].profile];
-    struct plan_moves moves = {0};
-    int64_t delay_ms = 0;
-    uint32_t gpu = 0;
-    int idle = 0;
-
-    ask.excluded = out;
-    ask.excluded_count = out != NULL;
-    if (find_idle(s, job, &ask, &gpu, &idle)) {
-        struct mig_slice slice = s->gpus[gpu].idle[idle];
-        drop_idle(s, gpu, (uint16_t)(1u << idle));
-        start(s, job, gpu, slice, 0);
-        return true;
-    }
-    if (decide(s, &ask, max_moves, &moves) < 0) {
-        return false;
-    }
-    carry_out(s, &moves, &delay_ms);
-    gpu = moves.spot.gpu_id;
-    uint16_t window =
-        mig_window(geometry(s, gpu), moves.spot.slice.profile, moves.spot.slice.start);
-    uint16_t gone = idle_touched(s, gpu, window);
-    drop_idle(s, gpu, gone);
-    delay_ms += s->setup->create_ms + s->setup->delete_ms * __builtin_popcount(gone);
-    s->recuts++;
-    start(s, job, gpu, moves.spot.slice, delay_ms);
-    return true;
-}
-
-static void end_job(struct sim *s, uint32_t job)
-{
-    struct running *r = &s->running[job];
-    struct plan_gpu *g = &s->gpus[r->gpu];
-
-    give_back(s, job);
-    note_use(s, r->gpu, r->slice, -1);
-    if (s->keeps_idle) {
-        g->idle[g->idle_count++] = r->slice;
-        s->idle_tenant[at(r->gpu, r->slice.start)] = s->trace->jobs[job].tenant;
-        s->idle_count++;
-    }
-    tell(s, r->gpu);
-}
-
-/* --- the queue --- */
-
-static void enqueue(struct sim *s, uint32_t job)
-{
-    size_t i = s->queue_count++;
-    int32_t priority = s->trace->jobs[job].priority;
-
-    while (i > 0 && s->trace->jobs[s->queue[i - 1]].priority < priority) {
-        s->queue[i] = s->queue[i - 1];
-        i--;
-    }
-    s->queue[i] = job;
-}
-
-static void dequeue(struct sim *s, size_t i)
-{
-    s->queue_count--;
-    memmove(&s->queue[i], &s->queue[i + 1], (s->queue_count - i) * sizeof(*s->queue));
-}
-
-/* The window that will be free first for a job that fits nowhere now, and when. */
-static int64_t reserve(const struct sim *s, uint32_t job, struct plan_exclusion *ret)
-{
-    const struct plan_ask *ask = &s->asks[s->trace->jobs[job].profile];
-    int64_t best = INT64_MAX;
-
-    for (uint32_t gpu = 0; gpu < s->gpu_count; gpu++) {
-        const struct mig_geometry *g = geometry(s, gpu);
-        int p = ask->profile[s->class_of[gpu]];
-        for (int k = 0; p >= 0 && k < g->profiles[p].start_count; k++) {
-            int64_t free_at = s->now_ms;
-            for (int i = 0; i < g->profiles[p].size; i++) {
-                int64_t e = s->slot_end[at(gpu, g->profiles[p].starts[k] + i)];
-                free_at = e > free_at ? e : free_at;
-            }
-            if (free_at < best) {
-                best = free_at;
-                *ret = (struct plan_exclusion){gpu, mig_window(g, p, g->profiles[p].starts[k])};
-            }
-        }
-    }
-    return best;
-}
-
-/* The longest that a job could take from its grant to its end. */
-static int64_t worst_end(const struct sim *s, uint32_t job)
-{
-    return s->now_ms + s->trace->jobs[job].duration_ms + s->setup->create_ms +
-           MIG_SLOTS_MAX * s->setup->delete_ms;
-}
-
-static void backfill(struct sim *s)
-{
-    struct plan_exclusion out;
-    int64_t free_at_ms = reserve(s, s->queue[0], &out);
-    /* By trace profile: 1 does not fit beside the window, 2 does not fit at all. */
-    CLEANUP(freep) uint8_t *hopeless = xcalloc(s->trace->profile_count + 1, 1);
-
-    for (size_t i = 1; i < s->queue_count;) {
-        uint32_t job = s->queue[i];
-        uint8_t *h = &hopeless[s->trace->jobs[job].profile];
-        bool is_started = *h < 1 && try_start(s, job, &out, 0);
-        if (!is_started && *h < 1) {
-            *h = 1;
-        }
-        if (!is_started && *h < 2 && worst_end(s, job) <= free_at_ms) {
-            is_started = try_start(s, job, NULL, 0);
-            *h = is_started ? 1 : 2;
-        }
-        if (is_started) {
-            dequeue(s, i);
-        } else {
-            i++;
-        }
-    }
-}
-
-static void schedule(struct sim *s)
-{
-    while (s->queue_count && try_start(s, s->queue[0], NULL, s->setup->max_moves)) {
-        dequeue(s, 0);
-    }
-    if (s->queue_count > 1 && s->setup->queue == REPLAY_BACKFILL) {
-        backfill(s);
-    }
-}
-
-static void arrive(struct sim *s, uint32_t job)
-{
-    uint32_t profile = s->trace->jobs[job].profile;
-
-    if (!s->is_possible[profile]) {
-        return;
-    }
-    if (s->setup->queue == REPLAY_LOSS) {
-        try_start(s, job, NULL, s->setup->max_moves);
-    } else {
-        enqueue(s, job);
-    }
-}
-
-static void run(struct sim *s)
-{
-    size_t next = 0;
-
-    s->now_ms = s->trace->count ? s->trace->jobs[0].arrival_ms : 0;
-    while (next < s->trace->count || s->end_count) {
-        bool is_end =
-            s->end_count && (next == s->trace->count ||
-                             s->running[s->ends[0]].end_ms <= s->trace->jobs[next].arrival_ms);
-        if (is_end) {
-            advance(s, s->running[s->ends[0]].end_ms);
-            end_job(s, pop_end(s));
-        } else {
-            advance(s, s->trace->jobs[next].arrival_ms);
-            arrive(s, (uint32_t)next++);
-        }
-        /* All that happens at one time is seen before the queue moves. */
-        int64_t end_ms = s->end_count ? s->running[s->ends[0]].end_ms : INT64_MAX;
-        int64_t arrival_ms = next < s->trace->count ? s->trace->jobs[next].arrival_ms : INT64_MAX;
-        if (s->queue_count && end_ms > s->now_ms && arrival_ms > s->now_ms) {
-            schedule(s);
-        }
+    run->decisions++;
+    if (run->timed_count < TIMED_MAX) {
+        run->timed_ns[run->timed_count++] = ns;
     }
 }
 
 /* --- setting up --- */
 
-static int add_fleet(struct sim *s, struct error *err)
+static int resolve_profiles(struct replay_run *run, struct error *err)
 {
-    const struct replay_fleet *f = s->setup->fleet;
-    uint32_t gpu = 0;
+    const struct replay_fleet *f = run->setup->fleet;
+    const struct replay_trace *t = run->setup->trace;
+    int r = 0, class_id = 0;
 
-    for (int i = 0; i < f->count; i++) {
-        int class_id = 0;
-        int r = plan_add_class(s->plan, &f->groups[i].geometry, &class_id, err);
-        for (uint32_t k = 0; r == 0 && k < f->groups[i].gpus; k++, gpu++) {
-            r = plan_add_gpu(s->plan, gpu, class_id, err);
-            s->class_of[gpu] = class_id;
-            s->gpus[gpu].is_usable = true;
-            s->total_slots += f->groups[i].geometry.slots;
-            s->total_slices += f->groups[i].geometry.slices;
-        }
-        if (r < 0) {
-            return r;
-        }
+    for (int i = 0; r == 0 && i < f->count; i++) {
+        r = plan_add_class(run->plan, &f->groups[i].geometry, &class_id, err);
     }
-    return 0;
-}
-
-static int resolve_profiles(struct sim *s, struct error *err)
-{
-    for (uint32_t i = 0; i < s->trace->profile_count; i++) {
+    for (uint32_t i = 0; r == 0 && i < t->profile_count; i++) {
         struct mig_want want;
-        int r = mig_want_parse(s->trace->profiles[i], &want, err);
-        if (r < 0) {
-            return r;
+        r = mig_want_parse(t->profiles[i], &want, err);
+        if (r == 0 && want.kind == MIG_WANT_GPU) {
+            r = err_set(err, EINVAL, "traces of whole GPUs are not replayed: \"gpu\"");
         }
-        s->is_possible[i] =
-            want.kind != MIG_WANT_GPU && plan_ask_resolve(s->plan, &want, &s->asks[i], NULL) == 0;
-        if (want.kind == MIG_WANT_GPU) {
-            return err_set(err, EINVAL, "traces of whole GPUs are not replayed: \"gpu\"");
-        }
+        run->is_possible[i] = r == 0 && plan_ask_resolve(run->plan, &want, &run->asks[i], NULL) == 0;
     }
-    return 0;
+    return r;
 }
 
-static void allocate(struct sim *s)
+static void allocate(struct replay_run *run)
 {
-    size_t jobs = s->trace->count + 1, cells = (size_t)s->gpu_count * MIG_SLOTS_MAX;
+    size_t profiles = run->setup->trace->profile_count + 1;
 
-    s->class_of = xcalloc(s->gpu_count, sizeof(*s->class_of));
-    s->gpus = xcalloc(s->gpu_count, sizeof(*s->gpus));
-    s->asks = xcalloc(s->trace->profile_count + 1, sizeof(*s->asks));
-    s->is_possible = xcalloc(s->trace->profile_count + 1, sizeof(*s->is_possible));
-    s->running = xcalloc(jobs, sizeof(*s->running));
-    s->holder = xcalloc(cells, sizeof(*s->holder));
-    s->idle_tenant = xcalloc(cells, sizeof(*s->idle_tenant));
-    s->slot_end = xcalloc(cells, sizeof(*s->slot_end));
-    s->ends = xcalloc(jobs, sizeof(*s->ends));
-    s->queue = xcalloc(jobs, sizeof(*s->queue));
-    s->timed_ns = xcalloc(TIMED_MAX, sizeof(*s->timed_ns));
+    run->plan = plan_new(&run->setup->settings);
+    run->asks = xcalloc(profiles, sizeof(*run->asks));
+    run->is_possible = xcalloc(profiles, sizeof(*run->is_possible));
+    run->spans = xcalloc(run->setup->trace->count + 1, sizeof(*run->spans));
+    run->timed_ns = xcalloc(TIMED_MAX, sizeof(*run->timed_ns));
 }
 
-static void sim_done(struct sim *s)
+static void run_done(struct replay_run *run)
 {
-    plan_free(s->plan);
-    free(s->class_of);
-    free(s->gpus);
-    free(s->asks);
-    free(s->is_possible);
-    free(s->running);
-    free(s->holder);
-    free(s->idle_tenant);
-    free(s->slot_end);
-    free(s->ends);
-    free(s->queue);
-    free(s->timed_ns);
-    free(s->points);
+    plan_free(run->plan);
+    free(run->asks);
+    free(run->is_possible);
+    free(run->spans);
+    free(run->timed_ns);
 }
 
 /* --- results --- */
@@ -558,22 +85,23 @@ static size_t quantile(size_t n, double q)
     return i > 0 ? i - 1 : 0;
 }
 
-static void sum_waits(const struct sim *s, struct replay_outcome *o)
+static void sum_waits(const struct replay_run *run, struct replay_outcome *o)
 {
-    CLEANUP(freep) double *w = xcalloc(s->trace->count + 1, sizeof(*w));
+    const struct replay_trace *t = run->setup->trace;
+    CLEANUP(freep) double *w = xcalloc(t->count + 1, sizeof(*w));
     size_t n = 0;
 
-    o->waits = xcalloc(s->trace->profile_count + 1, sizeof(*o->waits));
-    for (uint32_t p = 0; p <= s->trace->profile_count; p++) {
+    o->waits = xcalloc(t->profile_count + 1, sizeof(*o->waits));
+    for (uint32_t p = 0; p <= t->profile_count; p++) {
         n = 0; /* the last round is over all profiles */
-        for (size_t i = 0; i < s->trace->count; i++) {
-            const struct replay_job *j = &s->trace->jobs[i];
-            if (s->running[i].is_started && (p == s->trace->profile_count || j->profile == p)) {
-                w[n++] = (double)(s->running[i].ready_ms - j->arrival_ms);
+        for (size_t i = 0; i < t->count; i++) {
+            const struct replay_job *j = &t->jobs[i];
+            if (run->spans[i].is_started && (p == t->profile_count || j->profile == p)) {
+                w[n++] = (double)(run->spans[i].ready_ms - j->arrival_ms);
             }
         }
         qsort(w, n, sizeof(*w), compare_doubles);
-        if (p < s->trace->profile_count) {
+        if (p < t->profile_count) {
             o->waits[p].count = n;
             o->waits[p].p99_wait_ms = n ? w[quantile(n, .99)] : 0;
         }
@@ -584,55 +112,98 @@ static void sum_waits(const struct sim *s, struct replay_outcome *o)
     }
 }
 
-static void sample(const struct sim *s, struct replay_outcome *o, int64_t first_ms)
+/* Memory slots in use over time, from the starts and ends. */
+static void sample(const struct replay_run *run, uint32_t total_slots, int64_t first_ms,
+                   struct replay_outcome *o)
 {
-    size_t k = 0;
+    CLEANUP(replay_heap_done) struct replay_heap starts = {0}, ends = {0};
     uint32_t slots = 0;
 
-    for (int i = 0; i < REPLAY_SAMPLES; i++) {
-        int64_t t = first_ms + o->makespan_ms * i / REPLAY_SAMPLES;
-        while (k < s->point_count && s->points[k].at_ms <= t) {
-            slots = s->points[k++].slots;
+    for (size_t i = 0; i < run->setup->trace->count; i++) {
+        if (run->spans[i].is_started) {
+            replay_heap_push(&starts, run->spans[i].ready_ms, i);
+            replay_heap_push(&ends, run->spans[i].end_ms, i);
         }
-        o->samples[i] = (double)slots / s->total_slots;
+    }
+    for (int i = 0; i < REPLAY_SAMPLES; i++) {
+        int64_t at_ms = first_ms + (int64_t)((double)o->makespan_ms * i / REPLAY_SAMPLES);
+        while (replay_heap_next_ms(&starts) <= at_ms) {
+            slots += run->spans[replay_heap_pop(&starts).value].slots;
+        }
+        while (replay_heap_next_ms(&ends) <= at_ms) {
+            slots -= run->spans[replay_heap_pop(&ends).value].slots;
+        }
+        o->samples[i] = (double)slots / total_slots;
     }
 }
 
-static void summarise(struct sim *s, struct replay_outcome *o)
+/* Memory slots that the requests asked for, of what the fleet could ever give. */
+static uint64_t offered_slots(const struct replay_run *run)
 {
-    int64_t first_ms = s->trace->count ? s->trace->jobs[0].arrival_ms : 0;
+    const struct replay_trace *t = run->setup->trace;
+    uint64_t slots = 0;
 
-    *o = (struct replay_outcome){.requests = s->trace->count,
-                                 .accepted = s->accepted,
-                                 .moves = s->moves,
-                                 .recuts = s->recuts,
-                                 .decisions = s->decisions};
-    for (size_t i = 0; i < s->trace->count; i++) {
-        const struct plan_ask *ask = &s->asks[s->trace->jobs[i].profile];
-        for (int c = 0; s->is_possible[s->trace->jobs[i].profile] && c < plan_class_count(s->plan);
+    for (size_t i = 0; i < t->count; i++) {
+        const struct plan_ask *ask = &run->asks[t->jobs[i].profile];
+        for (int c = 0; run->is_possible[t->jobs[i].profile] && c < plan_class_count(run->plan);
              c++) {
             if (ask->profile[c] >= 0) {
-                s->offered_slots += plan_class_geometry(s->plan, c)->profiles[ask->profile[c]].size;
+                slots += plan_class_geometry(run->plan, c)->profiles[ask->profile[c]].size;
                 break;
             }
         }
     }
-    o->makespan_ms = s->now_ms - first_ms;
+    return slots;
+}
+
+static void sum_use(const struct replay_run *run, int64_t first_ms, struct replay_outcome *o)
+{
+    const struct replay_fleet *f = run->setup->fleet;
+    const struct replay_trace *t = run->setup->trace;
+    double slot_area = 0, slice_area = 0, all_slices = 0;
+    uint64_t slots = 0, offered = offered_slots(run);
+    int64_t last_ms = t->count ? t->jobs[t->count - 1].arrival_ms : 0;
+    uint32_t all_slots = 0;
+
+    for (size_t i = 0; i < t->count; i++) {
+        const struct replay_span *s = &run->spans[i];
+        double ms = (double)(s->end_ms - s->ready_ms);
+        o->accepted += s->is_started;
+        slots += s->slots;
+        slot_area += s->slots * ms;
+        slice_area += s->slices * ms;
+        last_ms = s->end_ms > last_ms ? s->end_ms : last_ms;
+    }
+    for (int i = 0; i < f->count; i++) {
+        all_slots += f->groups[i].geometry.slots * f->groups[i].gpus;
+        all_slices += (double)f->groups[i].geometry.slices * f->groups[i].gpus;
+    }
+    o->makespan_ms = last_ms - first_ms;
     o->accepted_ratio = o->requests ? (double)o->accepted / (double)o->requests : 1;
-    o->accepted_slices_ratio =
-        s->offered_slots ? (double)s->accepted_slots / (double)s->offered_slots : 1;
+    o->accepted_slices_ratio = offered ? (double)slots / (double)offered : 1;
     if (o->makespan_ms) {
-        o->compute_util = s->slice_area / ((double)s->total_slices * (double)o->makespan_ms);
-        o->memory_util = s->slot_area / ((double)s->total_slots * (double)o->makespan_ms);
+        o->compute_util = slice_area / (all_slices * (double)o->makespan_ms);
+        o->memory_util = slot_area / ((double)all_slots * (double)o->makespan_ms);
     }
-    sum_waits(s, o);
-    sample(s, o, first_ms);
-    qsort(s->timed_ns, s->timed_count, sizeof(*s->timed_ns), compare_ns);
-    if (s->timed_count) {
-        o->decision_ns[0] = (double)s->timed_ns[quantile(s->timed_count, .5)];
-        o->decision_ns[1] = (double)s->timed_ns[quantile(s->timed_count, .99)];
+    sample(run, all_slots, first_ms, o);
+}
+
+static void summarise(struct replay_run *run, struct replay_outcome *o)
+{
+    const struct replay_trace *t = run->setup->trace;
+
+    *o = (struct replay_outcome){.requests = t->count,
+                                 .moves = run->moves,
+                                 .recuts = run->recuts,
+                                 .decisions = run->decisions};
+    sum_use(run, t->count ? t->jobs[0].arrival_ms : 0, o);
+    sum_waits(run, o);
+    qsort(run->timed_ns, run->timed_count, sizeof(*run->timed_ns), compare_ns);
+    if (run->timed_count) {
+        o->decision_ns[0] = (double)run->timed_ns[quantile(run->timed_count, .5)];
+        o->decision_ns[1] = (double)run->timed_ns[quantile(run->timed_count, .99)];
     }
-    replay_bounds(s->setup, s->asks, s->is_possible, o);
+    replay_bounds(run->setup, run->asks, run->is_possible, o);
 }
 
 void replay_outcome_done(struct replay_outcome *o)
@@ -643,22 +214,17 @@ void replay_outcome_done(struct replay_outcome *o)
 
 int replay_simulate(const struct replay_setup *setup, struct replay_outcome *ret, struct error *err)
 {
-    struct sim s = {.setup = setup,
-                    .trace = setup->trace,
-                    .plan = plan_new(&setup->settings),
-                    .gpu_count = setup->fleet->gpus,
-                    .keeps_idle = setup->create_ms || setup->delete_ms};
+    struct replay_run run = {.setup = setup};
     int r;
 
-    allocate(&s);
-    r = add_fleet(&s, err);
+    allocate(&run);
+    r = resolve_profiles(&run, err);
     if (r == 0) {
-        r = resolve_profiles(&s, err);
+        r = setup->max_moves > 0 ? replay_run_plan(&run, err) : replay_run_pool(&run, err);
     }
     if (r == 0) {
-        run(&s);
-        summarise(&s, ret);
+        summarise(&run, ret);
     }
-    sim_done(&s);
+    run_done(&run);
     return r;
 }

@@ -4,7 +4,8 @@
 #include "replay/fleet.h"
 #include "replay/trace.h"
 
-/* A trace in simulated time against plan/: queue, idle slices, driver times, moves. */
+/* A trace in simulated time against the daemon's own pool; with moves, which the pool does not
+ * carry out, against plan/ alone (see engine_plan.c). */
 
 enum replay_queue { REPLAY_LOSS, REPLAY_FIFO, REPLAY_BACKFILL };
 
@@ -15,6 +16,7 @@ struct replay_setup {
     enum replay_queue queue;
     int max_moves;
     int64_t create_ms, delete_ms; /* both 0: idle slices are of no use and not kept */
+    int64_t age_step_ms;          /* waiting so long is worth one priority; 0 never */
 };
 
 struct replay_profile_wait {
@@ -31,7 +33,7 @@ struct replay_outcome {
     double compute_util, memory_util;             /* of the fleet, over the makespan */
     double mean_wait_ms, p95_wait_ms;             /* from arrival until the slice is ready */
     int64_t makespan_ms;                          /* from the first arrival to the last end */
-    double decision_ns[2];                        /* p50, p99 */
+    double decision_ns[2];                        /* p50, p99: a request through pool_step() */
     struct replay_profile_wait *waits;            /* by trace profile; owned */
     double samples[REPLAY_SAMPLES];               /* memory slots in use, as a share */
     /* Bounds: no planner does better.  NaN or -1 where there is none. */

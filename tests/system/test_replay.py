@@ -127,6 +127,60 @@ def test_driver_times_and_idle_slices(tmp_path):
     assert out["mean_wait_ms"] == pytest.approx((300 + 0 + 500) / 3, abs=1e-3)
 
 
+def test_one_worker_cuts_one_slice_at_a_time(tmp_path):
+    trace = tmp_path / "t.csv"
+    trace.write_text("0,1g.10gb,1000\n0,1g.10gb,1000\n0,1g.10gb,1000\n")
+    run = lambda gpus: json.loads(replay("run", "--gpus", f"H100-SXM5-80GB:{gpus}", "--trace",
+                                         trace, "--policy", "worst-fit", "--create-ms", 100, "-o",
+                                         "json"))
+    assert run(1)["mean_wait_ms"] == pytest.approx((100 + 200 + 300) / 3, abs=1e-3)
+    assert run(3)["mean_wait_ms"] == pytest.approx(100)
+
+
+def test_use_is_counted_from_when_the_slice_is_ready(tmp_path):
+    trace = tmp_path / "t.csv"
+    trace.write_text("0,7g.80gb,600\n")
+    out = json.loads(replay("run", "--gpus", "H100-SXM5-80GB", "--trace", trace, "--create-ms", 400,
+                            "-o", "json"))
+    assert (out["makespan_ms"], out["compute_util"], out["memory_util"]) == (1000, 0.6, 0.6)
+
+
+def test_waiting_outweighs_priority_when_told_so(tmp_path):
+    trace = tmp_path / "t.csv"
+    trace.write_text("arrival_ms,profile,duration_ms,priority\n"
+                     "0,7g.80gb,1000,0\n1,7g.80gb,100,0\n900,4g.40gb,100,5\n")
+    waits = lambda *more: json.loads(replay("run", "--gpus", "H100-SXM5-80GB", "--trace", trace,
+                                            "--queue", "fifo", "-o", "json",
+                                            *more))["p99_wait_ms_by_profile"]
+    assert waits() == waits("--age-step-ms", 0) == {"7g.80gb": 1099, "4g.40gb": 100}
+    assert waits("--age-step-ms", 100) == {"7g.80gb": 999, "4g.40gb": 200}
+
+
+@pytest.mark.parametrize("queue", ["loss", "fifo", "backfill"])
+def test_jobs_that_take_no_time_leave_their_slots_at_once(tmp_path, queue):
+    trace = tmp_path / "t.csv"
+    trace.write_text("5,7g.80gb,0\n5,7g.80gb,10\n15,7g.80gb,0\n")
+    out = json.loads(replay("run", "--gpus", "H100-SXM5-80GB", "--trace", trace, "--queue", queue,
+                            "-o", "json"))
+    assert (out["accepted"], out["makespan_ms"], out["mean_wait_ms"]) == (3, 10, 0)
+
+
+@pytest.mark.parametrize("queue", ["loss", "fifo"])
+@pytest.mark.parametrize("policy", ["first-fit", "best-fit", "mfi", "lowest-slot"])
+def test_pool_and_planner_agree_when_nothing_may_move(tmp_path, queue, policy):
+    """Two engines, one planner: with no movable slice and no driver times they do the same."""
+    jobs = make_trace(tmp_path / "t.csv", 21, mean_ms=9000 if queue == "loss" else 4000)
+    (tmp_path / "t.csv").write_text("arrival_ms,profile,duration_ms,tenant,movable\n" + "".join(
+        f"{a},{p},{d},t{i % 3},0\n" for i, (a, p, d) in enumerate(jobs)))
+    pool, plan = (json.loads(replay("run", "--gpus", "H100-SXM5-80GB:3", "--trace",
+                                    tmp_path / "t.csv", "--policy", policy, "--queue", queue,
+                                    "--max-moves", k, "-o", "json")) for k in (0, 1))
+    assert (pool.pop("engine"), plan.pop("engine")) == ("pool", "plan")
+    for out in (pool, plan):
+        del out["decision_ns"], out["decisions"]
+    assert pool == plan
+
+
 def test_moves_accept_more(tmp_path):
     make_trace(tmp_path / "t.csv", 9, count=3000, gap_ms=300)
     args = ["run", "--gpus", "H100-SXM5-80GB:8", "--trace", tmp_path / "t.csv", "-o", "json"]
@@ -135,6 +189,7 @@ def test_moves_accept_more(tmp_path):
     assert three["accepted_slices_ratio"] > none["accepted_slices_ratio"]
     assert three["bounds"] == none["bounds"]
     assert three["accepted_slices_ratio"] <= three["bounds"]["accepted_slices_ratio"] + 0.01
+    assert (none["engine"], three["engine"]) == ("pool", "plan")
     without_times = lambda o: {k: v for k, v in o.items() if k != "decision_ns"}
     assert without_times(json.loads(replay(*args, "--max-moves", 3))) == without_times(three)
 
