@@ -548,7 +548,7 @@ def main():
     parser.add_argument("--only", action="append",
                         choices=["start", "idle", "lease", "rate", "streams", "cuts"])
     parser.add_argument("--leases", type=int, default=2000)
-    parser.add_argument("--requests", type=int, default=100000)
+    parser.add_argument("--requests", type=int, default=30000)
     parser.add_argument("--rounds", type=int, default=20)
     args = parser.parse_args()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=args.dir or args.build))

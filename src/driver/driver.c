@@ -349,9 +349,9 @@ int driver_submit(struct driver *driver, uint32_t gpu, const struct driver_job *
     if (!is_full) {
         worker->pending++;
         TAILQ_INSERT_TAIL(&worker->jobs, task, link);
-        pthread_cond_signal(&worker->wake);
     }
     pthread_mutex_unlock(&driver->lock);
+    pthread_cond_signal(&worker->wake); /* unlocked: what it wakes needs the lock */
     if (is_full) {
         task_free(task);
         return err_set(err, ENOBUFS, "%d jobs wait for GPU %u already.", JOBS_MAX, gpu);

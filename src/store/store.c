@@ -268,8 +268,8 @@ static bool worker_commit(struct store *store)
     }
     store->committed = last;
     store->failure = (struct error){0};
-    signal_loop(store);
     pthread_mutex_unlock(&store->lock);
+    signal_loop(store);
     while ((batch = STAILQ_FIRST(&batches))) {
         STAILQ_REMOVE_HEAD(&batches, next);
         store_batch_free(batch);
@@ -518,8 +518,9 @@ uint64_t store_submit(struct store *store, struct store_batch *batch)
     assert(!store->is_closing);
     number = batch->number = ++store->submitted;
     STAILQ_INSERT_TAIL(&store->queue, batch, next);
-    pthread_cond_signal(&store->changed);
     pthread_mutex_unlock(&store->lock);
+    /* After the lock is free, or the woken one would at once sleep again for it. */
+    pthread_cond_signal(&store->changed);
     return number;
 }
 

@@ -3,11 +3,11 @@
  *     bench_lease SOCKET FILE BYTES LEASES PROFILE
  *
  * In turns, so that both meet the same disk and the same neighbours: (a) one pwrite and fdatasync
- * of BYTES over FILE, which already has its size; (b) the same by a thread that is woken for it and
- * wakes us again, as a journal's worker is; (c) POST /v1/leases for an idle slice until the 201 is
+ * of BYTES over FILE, which already has its size, by a thread that is woken for it and wakes us
+ * again, as a journal's worker is; (b) the same without the thread; (c) POST /v1/leases for an idle slice until the 201 is
  * there; (d) DELETE of it until the answer.  Between (d) and the next (a) it waits until the
- * daemon has put the slice back, so that nothing else is under way.  Prints a JSON line for each,
- * and (c) against (a) pair by pair. */
+ * slice is free again; the last commit of that may still be under way in (a), not in (b).  Prints a
+ * JSON line for each. */
 #include "base/clock.h"
 #include "base/cleanup.h"
 #include "client.h"
@@ -125,8 +125,8 @@ int main(int argc, char **argv)
     bench_dial(&client, argv[1]);
     pthread_create(&thread, NULL, raw_worker, &raw);
     for (size_t i = 0; i < count; i++) {
-        plain[i] = time_raw(&raw, false);
         handed[i] = time_raw(&raw, true);
+        plain[i] = time_raw(&raw, false);
         lease[i] = time_lease(&client, argv[5], path);
         release[i] = time_release(&client, path);
     }
