@@ -54,6 +54,27 @@ ANSWER(nvmlDeviceGetPowerManagementDefaultLimit, CALL_GPU,
        c->model->power_w > 0 ? c->model->power_w * 1000 : ANSWER_NONE)
 ANSWER(nvmlDeviceGetEnforcedPowerLimit, CALL_GPU,
        c->model->power_w > 0 ? c->model->power_w * 1000 : ANSWER_NONE)
+
+enum nvml_return nvmlDeviceGetPowerManagementLimitConstraints(struct nvml_device *device,
+                                                              unsigned int *least_mw,
+                                                              unsigned int *most_mw)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!least_mw || !most_mw) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (c.model->power_w <= 0 || c.model->power_min_w <= 0) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    *least_mw = (unsigned int)c.model->power_min_w * 1000;
+    *most_mw = (unsigned int)c.model->power_w * 1000;
+    return NVML_SUCCESS;
+}
+
 /* 64 FP32 lanes per SM on compute-capability 8.0, 128 later. */
 ANSWER(nvmlDeviceGetNumGpuCores, CALL_GPU | CALL_MIG_OFF,
        c->model->sms *(c->model->arch == SIM_ARCH_AMPERE ? 64 : 128))

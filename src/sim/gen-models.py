@@ -7,7 +7,7 @@ KEYS = {
     "arch": ["chip", "cuda"],
     "memory": ["total", "reserved", "bar1"],
     "shape": ["slots", "sms", "devices"],
-    "board": ["power", "sm-clock", "memory-clock"],
+    "board": ["power", "power-min", "sm-clock", "memory-clock"],
     "gi": ["enum", "id", "slices", "count", "sms", "memory", "ce", "dec", "enc", "jpeg", "ofa",
            "p2p", "caps", "at"],
     "ci": ["enum", "id", "slices", "count", "sms", "at"],

@@ -37,7 +37,7 @@ struct sim_model {
     int pci_id, chip, cuda_major, cuda_minor;
     int memory_mib, reserved_mib, bar1_mib;
     int slots, sms, max_devices;
-    int power_w, sm_clock_mhz, memory_clock_mhz;
+    int power_w, power_min_w, sm_clock_mhz, memory_clock_mhz;
     int gi_count;
     struct sim_gi_profile gis[SIM_MAX_GI_PROFILES];
 };

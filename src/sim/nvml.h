@@ -210,6 +210,9 @@ enum nvml_return nvmlDeviceGetPcieReplayCounter(struct nvml_device *device, unsi
 enum nvml_return nvmlDeviceGetBusType(struct nvml_device *device, unsigned int *ret);
 enum nvml_return nvmlDeviceGetPowerManagementMode(struct nvml_device *device, unsigned int *ret);
 enum nvml_return nvmlDeviceGetPowerManagementLimit(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetPowerManagementLimitConstraints(struct nvml_device *device,
+                                                              unsigned int *least_mw,
+                                                              unsigned int *most_mw);
 enum nvml_return nvmlDeviceGetPowerManagementDefaultLimit(struct nvml_device *device,
                                                           unsigned int *ret);
 enum nvml_return nvmlDeviceGetEnforcedPowerLimit(struct nvml_device *device, unsigned int *ret);

@@ -69,6 +69,8 @@ def test_every_property_can_be_asked(smi, machine):
     assert a100["name"] == "NVIDIA A100-SXM4-40GB" and a100["memory.total"] == "40960"
     assert (a100["mig.mode.current"], h100["mig.mode.current"]) == ("Disabled", "Enabled")
     assert a100["utilization.gpu"] == "0" and h100["utilization.gpu"] == "[N/A]"
+    limits = [a100[f"power.{k}_limit"] for k in ("min", "default", "max")]
+    assert limits == ["100.00", "400.00", "400.00"]
     assert (a100["compute_cap"], h100["compute_cap"]) == ("8.0", "9.0")
 
 
