@@ -77,6 +77,9 @@ static void take_payload(const struct driver_result *in, struct pool_job_result 
         out->has_instance = in->slice.is_there;
         out->instance = in->slice.instance;
         out->processes = in->slice.is_there ? in->slice.instance.process_count : 0;
+        if (in->kind == DRIVER_CHECK && in->code == 0) {
+            driver_name_pids(&in->slice, out->message, sizeof(out->message));
+        }
         break;
     case DRIVER_SET_MODE:
         out->is_mig_enabled = in->mode.is_mig_enabled;

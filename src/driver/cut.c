@@ -1,4 +1,5 @@
 #include "driver/gpu.h"
+#include "driver/holders.h"
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -324,29 +325,42 @@ void gpu_create_ci(struct gpu *gpu, const struct driver_job *job, struct driver_
 static int refuse_busy(struct gpu *gpu, const struct driver_job *job, uint32_t process_count,
                        struct driver_result *result)
 {
-    const struct driver_slice *slice = &result->slice;
+    char names[160];
 
     if (process_count == 0) {
         return 0;
     }
+    driver_name_pids(&result->slice, names, sizeof(names));
+    return gpu_refuse(result, EBUSY, "%s run%s on the instance at slot %u of GPU %u; it was not "
+                      "touched.", names, process_count == 1 ? "s" : "", job->start, gpu->index);
+}
+
+/* The driver says IN_USE and shows no process: who has its device nodes open? */
+static int refuse_held(struct gpu *gpu, const struct driver_job *job, const char *what,
+                       struct driver_result *result)
+{
+    struct driver_slice *slice = &result->slice;
+    char names[160];
+
+    result->nvml = NVML_ERROR_IN_USE;
+    slice->pid_count = holders_find("/proc", gpu->minor, slice->instance.gi_id, slice->pids,
+                                    DRIVER_MAX_PIDS);
+    if (slice->pid_count) {
+        driver_name_pids(slice, names, sizeof(names));
+        return gpu_refuse(result, EBUSY, "%s holds the %s at slot %u of GPU %u open.", names, what,
+                          job->start, gpu->index);
+    }
     return gpu_refuse(result, EBUSY,
-                      "%u process%s (pid %u%s) run%s on the instance at slot %u of GPU %u; it was "
-                      "not touched.",
-                      process_count, process_count == 1 ? "" : "es", slice->pids[0],
-                      process_count == 1 ? "" : ", ...", process_count == 1 ? "s" : "", job->start,
-                      gpu->index);
+                      "The driver says that the %s at slot %u of GPU %u is in use, though no "
+                      "process shows on it or has it open; a monitor in a container, perhaps.",
+                      what, job->start, gpu->index);
 }
 
 static int fail_destroy(struct gpu *gpu, const struct driver_job *job, nvml_return answer,
                         const char *what, struct driver_result *result)
 {
     if (answer == NVML_ERROR_IN_USE) {
-        result->nvml = NVML_ERROR_IN_USE;
-        return gpu_refuse(result, EBUSY,
-                          "The driver says that the %s at slot %u of GPU %u is in use, though no "
-                          "process shows on it. Something holds it open, a monitor perhaps; "
-                          "`tangram doctor` looks for it.",
-                          what, job->start, gpu->index);
+        return refuse_held(gpu, job, what, result);
     }
     return gpu_fail(result, answer, "The %s at slot %u of GPU %u cannot be taken down", what,
                     job->start, gpu->index);

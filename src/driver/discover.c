@@ -296,6 +296,7 @@ static void read_identity(struct gpu *gpu, struct mig_gpu_info *info)
     if (GPU_CALL(gpu, minor, gpu->device, &info->minor) != NVML_SUCCESS) {
         info->minor = MIG_NO_ID;
     }
+    gpu->minor = info->minor;
     if (GPU_CALL(gpu, architecture, gpu->device, &architecture) == NVML_SUCCESS &&
         architecture != NVML_ARCH_UNKNOWN) {
         info->architecture = gpu->architecture = architecture;

@@ -195,5 +195,7 @@ int driver_fd(const struct driver *driver);
 /* Takes the next result; false when there is none. */
 bool driver_next_result(struct driver *driver, struct driver_result *ret);
 
+/* "pid 1234 (python3), pid 77 (dcgm)" of the slice's processes; "" when it has none. */
+void driver_name_pids(const struct driver_slice *slice, char *buf, size_t size);
 /* "create", "destroy" ...; for logs and metrics. */
 const char *driver_kind_name(enum driver_kind kind);

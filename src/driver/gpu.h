@@ -48,7 +48,7 @@ struct gpu_gpm {
 struct gpu {
     const struct nvml *nvml;
     const atomic_bool *is_closing; /* ends waits between retries */
-    uint32_t index;
+    uint32_t index, minor;
     nvml_device device; /* NULL until discovered */
     char pci[32], uuid[MIG_UUID_SIZE];
     int64_t driver_ns; /* inside the library, during the present job */

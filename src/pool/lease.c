@@ -410,8 +410,9 @@ void lease_on_check(struct pool *pool, struct pool_lease *lease, struct pool_par
         part->is_checked = true;
         part->is_missing = is_missing && part->slice;
     } else {
-        lease_set_reason(lease, "%s",
-                         result->code ? result->message : "a process still runs on the slice");
+        lease_set_reason(lease, "%s%s",
+                         result->message[0] ? result->message : "a process",
+                         result->code ? "" : " still runs on the slice");
         lease->retry_at_ms = pool->now_ms + RECHECK_MS;
         lease_arm_timer(pool, lease, lease->retry_at_ms);
         pool_mark_lease(pool, lease);

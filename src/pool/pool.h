@@ -310,7 +310,7 @@ struct pool_job_result {
     struct pool_job job;
     int code; /* 0 or -errno: EBUSY in use, ENOSPC no room, ENODEV lost, ENOENT not there, ... */
     int64_t driver_us; /* spent inside the driver */
-    char message[200];
+    char message[200]; /* CHECK with code 0: who runs there, "pid 1234 (python3)" */
     bool has_instance; /* CREATE: made, or what a failed attempt has left; CREATE_CI, CHECK */
     struct mig_instance instance;
     uint32_t processes;                  /* CHECK */

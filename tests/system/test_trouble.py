@@ -126,3 +126,17 @@ def test_xid_is_told(daemon):
     d.machine.sim("xid", d.machine.path, "--gpu", "0", "--code", "79")
     event = until(lambda: d.events("gpu.xid"), "the event")[0]
     assert "79" in event["message"]
+
+
+def test_who_holds_a_released_slice_is_named(daemon):
+    d = daemon()
+    lease = d.lease("2g.20gb")
+    load = d.machine.load(lease["mig_uuid"])
+    assert d.request("DELETE", f"/v1/leases/{lease['id']}").status == 200
+    named = until(lambda: (lambda r: r if f"pid {load.pid} (" in (r or "") else None)(
+        d.get(f"/v1/leases/{lease['id']}").json["reason"]), "the process to be named")
+    assert "still runs on the slice" in named
+    assert f"pid {load.pid}" in d.cli("leases", lease["id"], check=0).stdout
+    load.kill()
+    load.wait()
+    d.wait_state(lease, "released")
