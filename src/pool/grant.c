@@ -133,7 +133,7 @@ unsigned lease_possible_count(const struct pool *pool, const struct pool_lease *
     unsigned total = 0;
     const char *why = NULL;
 
-    for (unsigned i = 0; i < pool->gpu_count && total < POOL_MAX_COUNT; i++) {
+    for (unsigned i = 0; i < pool->gpu_count && total < lease->count; i++) {
         const struct pool_gpu *gpu = pool->gpus[i];
         unsigned most = lease->tenant->max_compute;
         if (!lease_is_possible_on(lease, gpu, &why) ||

@@ -163,6 +163,7 @@ int lease_profile_on(const struct pool_lease *lease, const struct pool_gpu *gpu)
 /* Could this GPU ever hold one part of it?  With why not. */
 bool lease_is_possible_on(const struct pool_lease *lease, const struct pool_gpu *gpu,
                           const char **why);
+/* Parts that all GPUs here, empty, could hold of it; not counted beyond what it asks for. */
 unsigned lease_possible_count(const struct pool *pool, const struct pool_lease *lease);
 
 /* lease.c: the life of a lease and the queue. */

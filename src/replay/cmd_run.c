@@ -13,12 +13,12 @@
 static const char usage[] =
     "usage: tangram-replay run --gpus MODEL:N[,...] --trace FILE [--policy NAME]\n"
     "           [--max-moves K] [--queue loss|fifo|backfill] [--create-ms N] [--delete-ms N]\n"
-    "           [--age-step-ms N] [--objective NAME] [--seed N] [--svg FILE]\n"
-    "           [-o table|csv|json]\n"
+    "           [--age-step-ms N] [--max-compute N] [--objective NAME]\n"
+    "           [--seed N] [--svg FILE] [-o table|csv|json]\n"
     "FILE is CSV: arrival_ms,profile,duration_ms[,tenant,priority,movable].  Without the column\n"
     "movable every slice may be moved.  The trace goes through the pool of the daemon, which does\n"
     "not carry out moves: with --max-moves above 0 the planner alone is replayed, with a simpler\n"
-    "queue without ageing.  Nothing here is random: --seed is accepted and not used.";
+    "queue, no ageing and no limits.  Nothing here is random: --seed is accepted and not used.";
 
 struct options {
     struct replay_fleet fleet;
@@ -63,6 +63,8 @@ static int parse_option(struct options *o, int c, struct error *err)
         return text_parse_int(optarg, "--delete-ms", 0, 1 << 30, &o->setup.delete_ms, err);
     case 'a':
         return text_parse_int(optarg, "--age-step-ms", 0, 1ll << 40, &o->setup.age_step_ms, err);
+    case 'x':
+        return text_parse_int(optarg, "--max-compute", 0, 1 << 30, &o->setup.max_compute, err);
     case 's':
         return text_parse_int(optarg, "--seed", 0, INT64_MAX, &o->seed, err);
     case 'v':
@@ -89,6 +91,7 @@ static int parse(int argc, char **argv, struct options *o, struct error *err)
                                           {"create-ms", required_argument, NULL, 'c'},
                                           {"delete-ms", required_argument, NULL, 'd'},
                                           {"age-step-ms", required_argument, NULL, 'a'},
+                                          {"max-compute", required_argument, NULL, 'x'},
                                           {"seed", required_argument, NULL, 's'},
                                           {"svg", required_argument, NULL, 'v'},
                                           {"output", required_argument, NULL, 'o'},
@@ -101,6 +104,10 @@ static int parse(int argc, char **argv, struct options *o, struct error *err)
     }
     if (r == 0 && (optind < argc || !o->fleet.count || !o->trace_path)) {
         r = err_set(err, EINVAL, "%s", usage);
+    }
+    if (r == 0 && o->max_moves && o->setup.max_compute) {
+        r = err_set(err, EINVAL, "--max-compute is kept by the pool, which does not carry out moves; "
+                                 "leave it or --max-moves out");
     }
     o->setup.max_moves = (int)o->max_moves;
     return r;

@@ -312,6 +312,7 @@ static struct pool_settings settings_of(const struct replay_setup *setup)
     settings.plan = setup->settings;
     settings.max_queued_per_tenant = UINT_MAX;
     settings.drops_idle = !setup->create_ms && !setup->delete_ms;
+    settings.max_compute_per_tenant = (unsigned)setup->max_compute;
     settings.age_step_ms = setup->age_step_ms;
     if (setup->queue != REPLAY_BACKFILL) {
         settings.backfill_depth = 0;

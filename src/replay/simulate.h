@@ -16,6 +16,7 @@ struct replay_setup {
     enum replay_queue queue;
     int max_moves;
     int64_t create_ms, delete_ms; /* both 0: idle slices are of no use and not kept */
+    int64_t max_compute;          /* compute slots that one tenant may have; 0 no limit */
     int64_t age_step_ms;          /* waiting so long is worth one priority; 0 never */
 };
 

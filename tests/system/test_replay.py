@@ -156,6 +156,19 @@ def test_waiting_outweighs_priority_when_told_so(tmp_path):
     assert waits("--age-step-ms", 100) == {"7g.80gb": 999, "4g.40gb": 200}
 
 
+def test_a_tenant_keeps_to_its_limit(tmp_path):
+    trace = tmp_path / "t.csv"
+    trace.write_text("arrival_ms,profile,duration_ms,tenant\n"
+                     "0,3g.40gb,100,a\n1,1g.10gb,100,a\n2,1g.10gb,100,b\n3,4g.40gb,100,b\n")
+    out = json.loads(replay("run", "--gpus", "H100-SXM5-80GB", "--trace", trace, "--queue", "fifo",
+                            "--max-compute", 3, "-o", "json"))
+    # a's second waits for its first, and holds nobody up; b's second is more than it may ever have
+    assert out["accepted"] == 3
+    assert out["p99_wait_ms_by_profile"] == {"3g.40gb": 0, "1g.10gb": 99, "4g.40gb": 0}
+    assert "--max-compute" in replay("run", "--gpus", "A30", "--trace", trace, "--max-compute", 3,
+                                     "--max-moves", 1, code=2)
+
+
 @pytest.mark.parametrize("queue", ["loss", "fifo", "backfill"])
 def test_jobs_that_take_no_time_leave_their_slots_at_once(tmp_path, queue):
     trace = tmp_path / "t.csv"
