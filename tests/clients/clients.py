@@ -3,7 +3,6 @@
 A client that cannot be had skips the test with the reason."""
 import json
 import os
-import shutil
 import subprocess
 
 import fetch
@@ -95,11 +94,6 @@ class Pynvml:
 def mig_parted():
     program = had(fetch.go_program, "github.com/NVIDIA/mig-parted/cmd/nvidia-mig-parted")
     return Client([program], inside=True)
-
-
-def needs(program):
-    if not shutil.which(program):
-        pytest.skip(f"cannot be had: there is no {program} here")
 
 
 def python_program(package):
