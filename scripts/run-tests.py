@@ -154,6 +154,10 @@ def main():
     arg.add_argument("rest", nargs="*", help="after --: given on to pytest")
     opt = arg.parse_args()
     opt.build = (ROOT / opt.build).resolve()
+    # A shell that put us into the background has them ignored, which tests of signals would inherit.
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     results = []
     with concurrent.futures.ThreadPoolExecutor(opt.jobs) as pool:
         for done in concurrent.futures.as_completed(
