@@ -87,8 +87,10 @@ static void print_plan(const struct out *out, const json_t *plan)
     bool does_fit = js_true(plan, "fits");
 
     text_add_escaped(&b, js_text(plan, "reason", ""));
+    bool says_so = b.len && strstr(b.data, "does not fit now"); /* the reason, by itself */
     printf("%s%s%s", out_color(out, does_fit ? COLOR_GREEN : COLOR_YELLOW),
-           does_fit ? "It fits now" : "It does not fit now", out_color(out, COLOR_NONE));
+           does_fit ? "It fits now" : (says_so ? "No" : "It does not fit now"),
+           out_color(out, COLOR_NONE));
     if (does_fit && js_int(plan, "estimate_ms", 0) > 0) {
         printf("; it would take about %lld ms", (long long)js_int(plan, "estimate_ms", 0));
     }

@@ -7,6 +7,8 @@
 #include <string.h>
 
 #define MAX_OUTPUT_BYTES (64u * 1024 * 1024)
+/* As many as a decimal number keeps on its way through a double: 0.421 stays 0.421. */
+#define REAL_DIGITS JSON_REAL_PRECISION(15)
 
 /* --- JSON --- */
 
@@ -14,7 +16,7 @@
  * not. They can only stand inside strings. */
 static void add_json(struct buf *b, const json_t *value, size_t flags)
 {
-    CLEANUP(freep) char *text = json_dumps(value, flags | JSON_ENCODE_ANY);
+    CLEANUP(freep) char *text = json_dumps(value, flags | JSON_ENCODE_ANY | REAL_DIGITS);
 
     for (const unsigned char *p = (const unsigned char *)(text ? text : "null"); *p; p++) {
         if (*p == 0x7f) {

@@ -260,8 +260,7 @@ void pool_explain(const struct pool *pool, const struct pool_lease *lease, int64
     }
     text_copy(ret->reason, sizeof(ret->reason), lease->reason);
     if (!ret->reason[0]) {
-        snprintf(ret->reason, sizeof(ret->reason), "it does not wait: it is %s",
-                 pool_lease_state_name(lease->state));
+        text_copy(ret->reason, sizeof(ret->reason), "it does not wait");
     }
 }
 
