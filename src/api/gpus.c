@@ -73,6 +73,11 @@ bool api_gpu_note(const struct pool_gpu *gpu, char *buf, size_t size)
     if (!gpu->is_managed) {
         return false;
     }
+    if (gpu->read_problem[0]) {
+        snprintf(buf, size, "%s; it is tried again now and then, and not used before",
+                 gpu->read_problem);
+        return true;
+    }
     if (info->is_mig_enabled != info->is_mig_pending) {
         snprintf(buf, size,
                  "MIG becomes %s at the next reset of the GPU: stop what uses it and run "

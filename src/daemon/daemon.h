@@ -41,7 +41,9 @@ struct driver_work {
 struct watch {
     struct daemon *daemon;
     uint64_t lease;
-    int pidfd;
+    int pid;
+    uint64_t start;
+    int pidfd; /* -1: there was no descriptor to be had; tried again by watch_retry() */
     sd_event_source *source;
     LIST_ENTRY(watch) link;
 };
@@ -75,6 +77,7 @@ struct daemon {
     struct store_report store_report;
     bool is_simulated, is_stopping, is_ready;
     bool is_watching; /* scan_timer looks after busy workers */
+    int64_t next_scan_ms; /* monotonic: when the next regular scan is due */
     char sim_library[4096];
     struct known_user *users;
     struct known_token *tokens;
@@ -122,6 +125,8 @@ void tokens_done(struct daemon *d);
 
 /* watch.c */
 void watch_add(struct daemon *d, uint64_t lease, int pid, uint64_t start);
+/* For those that could not be watched yet. */
+void watch_retry(struct daemon *d);
 uint64_t watch_process_start(int pid);
 void watch_done(struct daemon *d);
 

@@ -1,7 +1,8 @@
 /* From a configuration to a running daemon.
  *
  * The journal first (nothing is done that cannot be written down), then the driver, then the pool
- * from both; clients are let in last, and are told 503 until every GPU has been read once. */
+ * from both; clients are let in last.  /readyz answers 503 until every GPU has been read once, or has
+ * shown that it cannot be. */
 #include "base/log.h"
 #include "base/text.h"
 #include "daemon/daemon.h"

@@ -3,6 +3,7 @@
  * restart of the daemon. */
 #include "base/log.h"
 #include "daemon/daemon.h"
+#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,7 +11,7 @@
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 
-uint64_t watch_process_start(int pid)
+static int read_start(int pid, uint64_t *ret)
 {
     char path[64], text[1024];
     unsigned long long start = 0;
@@ -19,7 +20,7 @@ uint64_t watch_process_start(int pid)
     CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
     if (n <= 0) {
-        return 0;
+        return n < 0 ? -errno : -ESRCH;
     }
     text[n] = '\0';
     /* The name, field 2, is in parentheses and may hold anything; field 3 follows the last one. */
@@ -27,7 +28,18 @@ uint64_t watch_process_start(int pid)
     for (int field = 2; p && field < 22; field++) {
         p = strchr(p + 1, ' ');
     }
-    return p && sscanf(p, " %llu", &start) == 1 ? start : 0;
+    if (!p || sscanf(p, " %llu", &start) != 1) {
+        return -EIO;
+    }
+    *ret = start;
+    return 0;
+}
+
+uint64_t watch_process_start(int pid)
+{
+    uint64_t start = 0;
+
+    return read_start(pid, &start) == 0 ? start : 0;
 }
 
 static void tell_gone(struct daemon *d, uint64_t lease)
@@ -72,23 +84,57 @@ static void sweep(struct daemon *d)
     }
 }
 
+/* 0: it is watched; -ESRCH: the process has ended; else it cannot be watched now, which says nothing
+ * about the process. */
+static int begin(struct watch *w)
+{
+    uint64_t start = 0;
+    int fd = (int)syscall(SYS_pidfd_open, w->pid, 0);
+    int rc = fd < 0 ? (errno == EINVAL ? -ESRCH : -errno) : 0;
+    int known = read_start(w->pid, &start);
+
+    w->pidfd = fd;
+    if (known == -ENOENT || known == -ESRCH || (known == 0 && start != w->start)) {
+        return -ESRCH;
+    }
+    rc = rc < 0 ? rc : known;
+    rc = rc < 0 ? rc : sd_event_add_io(w->daemon->event, &w->source, fd, EPOLLIN, on_end, w);
+    if (rc < 0) {
+        closep(&w->pidfd);
+        w->pidfd = -1;
+    }
+    return rc < 0 ? rc : 0;
+}
+
 void watch_add(struct daemon *d, uint64_t lease, int pid, uint64_t start)
 {
-    CLEANUP(closep) int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    struct watch *w = xcalloc(1, sizeof(*w));
 
     sweep(d);
-    if (fd < 0 || watch_process_start(pid) != start) {
-        tell_gone(d, lease);
-        return;
-    }
-    struct watch *w = xcalloc(1, sizeof(*w));
-    w->daemon = d;
-    w->lease = lease;
-    w->pidfd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+    *w = (struct watch){.daemon = d, .lease = lease, .pid = pid, .start = start, .pidfd = -1};
     LIST_INSERT_HEAD(&d->watches, w, link);
-    int rc = sd_event_add_io(d->event, &w->source, w->pidfd, EPOLLIN, on_end, w);
-    if (rc < 0) {
-        log_error("cannot watch process %d: %s", pid, strerror(-rc));
+    int rc = begin(w);
+    if (rc == -ESRCH) {
+        watch_free(w);
+        tell_gone(d, lease);
+    } else if (rc < 0) {
+        log_warn("process %d cannot be watched now (%s): l-%" PRIu64 " is kept, and it is tried "
+                 "again", pid, strerror(-rc), lease);
+    }
+}
+
+void watch_retry(struct daemon *d)
+{
+    struct watch *next = NULL;
+
+    sweep(d);
+    for (struct watch *w = LIST_FIRST(&d->watches); w; w = next) {
+        next = LIST_NEXT(w, link);
+        uint64_t lease = w->lease;
+        if (!w->source && begin(w) == -ESRCH) {
+            watch_free(w);
+            tell_gone(d, lease);
+        }
     }
 }
 

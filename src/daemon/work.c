@@ -1,5 +1,6 @@
 /* Between the pool's jobs and the driver's: translates both ways, and watches for a driver that
  * does not come back.  The daemon looks at the clocks of the workers only while they have work. */
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "daemon/daemon.h"
@@ -138,7 +139,8 @@ static void tell_ready(struct daemon *d)
     d->not_ready[0] = '\0';
     for (unsigned i = 0; i < pool_gpu_count(d->pool); i++) {
         const struct pool_gpu *gpu = pool_gpu(d->pool, i);
-        if (gpu->health == POOL_HEALTH_OK && !gpu->is_scanned) {
+        /* One that cannot be read is tried again, and holds nobody up who wants another. */
+        if (gpu->health == POOL_HEALTH_OK && !gpu->is_scanned && !gpu->read_problem[0]) {
             snprintf(d->not_ready, sizeof(d->not_ready), "GPU %u is still being read",
                      gpu->info.index);
             return;
@@ -216,23 +218,32 @@ static bool check_workers(struct daemon *d)
     return has_work;
 }
 
-/* Often while workers have work; else only for the regular scan. */
+static void scan_all(struct daemon *d)
+{
+    for (uint32_t i = 0; i < driver_gpu_count(d->driver); i++) {
+        if (pool_gpu(d->pool, i)->health == POOL_HEALTH_OK) {
+            daemon_step(d, &(struct pool_event){.kind = POOL_EV_SCAN, .gpu = i});
+        }
+    }
+}
+
+/* Often while workers have work, and in any case for the regular scan: a worker that never comes
+ * back must not keep the others from theirs. */
 static int on_scan_timer(sd_event_source *source, uint64_t usec, void *userdata)
 {
     struct daemon *d = userdata;
-    bool was_watching = d->is_watching;
+    int64_t now = clock_mono_ms();
 
     (void)usec;
     d->is_watching = check_workers(d);
-    if (!d->is_watching && !was_watching) {
-        for (uint32_t i = 0; i < driver_gpu_count(d->driver); i++) {
-            if (pool_gpu(d->pool, i)->health == POOL_HEALTH_OK) {
-                daemon_step(d, &(struct pool_event){.kind = POOL_EV_SCAN, .gpu = i});
-            }
-        }
+    if (now >= d->next_scan_ms) {
+        d->next_scan_ms = now + d->config.scan_interval_ms;
+        scan_all(d);
+        watch_retry(d);
     }
-    uint64_t next_ms = d->is_watching ? WATCH_MS : (uint64_t)d->config.scan_interval_ms;
-    sd_event_source_set_time_relative(source, next_ms * 1000);
+    int64_t wait_ms = d->next_scan_ms - now;
+    wait_ms = d->is_watching && WATCH_MS < wait_ms ? WATCH_MS : wait_ms;
+    sd_event_source_set_time_relative(source, (uint64_t)wait_ms * 1000);
     sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
     return 0;
 }
@@ -242,6 +253,7 @@ int work_init(struct daemon *d, struct error *err)
     int rc = sd_event_add_io(d->event, &d->driver_source, driver_fd(d->driver), EPOLLIN, on_driver,
                              d);
 
+    d->next_scan_ms = clock_mono_ms() + d->config.scan_interval_ms;
     rc = rc < 0 ? rc
                 : sd_event_add_time_relative(d->event, &d->scan_timer, CLOCK_MONOTONIC, 1000000,
                                              100000, on_scan_timer, d);

@@ -131,6 +131,7 @@ struct pool_gpu {
     uint64_t lease;     /* the whole GPU, 0 none */
     uint32_t processes; /* on the GPU itself, at the last look */
     bool is_scanned;    /* enumerated since the start: nothing is cut on it before */
+    char read_problem[160]; /* why the enumeration that is needed has failed; "" it has not */
     bool wants_scan;    /* what is known may be wrong: nothing is cut before the next scan */
     bool scans_again;   /* something has changed since the scan under way was asked for */
     uint64_t scan_job;  /* an enumeration is under way, 0 none */

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #define DESTROY_TRIES 6 /* then the slice is quarantined and what was planned on it is let go */
@@ -352,8 +353,12 @@ static void on_scan(struct pool *pool, struct pool_gpu *gpu, const struct pool_j
 {
     gpu->scan_job = 0;
     if (result->code == 0 && result->scan) {
+        gpu->read_problem[0] = '\0';
         pool_on_scan(pool, gpu, result->scan);
     } else if (!gpu->is_scanned || gpu->wants_scan) {
+        snprintf(gpu->read_problem, sizeof(gpu->read_problem), "it cannot be read: %.130s",
+                 result->message);
+        text_mend_utf8(gpu->read_problem);
         gpu_cool_down(pool, gpu); /* the pump asks again after it */
     }
     if (gpu->scans_again) {

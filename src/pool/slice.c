@@ -316,7 +316,7 @@ bool gpu_is_usable(const struct pool *pool, const struct pool_gpu *gpu, const ch
     } else if (gpu->health != POOL_HEALTH_OK) {
         reason = gpu->health_reason[0] ? gpu->health_reason : "the GPU does not answer";
     } else if (!gpu->is_scanned || gpu->wants_scan) {
-        reason = "it is still being read";
+        reason = gpu->read_problem[0] ? gpu->read_problem : "it is still being read";
     } else if (gpu->lease) {
         reason = "it is leased whole";
     } else if (mode_reason(pool, gpu)) {

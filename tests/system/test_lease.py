@@ -1,6 +1,7 @@
 """Lease, use, release: the main path, over REST and the command line."""
 import json
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -165,4 +166,22 @@ def test_usage_is_counted_and_priced_across_a_crash(daemon):
     d.kill()
     d.start()
     assert d.get("/v1/usage").json["usage"] == [after]
+    cells = d.cli("usage", "-o", "csv", "--no-header", check=0).stdout.strip().split(",")
+    assert all(len(cell.partition(".")[2]) <= 3 for cell in cells), cells
     assert "COMPUTE-HOURS" in d.cli("usage", check=0).stdout
+
+
+def test_leases_of_live_processes_survive_a_lack_of_descriptors(daemon):
+    """At a restart every lease of a client's lifetime is watched again: one whose process cannot be
+    watched for want of a file descriptor is kept, not ended."""
+    d = daemon()
+    in_use = len(os.listdir(f"/proc/{d.proc.pid}/fd"))
+    asked = [d.request("POST", "/v1/leases", {"profile": "7g.80gb", "wait_s": 0,
+                                              "lifetime": "client"}).json for _ in range(60)]
+    d.stop()
+    d.start(ready=False, wrapper=("prlimit", f"--nofile={in_use + 20}:"))
+    until(lambda: "cannot be watched" in d.log, "the lack to be said")
+    _, most = resource.prlimit(d.proc.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(d.proc.pid, resource.RLIMIT_NOFILE, (most, most))
+    states = {d.get(f"/v1/leases/{x['id']}").json["state"] for x in asked}
+    assert states <= {"active", "cutting", "queued"}, states

@@ -140,3 +140,32 @@ def test_who_holds_a_released_slice_is_named(daemon):
     load.kill()
     load.wait()
     d.wait_state(lease, "released")
+
+
+def test_a_hung_gpu_does_not_stop_the_regular_scans(daemon, machine):
+    """What changes on the other GPU without an event, as a process does, is still seen."""
+    d = daemon(machine(f"{H100}:2"), config="timing: {call_timeout: 1s, scan_interval: 1s}\n")
+    sick = d.get("/v1/gpus").json["gpus"][0]["uuid"]
+    used = d.lease("7g.80gb")
+    if used["gpu_uuid"] == sick:
+        other = d.lease("7g.80gb")
+        d.release(used)
+        used = other
+    d.machine.fault("nvmlDeviceGetGpuInstances", "--hang", "forever", "--gpu", sick, "--times", 1)
+    until(lambda: d.events("gpu.unresponsive"), "the GPU to be called unresponsive")
+    load = d.machine.load(used["mig_uuid"])
+    until(lambda: any(s["processes"] for s in d.slices()), "the process to be seen")
+    load.kill()
+
+
+def test_a_gpu_that_cannot_be_read_does_not_hold_up_the_others(daemon, machine):
+    d = daemon(machine(f"{H100}:2"), start=False)
+    uuid = d.machine.show()["gpus"][0]["uuid"]
+    d.machine.fault("nvmlDeviceGetGpuInstances", "--return", number("NVML_ERROR_UNKNOWN"), "--gpu",
+                    uuid)
+    d.start()  # is ready
+    assert d.lease("7g.80gb")["gpu_uuid"] != uuid
+    waits = d.request("POST", "/v1/leases", {"profile": "1g.10gb", "wait_s": 0}).json
+    assert "cannot be read" in d.cli("doctor").stdout
+    d.machine.clear()
+    assert d.wait_state(waits, "active")["gpu_uuid"] == uuid
