@@ -97,6 +97,8 @@ struct pending *pending_add(struct daemon *d, uint64_t batch);
 
 /* work.c: between the pool's jobs and the driver's. */
 void work_submit(struct daemon *d, const struct pool_job *job);
+/* Announces readiness once every GPU was read and the journal has what was found. */
+void work_tell_ready(struct daemon *d);
 int work_init(struct daemon *d, struct error *err);
 void work_done(struct daemon *d);
 

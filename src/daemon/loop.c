@@ -269,6 +269,9 @@ static int on_store(sd_event_source *source, int fd, uint32_t revents, void *use
     d->committed = store_committed(d->store);
     flush(d);
     note_store_failure(d);
+    if (!d->is_ready) {
+        work_tell_ready(d);
+    }
     return 0;
 }
 

@@ -134,8 +134,11 @@ static void on_scanned(struct daemon *d, const struct driver_result *r)
     }
 }
 
-static void tell_ready(struct daemon *d)
+void work_tell_ready(struct daemon *d)
 {
+    if (!d->is_ready && d->committed < d->submitted) {
+        return; /* what was found at the start is on disk before clients rely on it */
+    }
     d->not_ready[0] = '\0';
     for (unsigned i = 0; i < pool_gpu_count(d->pool); i++) {
         const struct pool_gpu *gpu = pool_gpu(d->pool, i);
@@ -179,7 +182,7 @@ static void on_result(struct daemon *d, const struct driver_result *in)
         on_scanned(d, in);
     }
     step_result(d, &out);
-    tell_ready(d);
+    work_tell_ready(d);
 }
 
 static int on_driver(sd_event_source *source, int fd, uint32_t revents, void *userdata)
@@ -212,7 +215,7 @@ static bool check_workers(struct daemon *d)
                      "cut on it until it does", (long long)(busy / 1000));
             daemon_step(d, &(struct pool_event){.kind = POOL_EV_HEALTH, .gpu = i, .text = text,
                                                 .health = POOL_HEALTH_UNRESPONSIVE});
-            tell_ready(d);
+            work_tell_ready(d);
         }
     }
     return has_work;
