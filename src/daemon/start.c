@@ -15,6 +15,7 @@
 #include <systemd/sd-daemon.h>
 
 #define FLUSH_MS 5000
+#define OPEN_LEAST_MS 5000 /* a driver that has to wake its GPUs is slow */
 
 static int open_store(struct daemon *d, struct error *err)
 {
@@ -35,6 +36,9 @@ static int open_store(struct daemon *d, struct error *err)
 static int add_gpus(struct daemon *d, struct error *err)
 {
     struct driver_settings settings = {.path = d->config.driver, .event_wait_ms = 500};
+
+    settings.open_timeout_ms = d->config.call_timeout_ms > OPEN_LEAST_MS
+                                   ? (uint32_t)d->config.call_timeout_ms : OPEN_LEAST_MS;
     int rc = driver_open(&settings, &d->driver, err);
 
     if (rc < 0) {

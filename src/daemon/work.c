@@ -112,12 +112,30 @@ static void on_driver_event(struct daemon *d, const struct driver_result *r)
     daemon_step(d, &e);
 }
 
-/* The GPU told now what it can be cut into (its MIG mode was off at the start). */
+/* A GPU that did not answer at the start has done so now. */
+static void take_up(struct daemon *d, uint32_t id, const struct mig_gpu_info *info)
+{
+    struct config_gpu rule = config_gpu_rule_for(&d->config, info);
+    struct error err = {0};
+
+    if (pool_learn_identity(d->pool, id, info, rule.is_managed, rule.mig_policy, &err) < 0) {
+        log_error("GPU %u: %s", id, err.msg);
+        return;
+    }
+    daemon_step(d, &(struct pool_event){.kind = POOL_EV_HEALTH, .gpu = id, .text = "",
+                                        .health = POOL_HEALTH_OK});
+}
+
+/* The GPU told now what it can be cut into (its MIG mode was off at the start), or who it is. */
 static void on_discovered(struct daemon *d, const struct driver_result *r)
 {
     const struct mig_geometry *geometry = driver_gpu_geometry(d->driver, r->gpu);
+    const struct mig_gpu_info *info = driver_gpu_info(d->driver, r->gpu);
     struct error err = {0};
 
+    if (r->code == 0 && info->is_healthy && !pool_gpu(d->pool, r->gpu)->info.uuid[0]) {
+        take_up(d, r->gpu, info);
+    }
     if (r->code == 0 && geometry && !pool_gpu(d->pool, r->gpu)->geometry &&
         pool_learn_geometry(d->pool, r->gpu, geometry, &err) < 0) {
         log_error("GPU %u: %s", r->gpu, err.msg);

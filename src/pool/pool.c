@@ -227,6 +227,24 @@ int pool_learn_geometry(struct pool *pool, unsigned gpu, const struct mig_geomet
     return 0;
 }
 
+int pool_learn_identity(struct pool *pool, unsigned gpu, const struct mig_gpu_info *info,
+                        bool is_managed, enum pool_mig_policy policy, struct error *err)
+{
+    struct pool_gpu *g = pool->gpus[gpu];
+
+    for (unsigned i = 0; i < pool->gpu_count; i++) {
+        if (i != gpu && !strcmp(pool->gpus[i]->info.uuid, info->uuid)) {
+            return err_set(err, EEXIST, "%s is on record with leases or slices; restart tangramd to "
+                           "take it up again", info->uuid);
+        }
+    }
+    g->info = *info;
+    g->is_managed = is_managed;
+    g->mig_policy = policy;
+    g->is_plan_stale = true;
+    return 0;
+}
+
 const struct pool_settings *pool_settings(const struct pool *pool)
 {
     return &pool->settings;

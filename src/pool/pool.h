@@ -261,6 +261,12 @@ int pool_add_gpu(struct pool *pool, const struct mig_gpu_info *info,
 int pool_learn_geometry(struct pool *pool, unsigned gpu, const struct mig_geometry *geometry,
                         struct error *err);
 
+/* Who a GPU is that did not answer before the start.  Only for one whose UUID is unknown yet;
+ * tell its health after it.  -EEXIST when records hold slices or leases of that UUID already: they
+ * are tied to it at the next start. */
+int pool_learn_identity(struct pool *pool, unsigned gpu, const struct mig_gpu_info *info,
+                        bool is_managed, enum pool_mig_policy policy, struct error *err);
+
 /* --- reading -------------------------------------------------------------------------------- */
 
 const struct pool_settings *pool_settings(const struct pool *pool);

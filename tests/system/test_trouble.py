@@ -169,3 +169,14 @@ def test_a_gpu_that_cannot_be_read_does_not_hold_up_the_others(daemon, machine):
     assert "cannot be read" in d.cli("doctor").stdout
     d.machine.clear()
     assert d.wait_state(waits, "active")["gpu_uuid"] == uuid
+
+
+def test_a_gpu_that_answers_only_after_the_start_is_taken_up(daemon, machine):
+    d = daemon(machine(f"{H100}:2"), config="timing: {call_timeout: 1s}\n", start=False)
+    uuid = d.machine.show()["gpus"][1]["uuid"]
+    d.machine.fault("nvmlDeviceGetMigMode", "--hang", "9s", "--gpu", uuid, "--times", 1)
+    d.start()
+    assert [g["health"] for g in d.get("/v1/gpus").json["gpus"]] == ["ok", "failed"]
+    until(lambda: d.get("/v1/gpus").json["gpus"][1]["health"] == "ok", "the GPU to answer", 30)
+    assert d.get("/v1/gpus").json["gpus"][1]["uuid"] == uuid
+    assert {d.lease("7g.80gb")["gpu_uuid"] for _ in range(2)} >= {uuid}
