@@ -27,6 +27,7 @@ struct gpu_ci_table {
 struct gpu_profile {
     uint32_t id;
     uint8_t slices, instances;
+    bool has_listed; /* its instances could be listed before */
     struct gpu_ci_table cis;
 };
 

@@ -98,12 +98,16 @@ static int list_gis_of(struct gpu *gpu, struct gpu_profile *profile, struct gpu_
     uint32_t count = GPU_MAX_LIST;
     nvml_return answer = GPU_CALL(gpu, gi_list, gpu->device, profile->id, gis, &count);
 
-    if (answer == NVML_ERROR_NOT_SUPPORTED || answer == NVML_ERROR_NOT_FOUND) {
+    /* One that was listed before does not become unsupported while MIG is on: that is a failure, and
+     * must not look as if its instances, which may be leased, were gone. */
+    if ((answer == NVML_ERROR_NOT_SUPPORTED && !profile->has_listed) ||
+        answer == NVML_ERROR_NOT_FOUND) {
         return 0;
     }
     if (answer != NVML_SUCCESS) {
         return gpu_fail(result, answer, "The GPU instances of GPU %u cannot be listed", gpu->index);
     }
+    profile->has_listed = true;
     for (uint32_t i = 0; i < count && i < GPU_MAX_LIST; i++) {
         struct nvml_gi_info info = {0};
         answer = GPU_CALL(gpu, gi_info, gis[i], &info);

@@ -158,6 +158,20 @@ def test_a_hung_gpu_does_not_stop_the_regular_scans(daemon, machine):
     load.kill()
 
 
+def test_a_list_that_fails_is_not_an_empty_one(daemon):
+    """A driver that for a while cannot say what is there does not cost anybody a lease."""
+    d = daemon()
+    lease = d.lease("3g.40gb")
+    d.machine.fault("nvmlDeviceGetGpuInstances", "--return", number("NVML_ERROR_NOT_SUPPORTED"))
+    # A release looks for the slice: it must neither find it gone nor end before it was looked at.
+    assert d.request("DELETE", f"/v1/leases/{lease['id']}").status == 200
+    until(lambda: "cannot be listed" in (d.get(f"/v1/leases/{lease['id']}").json["reason"] or ""),
+          "the failure to be said")
+    assert d.get(f"/v1/leases/{lease['id']}").json["state"] == "releasing"
+    d.machine.clear()
+    d.wait_state(lease, "released")
+
+
 def test_a_gpu_that_cannot_be_read_does_not_hold_up_the_others(daemon, machine):
     d = daemon(machine(f"{H100}:2"), start=False)
     uuid = d.machine.show()["gpus"][0]["uuid"]
