@@ -20,14 +20,14 @@ static void add_part(const struct pool_part *p, struct meter_load *load)
     }
 }
 
-static void begin(struct daemon *d, const struct pool_lease *l, bool is_resumed)
+static void begin(struct daemon *d, const struct pool_lease *l)
 {
     struct meter_load load = {0};
 
     for (unsigned i = 0; i < l->part_count; i++) {
         add_part(&l->part[i], &load);
     }
-    meter_begin(d->meter, l->id, l->tenant->name, &load, l->granted_ms, is_resumed);
+    meter_begin(d->meter, l->id, l->tenant->name, &load, l->granted_ms);
 }
 
 void account_resume(struct daemon *d)
@@ -35,7 +35,7 @@ void account_resume(struct daemon *d)
     for (const struct pool_lease *l = pool_next_lease(d->pool, NULL); l;
          l = pool_next_lease(d->pool, l)) {
         if (l->state == POOL_LEASE_ACTIVE || l->state == POOL_LEASE_RELEASING) {
-            begin(d, l, true);
+            begin(d, l);
         }
     }
 }
@@ -54,8 +54,7 @@ void account_note(struct daemon *d, const struct pool_action *a, struct store_ba
     const struct pool_lease *l = pool_find_lease(d->pool, a->lease);
 
     if (a->history == POOL_HIST_LEASE_GRANTED && l && l->part_count) {
-        begin(d, l, false);
-        put_account(d, l->tenant->name, batch); /* the count of leases */
+        begin(d, l);
     } else if (a->history == POOL_HIST_LEASE_RELEASED || a->history == POOL_HIST_LEASE_EXPIRED ||
                a->history == POOL_HIST_LEASE_LOST) {
         const char *tenant = meter_end(d->meter, a->lease, daemon_now_ms(d));

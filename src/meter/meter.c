@@ -78,7 +78,7 @@ static struct account *account_of(struct meter *m, const char *tenant)
 }
 
 void meter_begin(struct meter *meter, uint64_t lease, const char *tenant,
-                 const struct meter_load *load, int64_t since_ms, bool is_resumed)
+                 const struct meter_load *load, int64_t since_ms)
 {
     struct running *r = NULL;
 
@@ -89,7 +89,6 @@ void meter_begin(struct meter *meter, uint64_t lease, const char *tenant,
     r = xcalloc(1, sizeof(*r));
     *r = (struct running){.lease = lease, .account = account_of(meter, tenant), .load = *load,
                           .since_ms = since_ms};
-    r->account->leases += !is_resumed;
     HASH_ADD(hh, meter->running, lease, sizeof(r->lease), r);
 }
 
@@ -108,6 +107,7 @@ const char *meter_end(struct meter *meter, uint64_t lease, int64_t now_ms)
         return NULL;
     }
     struct account *a = r->account;
+    a->leases++;
     a->compute_slot_ms += held_ms(r, now_ms) * r->load.compute_slots;
     a->memory_mib_ms += held_ms(r, now_ms) * r->load.memory_mib;
     HASH_DEL(meter->running, r);
@@ -165,6 +165,7 @@ static struct meter_usage usage_of(const struct meter *m, const struct account *
 
     for (const struct running *r = m->running; r; r = r->hh.next) {
         if (r->account == a) {
+            u.leases++;
             u.active_leases++;
             u.active.compute_slots += r->load.compute_slots;
             u.active.memory_mib += r->load.memory_mib;

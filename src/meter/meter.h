@@ -39,10 +39,9 @@ DEFINE_FREEP(struct meter, meter_free)
 
 const struct meter_rates *meter_rates(const struct meter *meter);
 
-/* The lease holds this from now on.  is_resumed: it was counted among the tenant's leases before
- * (a restart).  A lease that is known already is left as it is. */
+/* The lease holds this from now on.  A lease that is known already is left as it is. */
 void meter_begin(struct meter *meter, uint64_t lease, const char *tenant,
-                 const struct meter_load *load, int64_t since_ms, bool is_resumed);
+                 const struct meter_load *load, int64_t since_ms);
 /* It holds nothing any more.  Its tenant (borrowed), whose record has changed; NULL when the lease
  * never held anything. */
 const char *meter_end(struct meter *meter, uint64_t lease, int64_t now_ms);

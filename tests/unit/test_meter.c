@@ -29,10 +29,10 @@ static void hours_and_prices_add_up(void **state)
     struct meter_load two = {2, 20 * 1024}, one = {1, 10 * 1024};
     struct seen s = {0};
     (void)state;
-    meter_begin(m, 1, "vision", &two, 0, false);
-    meter_begin(m, 2, "vision", &one, HOUR, false);
-    meter_begin(m, 2, "vision", &two, 0, false); /* known already */
-    meter_begin(m, 3, "nlp", &one, HOUR, false);
+    meter_begin(m, 1, "vision", &two, 0);
+    meter_begin(m, 2, "vision", &one, HOUR);
+    meter_begin(m, 2, "vision", &two, 0); /* known already */
+    meter_begin(m, 3, "nlp", &one, HOUR);
     assert_string_equal(meter_end(m, 1, 3 * HOUR), "vision");
     assert_null(meter_end(m, 1, 4 * HOUR));
     meter_each(m, 2 * HOUR, collect, &s);
@@ -54,12 +54,12 @@ static void accounts_survive(void **state)
     struct seen s = {0};
     struct error err = {0};
     (void)state;
-    meter_begin(m, 1, "vision", &two, 0, false);
-    meter_begin(m, 2, "vision", &two, 0, false);
+    meter_begin(m, 1, "vision", &two, 0);
+    meter_begin(m, 2, "vision", &two, 0);
     meter_end(m, 1, HOUR);
     CLEANUP(freep) char *body = meter_record(m, "vision");
     assert_int_equal(meter_load_record(again, "vision", body, strlen(body), &err), 0);
-    meter_begin(again, 2, "vision", &two, 0, true); /* it runs on after the restart */
+    meter_begin(again, 2, "vision", &two, 0); /* it runs on after the restart */
     meter_each(again, HOUR, collect, &s);
     assert_int_equal(s.usage[0].leases, 2);
     assert_true(s.usage[0].compute_slot_hours == 4.0);
@@ -78,7 +78,7 @@ static void damage_and_clocks_do_no_harm(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         assert_int_equal(meter_load_record(m, "x", bad[i], strlen(bad[i]), &err), -EINVAL);
     }
-    meter_begin(m, 1, "x", &one, HOUR, false);
+    meter_begin(m, 1, "x", &one, HOUR);
     meter_end(m, 1, 0);
     meter_each(m, 0, collect, &s);
     assert_true(s.usage[0].compute_slot_hours == 0.0);
