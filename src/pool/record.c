@@ -528,11 +528,16 @@ static void load_operation(struct pool *pool, uint64_t id, const json_t *tree)
     pool->operation_count++;
 }
 
+/* What is missing, or lower than what the records themselves need, is not taken. */
 static void load_meta(struct pool *pool, const json_t *tree)
 {
-    pool->next_lease = (uint64_t)get_int(tree, "next_lease");
-    pool->next_slice = (uint64_t)get_int(tree, "next_slice");
-    pool->next_operation = (uint64_t)get_int(tree, "next_operation");
+    uint64_t lease = (uint64_t)get_int(tree, "next_lease");
+    uint64_t slice = (uint64_t)get_int(tree, "next_slice");
+    uint64_t operation = (uint64_t)get_int(tree, "next_operation");
+
+    pool->next_lease = lease > pool->next_lease ? lease : pool->next_lease;
+    pool->next_slice = slice > pool->next_slice ? slice : pool->next_slice;
+    pool->next_operation = operation > pool->next_operation ? operation : pool->next_operation;
 }
 
 int pool_load_record(struct pool *pool, enum pool_record_kind kind, uint64_t id, const char *body,
