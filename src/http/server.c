@@ -310,14 +310,36 @@ static void serve(struct http_server *server, int fd, const struct sockaddr *add
     server->accepting = NULL;
 }
 
+/* The one that was handed over with this descriptor: libmicrohttpd 0.9 takes it at once, 1.0 only
+ * in its next run. */
+static struct conn *find_accepted(struct http_server *server, struct MHD_Connection *mhd)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct conn *conn = NULL;
+
+    LIST_FOREACH(conn, &server->conns, all)
+    {
+        if (info && !conn->mhd && conn->fd == info->connect_fd) {
+            break;
+        }
+    }
+    return conn;
+}
+
 static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
                           enum MHD_ConnectionNotificationCode code)
 {
     struct http_server *server = cls;
 
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        server->accepting->mhd = mhd;
-        *context = TAKE_PTR(server->accepting);
+        struct conn *conn = find_accepted(server, mhd);
+        if (!conn) {
+            return; /* cannot be: each was listed before it was handed over */
+        }
+        server->accepting = NULL;
+        conn->mhd = mhd;
+        *context = conn;
     } else if (*context) {
         conn_free(*context);
         *context = NULL;
@@ -574,6 +596,7 @@ void http_server_free(struct http_server *server)
     }
     http_server_stop_listening(server);
     if (server->mhd) {
+        MHD_run(server->mhd); /* starts what it was given and has not looked at */
         /* libmicrohttpd wants no connection suspended when it stops. */
         LIST_FOREACH(conn, &server->conns, all)
         {

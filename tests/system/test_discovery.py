@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from conftest import BUILD, H100, until
+from conftest import BUILD, foreign_env, H100, until
 
 ON_DEMAND = "gpus: [{mig_mode: on-demand}]\n"
 
@@ -54,7 +54,7 @@ def models():
 
 
 def ask_library(machine):
-    return json.loads(subprocess.run([sys.executable, "-c", ASK], env=machine.env, check=True,
+    return json.loads(subprocess.run([sys.executable, "-c", ASK], env=foreign_env(machine.env), check=True,
                                      text=True, capture_output=True, timeout=60).stdout)
 
 
@@ -174,7 +174,7 @@ assert n.nvmlDeviceGetGpuInstanceProfileInfoV(d, 2, ctypes.byref(info)) == 0
 assert n.nvmlDeviceCreateGpuInstance(d, info.id, ctypes.byref(gi)) == 0
 assert n.nvmlGpuInstanceCreateComputeInstance(gi, 2, ctypes.byref(ci)) == 0
 """
-    subprocess.run([sys.executable, "-c", make], env=m.env, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", make], env=foreign_env(m.env), check=True, timeout=60)
     d = daemon(m)
     row = d.slices()[0]
     assert row["state"] == "foreign" and row["profile"] == "3g.40gb"
