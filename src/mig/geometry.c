@@ -139,6 +139,16 @@ int mig_profile_by_name(const struct mig_geometry *g, const char *name)
     return MIG_PROFILE_NONE;
 }
 
+int mig_compute_by_slices(const struct mig_profile *profile, int slices)
+{
+    for (int i = 0; i < profile->compute_count; i++) {
+        if (profile->compute[i].slices == slices) {
+            return i;
+        }
+    }
+    return MIG_PROFILE_NONE;
+}
+
 static bool engines_fit(const struct mig_geometry *g, const struct mig_use *use, int profile)
 {
     const uint16_t *need = g->profiles[profile].engines;

@@ -83,6 +83,9 @@ static inline uint16_t mig_window(const struct mig_geometry *geometry, int profi
 /* Index of the profile, or MIG_PROFILE_NONE. */
 int mig_profile_by_id(const struct mig_geometry *geometry, uint32_t id);
 int mig_profile_by_name(const struct mig_geometry *geometry, const char *name);
+/* Index in compute[] of the first compute instance with that many compute slices, or
+ * MIG_PROFILE_NONE; with profile->slices it is the one that takes the whole slice. */
+int mig_compute_by_slices(const struct mig_profile *profile, int slices);
 
 /* What is taken on one GPU. */
 struct mig_use {

@@ -182,14 +182,8 @@ static int resolve_compute(const struct mig_want *w, const struct mig_profile *p
                            struct error *err)
 {
     int slices = w->compute_instance_slices ? w->compute_instance_slices : p->slices;
-    int found = MIG_PROFILE_NONE;
+    int found = mig_compute_by_slices(p, slices);
 
-    for (int i = 0; i < p->compute_count; i++) {
-        if (p->compute[i].slices == slices) {
-            found = i;
-            break;
-        }
-    }
     if (found == MIG_PROFILE_NONE && w->compute_instance_slices && slices != p->slices) {
         CLEANUP(buf_done) struct buf b = BUF_INIT(200);
         for (int i = 0; i < p->compute_count; i++) {

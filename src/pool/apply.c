@@ -89,16 +89,6 @@ struct gpu_diff {
     uint8_t wanted[MIG_PROFILES_MAX]; /* slices by profile */
 };
 
-static int full_ci_of(const struct mig_profile *p)
-{
-    for (int i = 0; i < p->compute_count; i++) {
-        if (p->compute[i].slices == p->slices) {
-            return i;
-        }
-    }
-    return MIG_PROFILE_NONE;
-}
-
 /* How many compute instances of the wanted kind a slice of this entry carries. */
 static unsigned cis_per_slice(const struct pool_gpu *gpu, int profile, int ci_profile)
 {
@@ -115,7 +105,11 @@ static int wanted_ci(const struct gpu_diff *d, int profile)
             return d->target->want[i].ci_profile;
         }
     }
-    return profile >= 0 ? full_ci_of(&d->gpu->geometry->profiles[profile]) : MIG_PROFILE_NONE;
+    if (profile < 0) {
+        return MIG_PROFILE_NONE;
+    }
+    const struct mig_profile *p = &d->gpu->geometry->profiles[profile];
+    return mig_compute_by_slices(p, p->slices);
 }
 
 /* Has the slice the compute instances that the target wants in slices of its profile? */

@@ -75,12 +75,7 @@ static int ci_profile_on(const struct pool_lease *lease, const struct pool_gpu *
         mig_want_resolve(&lease->want, gpu->geometry, &resolved, &ci, NULL) < 0 ||
         resolved != profile) {
         const struct mig_profile *p = &gpu->geometry->profiles[profile];
-        for (int i = 0; i < p->compute_count; i++) {
-            if (p->compute[i].slices == p->slices) {
-                return i;
-            }
-        }
-        return MIG_PROFILE_NONE;
+        return mig_compute_by_slices(p, p->slices);
     }
     return ci;
 }
