@@ -309,18 +309,12 @@ static void read_identity(struct gpu *gpu, struct mig_gpu_info *info)
 static int read_mode(struct gpu *gpu, struct mig_gpu_info *info, struct driver_result *result)
 {
     struct nvml_field field = {.field = NVML_FI_RESETLESS_MIG};
-    uint32_t current = 0, pending = 0;
-    nvml_return answer = GPU_CALL(gpu, get_mig, gpu->device, &current, &pending);
+    int r = gpu_get_mode(gpu, &info->is_mig_enabled, &info->is_mig_pending, result);
 
-    if (answer == NVML_ERROR_NOT_SUPPORTED || answer == NVML_ERROR_FUNCTION_NOT_FOUND) {
-        return 0;
+    info->is_mig_capable = gpu->is_mig_capable;
+    if (r < 0 || !gpu->is_mig_capable) {
+        return r;
     }
-    if (answer != NVML_SUCCESS) {
-        return gpu_fail(result, answer, "The MIG mode of GPU %u cannot be read", gpu->index);
-    }
-    info->is_mig_capable = true;
-    info->is_mig_enabled = current == 1;
-    info->is_mig_pending = pending == 1;
     if (GPU_CALL(gpu, fields, gpu->device, 1, &field) == NVML_SUCCESS &&
         field.code == NVML_SUCCESS) {
         info->is_resetless = field.value.u == 1;

@@ -54,6 +54,7 @@ struct gpu {
     char pci[32], uuid[MIG_UUID_SIZE];
     int64_t driver_ns; /* inside the library, during the present job */
     uint32_t architecture;
+    bool is_mig_capable; /* has told its MIG mode before */
     uint8_t profile_count;
     struct gpu_profile profiles[MIG_PROFILES_MAX];
     bool is_walked; /* the MIG devices were walked since the last change */
@@ -73,7 +74,8 @@ struct gpu {
         gpu_call_;                                                                                 \
     })
 
-/* "what: why", with the meaning of the library's answer.  Returns the code (negative). */
+/* "what: why", with the meaning of the library's answer.  Returns the code (negative), never
+ * -ENOENT: that is said by gpu_refuse() alone. */
 int gpu_fail(struct driver_result *result, nvml_return answer, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 /* The same for what the library has no part in. */
@@ -110,8 +112,10 @@ struct gpu_processes {
     struct nvml_process *rows; /* each process and instance once */
 };
 
+/* Off for a GPU without MIG; one that is known to have it and denies it is a failure. */
 int gpu_get_mode(struct gpu *gpu, bool *ret_enabled, bool *ret_pending,
                  struct driver_result *result);
+/* This and gpu_list_cis(): whole, or a failure (never -ENOENT). */
 int gpu_list_gis(struct gpu *gpu, struct gpu_gi_list *ret, struct driver_result *result);
 /* The instance without its UUIDs and processes; ret_handles (if not NULL) in the order of ci[]. */
 int gpu_list_cis(struct gpu *gpu, const struct gpu_gi *gi, struct mig_instance *ret,

@@ -172,6 +172,31 @@ def test_a_list_that_fails_is_not_an_empty_one(daemon):
     d.wait_state(lease, "released")
 
 
+# Answers to reading calls that look like "there is no such thing".
+DENIALS = [("nvmlDeviceGetMigMode", 3), ("nvmlDeviceGetGpuInstances", 3),
+           ("nvmlDeviceGetGpuInstances", 6), ("nvmlGpuInstanceGetInfo", 2),
+           ("nvmlGpuInstanceGetInfo", 6), ("nvmlGpuInstanceGetComputeInstanceProfileInfo", 2),
+           ("nvmlGpuInstanceGetComputeInstanceProfileInfo", 3),
+           ("nvmlGpuInstanceGetComputeInstances", 3), ("nvmlGpuInstanceGetComputeInstances", 6),
+           ("nvmlComputeInstanceGetInfo_v2", 2), ("nvmlComputeInstanceGetInfo_v2", 6),
+           ("nvmlDeviceGetGpuInstanceProfileInfoV", 3), ("nvmlDeviceGetGpuInstanceProfileInfoV", 4)]
+
+
+def test_a_start_that_cannot_read_loses_no_lease(daemon):
+    """Not even when the very first reading after a start is answered with "not supported"."""
+    d = daemon()
+    leases = [d.lease("3g.40gb"), d.lease("1c.2g.20gb")]
+    for call, code in DENIALS:
+        for times in ([], ["--times", 1], ["--times", 2]):
+            d.stop()
+            d.machine.fault(call, "--return", code, *times)
+            d.start()
+            d.machine.clear()
+            states = [d.get(f"/v1/leases/{x['id']}").json["state"] for x in leases]
+            assert states == ["active", "active"], (call, code, times, states)
+    assert not d.events("lease.lost") and not d.events("slice.vanished")
+
+
 def test_a_gpu_that_cannot_be_read_does_not_hold_up_the_others(daemon, machine):
     d = daemon(machine(f"{H100}:2"), start=False)
     uuid = d.machine.show()["gpus"][0]["uuid"]

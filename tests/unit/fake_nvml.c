@@ -366,7 +366,7 @@ EXPORT int nvmlComputeInstanceGetInfo_v2(nvml_ci handle, struct nvml_ci_info *in
 EXPORT int nvmlDeviceGetMaxMigDeviceCount(nvml_device d, uint32_t *count)
 {
     ENTER(gpu_of(d));
-    *count = 7;
+    *count = ((struct fake_gpu *)d)->is_incapable ? 0 : 7;
     LEAVE(0);
 }
 

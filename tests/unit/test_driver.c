@@ -410,6 +410,52 @@ static void every_call_fails_once(void **state)
     }
 }
 
+/* What a start makes of a slice that stands while one call fails, once or always. */
+static void check_slice_is_not_denied(const char *what)
+{
+    struct driver_settings settings = {.path = FAKE_NVML, .open_timeout_ms = 5000};
+
+    if (driver_open(&settings, &fix.driver, NULL) == 0 && driver_gpu_count(fix.driver)) {
+        struct driver_result scan = run(0, (struct driver_job){.kind = DRIVER_SCAN});
+        if (scan.code == 0 && (scan.scan.instance_count != 1 || scan.scan.instances[0].ci_count != 1)) {
+            fail_msg("%s: a scan does not show the slice", what);
+        }
+        struct driver_job check = {.kind = DRIVER_CHECK, .start = 2, .size = 2, .profile_id = 14};
+        if (run(0, check).code == -ENOENT) {
+            fail_msg("%s: a check says that nothing is there", what);
+        }
+    }
+    driver_close(TAKE_PTR(fix.driver));
+}
+
+static void what_cannot_be_read_is_never_gone(void **state)
+{
+#define NAME(member, symbol, arguments) symbol,
+    static const char *const calls[] = {NVML_FUNCTIONS(NAME)};
+#undef NAME
+    static const int codes[] = {NVML_ERROR_INVALID_ARGUMENT, NVML_ERROR_NOT_SUPPORTED,
+                                NVML_ERROR_NOT_FOUND, NVML_ERROR_NO_PERMISSION, NVML_ERROR_UNKNOWN};
+    (void)state;
+    fake_lock();
+    fix.fake->gpu_count = 1;
+    fake_unlock();
+    open_driver();
+    assert_int_equal(run(0, create_job(14, 2, 2)).code, 0);
+    driver_close(TAKE_PTR(fix.driver));
+    for (size_t i = 0; i < ARRAY_SIZE(calls) * ARRAY_SIZE(codes) * 2; i++) {
+        const char *call = calls[i / ARRAY_SIZE(codes) / 2];
+        int code = codes[i / 2 % ARRAY_SIZE(codes)];
+        char what[96];
+        if (!strcmp(call, "nvmlShutdown")) {
+            continue; /* the fake counts sessions */
+        }
+        snprintf(what, sizeof(what), "%s answers %d%s", call, code, i % 2 ? " once" : "");
+        fail_next(call, code, 0, i % 2 ? 1 : UINT32_MAX);
+        check_slice_is_not_denied(what);
+        fail_next(NULL, 0, 0, 0);
+    }
+}
+
 static void a_running_process_is_never_disturbed(void **state)
 {
     (void)state;
@@ -667,6 +713,7 @@ int main(void)
         TEST(an_instance_made_despite_an_error_is_found),
         TEST(without_a_mig_device_nothing_is_given),
         TEST(every_call_fails_once),
+        TEST(what_cannot_be_read_is_never_gone),
         TEST(a_running_process_is_never_disturbed),
         TEST(in_use_is_retried_and_then_said),
         TEST(another_instance_is_not_touched),
