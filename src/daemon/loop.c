@@ -130,12 +130,26 @@ static void carry_out(struct daemon *d, struct pending *p)
     }
 }
 
+/* Somebody waits for an answer or for a slice; the log and the event streams come after them. */
 static void flush(struct daemon *d)
 {
+    struct pending_list events = TAILQ_HEAD_INITIALIZER(events);
     struct pending *p = NULL;
 
     while ((p = TAILQ_FIRST(&d->pending)) && p->batch <= d->committed) {
         TAILQ_REMOVE(&d->pending, p, link);
+        if (p->kind == PENDING_EVENT) {
+            TAILQ_INSERT_TAIL(&events, p, link);
+            continue;
+        }
+        carry_out(d, p);
+        pending_free(p);
+    }
+    if (d->http) {
+        http_server_push(d->http);
+    }
+    while ((p = TAILQ_FIRST(&events))) {
+        TAILQ_REMOVE(&events, p, link);
         carry_out(d, p);
         pending_free(p);
     }
@@ -225,6 +239,7 @@ void daemon_finish_step(struct daemon *d)
 void daemon_step(struct daemon *d, struct pool_event *event)
 {
     event->now_ms = daemon_now_ms(d);
+    store_expect(d->store);
     pool_step(d->pool, event, &d->actions);
     daemon_finish_step(d);
 }

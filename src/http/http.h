@@ -72,6 +72,9 @@ int http_check_listen(const char *where, struct error *err);
 int http_server_new(sd_event *event, const struct http_settings *settings,
                     const struct http_route *routes, void *userdata, struct http_server **ret,
                     struct error *err);
+/* Writes what can be written of answers that were given, and reads what has come, now instead of in
+ * the loop's next round.  Not from inside a route's handler. */
+void http_server_push(struct http_server *server);
 /* No new connections from here on; those that exist, and held requests, go on. */
 void http_server_stop_listening(struct http_server *server);
 /* Cuts what is left: held requests and streams see their on_gone.  Removes the socket. */

@@ -397,6 +397,11 @@ static void server_run(struct http_server *server)
     }
 }
 
+void http_server_push(struct http_server *server)
+{
+    server_run(server);
+}
+
 static int on_mhd(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
     (void)source;

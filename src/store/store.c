@@ -9,10 +9,13 @@
  * copy are left for quiet moments.  One client that never pauses leaves none, so between two commits
  * a checkpoint is made each CHECKPOINT_PAGES (far apart, that it stays out of the 99th percentile of
  * a lease); under unbroken load the log may grow to CHECKPOINT_FORCED_PAGES.
- * The log's file keeps its size and is written over from its beginning after a checkpoint, so a
- * commit seldom has to change the file's length, which would cost the file system a journal entry.
+ * The log is written over from its beginning after a checkpoint.  Before it has grown so far, each
+ * commit would change the file's length, and its fdatasync wait for the file system's own journal,
+ * which takes twice as long; so in the first quiet moment after some work its file is filled with
+ * zeros up to where the next checkpoint comes.
  *
- * Shared between the threads, under `lock`: queue, submitted, committed, failure, is_closing.
+ * Shared between the threads, under `lock`: queue, is_expecting, submitted, committed, failure,
+ * is_closing.
  * Owned by the worker once it runs: db, purge_revision and everything it reaches. */
 #include "base/clock.h"
 #include "base/log.h"
@@ -23,6 +26,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -33,6 +37,9 @@
 #define CHECKPOINT_QUIET_PAGES 64
 #define CHECKPOINT_PAGES 8192
 #define CHECKPOINT_FORCED_PAGES 16384
+/* So many pages of 4 KiB and their frames' heads, and the transaction that goes beyond. */
+#define LOG_BYTES ((int64_t)(CHECKPOINT_PAGES + 64) * (4096 + 24))
+#define EXPECT_NS ((int64_t)100000)
 #define BACKOFF_FIRST_MS 20
 #define BACKOFF_LAST_MS 5000
 #define DISK_PATIENCE_MS 2000
@@ -54,6 +61,8 @@ struct store {
     pthread_cond_t changed; /* queue or is_closing */
     pthread_cond_t done;    /* is_done */
     struct batch_queue queue;
+    bool is_expecting;
+    atomic_bool has_batch; /* read without the lock, as a hint */
     uint64_t submitted, committed;
     struct error failure;
     bool is_closing, is_done;
@@ -62,6 +71,7 @@ struct store {
     pthread_t worker;
     struct db db;
     int wal_pages;
+    bool is_log_filled; /* up to LOG_BYTES, or that cannot be done */
     int64_t purge_revision; /* deleted records up to here are in the second copy as deleted */
     int64_t copied_revision;
     int64_t copy_due_ms, copy_latest_ms; /* 0: the copy is up to date */
@@ -180,12 +190,39 @@ static void refresh_copy(struct store *store)
     store->purge_revision = store->copied_revision = store->db.sums.revision;
 }
 
+static bool has_work(struct store *store)
+{
+    pthread_mutex_lock(&store->lock);
+    bool has = !STAILQ_EMPTY(&store->queue) || store->is_closing;
+    pthread_mutex_unlock(&store->lock);
+    return has;
+}
+
+/* In steps, so that a commit that comes meanwhile waits for one step at most. */
+static void fill_log(struct store *store)
+{
+    CLEANUP(freep) char *path = xasprintf("%s/" STORE_FILE "-wal", store->dir);
+    struct error err = {0};
+
+    while (!store->is_log_filled && !has_work(store)) {
+        if (wal_fill(path, LOG_BYTES, &store->is_log_filled, &err) < 0) {
+            log_warn("store: the log is not filled in advance, commits take longer: %s", err.msg);
+            store->is_log_filled = true;
+        }
+    }
+}
+
 static void do_quiet_work(struct store *store)
 {
-    if (store->wal_pages >= CHECKPOINT_QUIET_PAGES) {
+    bool is_used = store->wal_pages >= CHECKPOINT_QUIET_PAGES;
+
+    if (is_used) {
         checkpoint(store);
     }
     refresh_copy(store);
+    if (is_used) {
+        fill_log(store);
+    }
 }
 
 /* After a commit: what cannot wait for a quiet moment. */
@@ -212,12 +249,27 @@ static bool wait_until(struct store *store, int64_t until_ms)
     return pthread_cond_timedwait(&store->changed, &store->lock, &when) != ETIMEDOUT;
 }
 
+/* With the lock, which is given up meanwhile: stays awake for the batch that is announced. */
+static void worker_expect(struct store *store)
+{
+    int64_t until_ns = clock_mono_ns() + EXPECT_NS;
+
+    store->is_expecting = false;
+    pthread_mutex_unlock(&store->lock);
+    while (!atomic_load_explicit(&store->has_batch, memory_order_relaxed) &&
+           clock_mono_ns() < until_ns) {
+    }
+    pthread_mutex_lock(&store->lock);
+}
+
 /* With the lock: nothing is queued; waits, or uses the quiet. */
 static void worker_idle(struct store *store)
 {
     int64_t due_ms = store->copy_due_ms;
 
-    if (due_ms && clock_mono_ms() >= due_ms) {
+    if (store->is_expecting) {
+        worker_expect(store);
+    } else if (due_ms && clock_mono_ms() >= due_ms) {
         pthread_mutex_unlock(&store->lock);
         do_quiet_work(store);
         pthread_mutex_lock(&store->lock);
@@ -257,6 +309,8 @@ static bool worker_commit(struct store *store)
     int r;
 
     STAILQ_CONCAT(&batches, &store->queue);
+    store->is_expecting = false;
+    atomic_store_explicit(&store->has_batch, false, memory_order_relaxed);
     last = store->submitted;
     pthread_mutex_unlock(&store->lock);
     r = commit_batches(store, &batches, &err);
@@ -512,6 +566,14 @@ int store_load(struct store *store,
     return r < 0 ? r : 0;
 }
 
+void store_expect(struct store *store)
+{
+    pthread_mutex_lock(&store->lock);
+    store->is_expecting = true;
+    pthread_mutex_unlock(&store->lock);
+    pthread_cond_signal(&store->changed);
+}
+
 uint64_t store_submit(struct store *store, struct store_batch *batch)
 {
     uint64_t number;
@@ -520,6 +582,7 @@ uint64_t store_submit(struct store *store, struct store_batch *batch)
     assert(!store->is_closing);
     number = batch->number = ++store->submitted;
     STAILQ_INSERT_TAIL(&store->queue, batch, next);
+    atomic_store_explicit(&store->has_batch, true, memory_order_relaxed);
     pthread_mutex_unlock(&store->lock);
     /* After the lock is free, or the woken one would at once sleep again for it. */
     pthread_cond_signal(&store->changed);

@@ -64,6 +64,9 @@ void store_batch_event(struct store_batch *batch, int64_t seq, int64_t time_ms, 
                        size_t len);
 bool store_batch_is_empty(const struct store_batch *batch);
 
+/* A batch is likely to come within some microseconds: wakes the worker already, which takes as long
+ * as to make a batch.  Does no harm when none comes. */
+void store_expect(struct store *store);
 /* Takes the batch over, never blocks; answers its number (1, 2, 3, ...). */
 uint64_t store_submit(struct store *store, struct store_batch *batch);
 

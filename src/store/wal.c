@@ -1,18 +1,24 @@
-/* Looks at SQLite's write-ahead log before SQLite does.
+/* Looks at SQLite's write-ahead log before SQLite does, and gives it room.
  *
  * SQLite reads the log up to the first frame that is wrong and forgets the rest: right after a
  * power failure in the midst of a write, but silent when a bit flipped in the middle of it.  Frames
  * of the present log carry its two salt numbers, left-over ones of earlier rounds carry others; so
  * frames with the present salts behind a wrong one were written, and will not be read.
  *
- * The format is documented at sqlite.org/fileformat2.html, section 4. */
+ * The format is documented at sqlite.org/fileformat2.html, section 4.  Zeros behind the last frame
+ * are no frames, since their salts are wrong: SQLite reads up to them and writes over them. */
 #include "base/tree.h"
 #include "store/internal.h"
+#include <fcntl.h>
 #include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
 
 #define WAL_HEAD_BYTES 32
 #define FRAME_HEAD_BYTES 24
 #define WAL_MAX_BYTES ((size_t)512 * 1024 * 1024)
+#define FILL_STEP_BYTES 524288
+#define FILL_FREE_TIMES 32
 
 static uint32_t get_be32(const char *p)
 {
@@ -59,8 +65,10 @@ static void count_frames(const char *log, size_t len, size_t page, struct sum su
     for (size_t at = WAL_HEAD_BYTES; at + frame_bytes <= len; at += frame_bytes) {
         const char *frame = log + at;
         bool is_present = memcmp(frame + 8, log + 16, 8) == 0;
-        sum_add(&sum, frame, 8);
-        sum_add(&sum, frame + FRAME_HEAD_BYTES, page);
+        if (is_good) {
+            sum_add(&sum, frame, 8);
+            sum_add(&sum, frame + FRAME_HEAD_BYTES, page);
+        }
         if (is_good && !(is_present && sum_is(&sum, frame + 16))) {
             is_good = false;
             ret->is_torn = is_present;
@@ -93,5 +101,29 @@ int wal_examine(const char *path, struct wal_state *ret, struct error *err)
         return 0;
     }
     count_frames(log, len, page, sum, ret);
+    return 0;
+}
+
+/* Room that nobody else on the disk will miss. */
+static bool is_room_plenty(int fd, int64_t bytes)
+{
+    struct statvfs disk;
+
+    return fstatvfs(fd, &disk) == 0 &&
+           (int64_t)(disk.f_bavail / FILL_FREE_TIMES) > bytes / (int64_t)disk.f_frsize;
+}
+
+int wal_fill(const char *path, int64_t bytes, bool *ret_is_done, struct error *err)
+{
+    CLEANUP(freep) char *zeros = xcalloc(1, FILL_STEP_BYTES);
+    CLEANUP(closep) int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    off_t at = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
+    bool is_done = at >= bytes || !is_room_plenty(fd, bytes);
+
+    if (at < 0 ||
+        (!is_done && (pwrite(fd, zeros, FILL_STEP_BYTES, at) < 0 || fdatasync(fd) < 0))) {
+        return err_set(err, errno, "cannot fill %s: %s", path, strerror(errno));
+    }
+    *ret_is_done = is_done;
     return 0;
 }

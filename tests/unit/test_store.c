@@ -610,6 +610,45 @@ static void the_copy_follows_by_itself(void **state)
     close_store(store);
 }
 
+/* Commits into a log of full length are the quick ones; zeros behind the last frame are no damage. */
+static void the_log_is_filled_in_a_quiet_moment(void **state)
+{
+    CLEANUP(buf_done) struct buf want = BUF_INIT(1 << 20);
+    int64_t end_ms = clock_mono_ms() + PATIENCE_MS;
+    struct stat st = {0};
+    char path[160];
+
+    (void)state;
+    path_of(path, STORE_FILE "-wal");
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct store *store = open_with((struct store_settings){.copy_delay_ms = 1});
+        for (int i = 0; i < 100; i++) {
+            char id[16];
+            snprintf(id, sizeof(id), "r%02d", i);
+            wait_committed(store, put(store, 1, id, "body"));
+        }
+        while (stat(path, &st) < 0 || st.st_size < 32 * 1024 * 1024) {
+            poll(NULL, 0, 1);
+        }
+        wait_committed(store, put(store, 1, "r99", "new"));
+        _exit(0);
+    }
+    int status = 1;
+    while (waitpid(pid, &status, WNOHANG) == 0 && clock_mono_ms() < end_ms) {
+        poll(NULL, 0, 1);
+    }
+    kill(pid, SIGKILL);
+    assert_int_equal(status, 0);
+    for (int i = 0; i < 100; i++) {
+        buf_addf(&want, "1/r%02d=%s ", i, i < 99 ? "body" : "new");
+    }
+    struct store *store = open_store();
+    assert_int_equal(report.count, 0);
+    assert_contents(store, want.data);
+    close_store(store);
+}
+
 /* --- A disk that fails. --- */
 
 static void each_failing_call_is_survived(void **state)
@@ -832,6 +871,7 @@ int main(void)
         T(an_older_file_is_completed_from_the_copy),
         T(an_interrupted_repair_is_finished),
         T(the_copy_follows_by_itself),
+        T(the_log_is_filled_in_a_quiet_moment),
         T(each_failing_call_is_survived),
         T(a_full_disk_is_reported_and_waited_for),
         T(closing_does_not_wait_for_ever),
