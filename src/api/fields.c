@@ -53,6 +53,17 @@ static void describe_duration(const struct field *f, struct buf *ret)
              text_format_duration_ms(f->min, lo), text_format_duration_ms(f->max, hi));
 }
 
+/* "an object of a, b, c" */
+static void describe_object(const struct field *f, struct buf *ret)
+{
+    const struct field *at = f->set ? f->set->fields : NULL;
+
+    buf_adds(ret, "an object");
+    for (; at && at->name; at++) {
+        buf_addf(ret, "%s%s", at == f->set->fields ? " of " : ", ", at->name);
+    }
+}
+
 static void describe_one(const struct field *f, struct buf *ret)
 {
     switch (f->type) {
@@ -85,7 +96,7 @@ static void describe_one(const struct field *f, struct buf *ret)
         buf_adds(ret, "a time as in \"2026-11-21T23:59:40.123Z\"");
         break;
     default:
-        buf_adds(ret, "an object");
+        describe_object(f, ret);
         break;
     }
 }

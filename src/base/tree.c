@@ -59,6 +59,7 @@ int tree_from_json(const char *data, size_t len, json_t **ret, struct error *err
 struct place {
     char *pointer; /* key */
     size_t line, column;
+    size_t key_line, key_column; /* of its key; the same as above where it has none */
     UT_hash_handle hh;
 };
 
@@ -72,6 +73,7 @@ struct tree_doc {
 struct level {
     json_t *node; /* borrowed: its parent, or the document, owns it */
     char *key;    /* the mapping key that waits for its value */
+    yaml_mark_t key_at;
     size_t pointer_len; /* of the path to this container */
 };
 
@@ -112,21 +114,41 @@ const char *tree_doc_name(const struct tree_doc *doc)
     return doc->name;
 }
 
-int tree_doc_fail(const struct tree_doc *doc, const char *pointer, struct error *err,
-                  const char *fmt, ...)
+static int fail_at(const struct tree_doc *doc, const char *pointer, bool is_key, struct error *err,
+                   const char *fmt, va_list ap)
 {
     struct place *p = NULL;
     char text[256];
-    va_list ap;
 
-    va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
     HASH_FIND_STR(doc->places, pointer, p);
     if (!p) {
         return err_set(err, EINVAL, "%s: %s", doc->name, text);
     }
-    return err_set(err, EINVAL, "%s:%zu:%zu: %s", doc->name, p->line, p->column, text);
+    return err_set(err, EINVAL, "%s:%zu:%zu: %s", doc->name, is_key ? p->key_line : p->line,
+                   is_key ? p->key_column : p->column, text);
+}
+
+int tree_doc_fail(const struct tree_doc *doc, const char *pointer, struct error *err,
+                  const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    int rc = fail_at(doc, pointer, false, err, fmt, ap);
+    va_end(ap);
+    return rc;
+}
+
+int tree_doc_fail_key(const struct tree_doc *doc, const char *pointer, struct error *err,
+                      const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    int rc = fail_at(doc, pointer, true, err, fmt, ap);
+    va_end(ap);
+    return rc;
 }
 
 static int yaml_fail(struct reader *r, yaml_mark_t at, const char *text)
@@ -135,13 +157,15 @@ static int yaml_fail(struct reader *r, yaml_mark_t at, const char *text)
                    text);
 }
 
-static void remember_place(struct reader *r, yaml_mark_t at)
+static void remember_place(struct reader *r, yaml_mark_t at, yaml_mark_t key_at)
 {
     struct place *p = xcalloc(1, sizeof(*p));
 
     p->pointer = xstrdup(r->pointer.data ? r->pointer.data : "");
     p->line = at.line + 1;
     p->column = at.column + 1;
+    p->key_line = key_at.line + 1;
+    p->key_column = key_at.column + 1;
     HASH_ADD_KEYPTR(hh, r->doc->places, p->pointer, strlen(p->pointer), p);
 }
 
@@ -149,13 +173,14 @@ static void remember_place(struct reader *r, yaml_mark_t at)
 static int put_value(struct reader *r, json_t *value, yaml_mark_t at)
 {
     struct level *l = r->depth ? &r->level[r->depth - 1] : NULL;
+    yaml_mark_t key_at = at;
 
     if (!value) {
         return yaml_fail(r, at, "not valid UTF-8 text");
     }
     if (!l) {
         r->doc->root = value;
-        remember_place(r, at);
+        remember_place(r, at, at);
         return 0;
     }
     r->pointer.len = l->pointer_len;
@@ -169,8 +194,9 @@ static int put_value(struct reader *r, json_t *value, yaml_mark_t at)
         buf_addf(&r->pointer, "/%s", l->key);
         json_object_set_new(l->node, l->key, value);
         free(TAKE_PTR(l->key));
+        key_at = l->key_at;
     }
-    remember_place(r, at);
+    remember_place(r, at, key_at);
     return 0;
 }
 
@@ -236,6 +262,7 @@ static int read_key(struct reader *r, struct level *l, const yaml_event_t *e)
         return yaml_fail(r, e->start_mark, "this key stands twice in the same mapping");
     }
     l->key = xstrdup(s);
+    l->key_at = e->start_mark;
     return 0;
 }
 

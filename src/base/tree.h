@@ -33,6 +33,9 @@ const char *tree_doc_name(const struct tree_doc *doc);
  * ("/gpus/0/mig_mode"; "" is the root).  An unknown pointer leaves line and column out. */
 int tree_doc_fail(const struct tree_doc *doc, const char *pointer, struct error *err,
                   const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* The same at the key of the member that `pointer` names, for what is wrong with the key itself. */
+int tree_doc_fail_key(const struct tree_doc *doc, const char *pointer, struct error *err,
+                      const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 
 /* The whole file, at most max_bytes (-EFBIG), NUL-terminated; caller frees *ret. */
 int tree_read_file(const char *path, size_t max_bytes, char **ret, size_t *ret_len,

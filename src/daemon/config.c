@@ -463,8 +463,10 @@ static int check_doc(const struct tree_doc *doc, struct error *err)
     if (json_is_null(tree_doc_root(doc))) {
         return 0; /* an empty file */
     }
-    if (fields_check(&root_set, tree_doc_root(doc), pointer, &why) < 0) {
-        return tree_doc_fail(doc, pointer, err, "%s", why.msg);
+    int checked = fields_check(&root_set, tree_doc_root(doc), pointer, &why);
+    if (checked < 0) {
+        return checked == -ENOENT ? tree_doc_fail_key(doc, pointer, err, "%s", why.msg)
+                                  : tree_doc_fail(doc, pointer, err, "%s", why.msg);
     }
     for (size_t i = 0; i < ARRAY_SIZE(checks); i++) {
         int rc = checks[i](doc, err);
@@ -510,6 +512,7 @@ void config_done(struct daemon_config *config)
     free(config->state_dir);
     free(config->driver);
     free(config->simulate);
+    free(config->simulate_place);
     *config = (struct daemon_config){0};
 }
 
@@ -528,6 +531,11 @@ int config_parse(struct daemon_config *config, const char *text, size_t len, con
     }
     read_root(&found, tree_doc_root(doc));
     found.path = xstrdup(name);
+    if (found.simulate) {
+        struct error place = {0};
+        tree_doc_fail(doc, "/simulate", &place, "simulate");
+        found.simulate_place = xstrdup(place.msg);
+    }
     config_done(config);
     *config = found;
     return 0;

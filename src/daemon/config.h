@@ -50,6 +50,7 @@ struct daemon_config {
     char *state_dir;
     char *driver;   /* NVML library */
     char *simulate; /* "H100-SXM5-80GB:2"; NULL: the real driver */
+    char *simulate_place; /* "file:line:column: simulate"; NULL: not from a file */
     enum log_level log_level;
 
     struct config_gpu_rule *gpus; /* the first that matches counts; none: managed, keep */

@@ -14,6 +14,7 @@
 /* A kind of the store's records besides those of enum pool_record_kind. */
 #define DAEMON_RECORD_TOKEN 16
 #define DAEMON_RECORD_ACCOUNT 17 /* of struct meter, by tenant */
+#define DAEMON_RECORD_META 18    /* "tokens": the number of the next one */
 
 /* What is to happen once its batch is on disk. */
 struct pending {
@@ -117,6 +118,8 @@ void identity_done(struct daemon *d);
 
 /* tokens.c */
 int tokens_load(struct daemon *d, const char *id, const char *body, size_t len);
+/* The counter, so that the number of a revoked token is never given again. */
+int tokens_load_meta(struct daemon *d, const char *body, size_t len);
 bool tokens_check(const char *token, char ret_identity[static HTTP_IDENTITY_SIZE], void *userdata);
 const struct api_token *tokens_find(const struct daemon *d, const char *id);
 void tokens_create(void *userdata, const struct api_token *wish, uint64_t reply_to);
@@ -134,6 +137,8 @@ void watch_done(struct daemon *d);
 
 /* simulate.c: the embedded machine of --simulate. */
 int simulate_prepare(struct daemon *d, struct error *err);
+/* Could it be made?  -EINVAL says where the wish stands and why not. */
+int simulate_check(const struct daemon_config *config, struct error *err);
 
 /* facts.c */
 void facts_fill(void *userdata, struct api_facts *ret);

@@ -110,7 +110,10 @@ static int load_config(struct daemon_config *c, const struct options *o, struct 
     if (o->driver && !o->simulate) {
         free(TAKE_PTR(c->simulate));
     }
-    return 0;
+    if (o->simulate) {
+        free(TAKE_PTR(c->simulate_place));
+    }
+    return o->is_check && c->simulate ? simulate_check(c, err) : 0;
 }
 
 static int fail(const struct error *err)

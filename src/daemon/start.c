@@ -73,6 +73,8 @@ static int load_one(int kind, const char *id, const char *body, size_t len, void
 
     if (kind == DAEMON_RECORD_TOKEN) {
         rc = tokens_load(d, id, body, len);
+    } else if (kind == DAEMON_RECORD_META) {
+        rc = tokens_load_meta(d, body, len);
     } else if (kind == DAEMON_RECORD_ACCOUNT) {
         rc = meter_load_record(d->meter, id, body, len, &err);
     } else {

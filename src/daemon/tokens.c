@@ -99,6 +99,27 @@ int tokens_load(struct daemon *d, const char *id, const char *body, size_t len)
     return 0;
 }
 
+int tokens_load_meta(struct daemon *d, const char *body, size_t len)
+{
+    CLEANUP(json_decrefp) json_t *tree = NULL;
+    json_int_t next = 0;
+
+    if (tree_from_json(body, len, &tree, NULL) < 0 ||
+        json_unpack(tree, "{s:I}", "next_token", &next) < 0 || next < 1) {
+        return -EINVAL;
+    }
+    d->next_token = (uint64_t)next > d->next_token ? (uint64_t)next : d->next_token;
+    return 0;
+}
+
+static void put_meta(const struct daemon *d, struct store_batch *batch)
+{
+    char body[64];
+    int len = snprintf(body, sizeof(body), "{\"next_token\":%" PRIu64 "}", d->next_token);
+
+    store_batch_put(batch, DAEMON_RECORD_META, "tokens", body, (size_t)len);
+}
+
 static void answer_later(struct daemon *d, struct store_batch *batch, uint64_t reply_to,
                          const struct api_token *token, const char *secret)
 {
@@ -139,6 +160,7 @@ void tokens_create(void *userdata, const struct api_token *wish, uint64_t reply_
     json_decref(tree);
     store_batch_put(batch, DAEMON_RECORD_TOKEN, token.id, body ? body : "{}",
                     strlen(body ? body : "{}"));
+    put_meta(d, batch);
     answer_later(d, batch, reply_to, &token, secret);
     OPENSSL_cleanse(secret, sizeof(secret));
 }

@@ -97,7 +97,6 @@ struct http_peer {
 /* All text is borrowed until the request is answered.  Paths and queries are percent-decoded, valid
  * UTF-8 without control characters: anything else was refused before the handler. */
 const struct http_peer *http_peer(const struct http_request *req);
-enum http_method http_method(const struct http_request *req);
 /* The path as the client wrote it, without the query. */
 const char *http_path(const struct http_request *req);
 /* Value of "{name}" in the pattern; NULL if there is no such name. */

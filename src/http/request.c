@@ -25,11 +25,6 @@ const struct http_peer *http_peer(const struct http_request *req)
     return &req->peer;
 }
 
-enum http_method http_method(const struct http_request *req)
-{
-    return req->method;
-}
-
 const char *http_path(const struct http_request *req)
 {
     return req->uri;

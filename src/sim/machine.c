@@ -123,7 +123,7 @@ static void gpu_init(struct sim_file *file, int index, const struct sim_model *m
     mutex_init(&gpu->state);
 }
 
-static int plan_check(const struct sim_plan *plan, int *ret_total, struct error *err)
+int sim_plan_check(const struct sim_plan *plan, int *ret_total, struct error *err)
 {
     int total = 0;
     for (int i = 0; i < plan->gpu_count; i++) {
@@ -214,7 +214,7 @@ static int touch_shared(const char *path, int extra_flags, struct error *err)
 int sim_machine_create(const char *dir, const struct sim_plan *plan, struct error *err)
 {
     int total = 0;
-    int r = plan_check(plan, &total, err);
+    int r = sim_plan_check(plan, &total, err);
     if (r < 0) {
         return r;
     }

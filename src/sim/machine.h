@@ -138,6 +138,8 @@ struct sim_plan {
     struct sim_latency latency;
 };
 
+/* Could it be made?  Errors as below; *ret_total is the number of GPUs. */
+int sim_plan_check(const struct sim_plan *plan, int *ret_total, struct error *err);
 /* Makes DIR and the machine in it.  -EEXIST when there is one, -EINVAL for an unknown model or one
  * of which too little is known, -E2BIG for too many GPUs. */
 int sim_machine_create(const char *dir, const struct sim_plan *plan, struct error *err);

@@ -52,7 +52,7 @@ static const struct {
 } commands[] = {
     {"create",
      "DIR --gpu MODEL[:N] ... [--driver-version V] [--seed N] [--latency none|typical|SPEC] "
-     "[--flipped]",
+     "[--flipped]; or --check instead of DIR",
      tool_create},
     {"models", "[--all] [-o json]", tool_models},
     {"show", "DIR [-o json]", tool_show},

@@ -65,19 +65,25 @@ int tool_create(int argc, char **argv)
     static const struct option options[] = {
         {"gpu", required_argument, NULL, 'g'},  {"driver-version", required_argument, NULL, 'v'},
         {"seed", required_argument, NULL, 's'}, {"latency", required_argument, NULL, 'l'},
-        {"flipped", no_argument, NULL, 'f'},    {0}};
+        {"flipped", no_argument, NULL, 'f'},    {"check", no_argument, NULL, 'c'},
+        {0}};
     struct sim_plan plan = {.driver_version = "590.48.01", .seed = 1};
+    bool is_check = false;
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        int r = create_option(&plan, o, optarg);
+        is_check = is_check || o == 'c';
+        int r = o == 'c' ? TOOL_OK : create_option(&plan, o, optarg);
         if (r != TOOL_OK) {
             return r;
         }
     }
-    if (optind != argc - 1 || plan.gpu_count == 0) {
-        return tool_fail(TOOL_USAGE, "create needs a directory and at least one --gpu MODEL");
+    if (optind != argc - !is_check || plan.gpu_count == 0) {
+        return tool_fail(TOOL_USAGE, "create needs a directory%s and at least one --gpu MODEL",
+                         is_check ? " (but none with --check)" : "");
     }
     struct error err = {0};
-    if (sim_machine_create(argv[optind], &plan, &err) < 0) {
+    int total = 0;
+    if ((is_check ? sim_plan_check(&plan, &total, &err)
+                  : sim_machine_create(argv[optind], &plan, &err)) < 0) {
         return tool_fail(TOOL_FAILED, "%s", err.msg);
     }
     return TOOL_OK;

@@ -504,6 +504,17 @@ def test_a_client_lease_ends_with_its_client(daemon):
     assert ended["reason"] == "the process that asked for it has ended"
 
 
+def test_the_number_of_a_revoked_token_is_not_given_again(daemon):
+    """Nor after a restart, when no record is left that has it."""
+    d = daemon(args=["--listen", "127.0.0.1:0"])
+    wish = {"name": "ci", "tenant": "robots"}
+    first = d.request("POST", "/v1/tokens", wish).json["id"]
+    assert d.request("DELETE", f"/v1/tokens/{first}").status == 200
+    d.stop()
+    d.start()
+    assert d.request("POST", "/v1/tokens", wish).json["id"] != first
+
+
 def test_tcp_needs_a_token(daemon):
     with socket.socket() as s:  # a free port
         s.bind(("127.0.0.1", 0))
@@ -539,7 +550,11 @@ def test_tcp_needs_a_token(daemon):
 
 
 @pytest.mark.parametrize("text,says", [
-    ("socket:\n  pth: x\n", ":2:8: pth: there is no such field"),
+    ("socket:\n  pth: x\n", ":2:3: pth: there is no such field"),
+    ("gpus:\n- match: A30\n", ":2:10: match: must be an object of uuid, pci, index, model"),
+    ("log_level: info\nsimulate: NOPE\n", ":2:11: simulate: no GPU model 'NOPE'"),
+    ("simulate: A30,B300-269GB\n", ":1:11: simulate: B300-269GB cannot be simulated"),
+    ("simulate: A30:99\n", ":1:11: simulate: number of GPUs: 99 is not in"),
     ("limits: {max_ttl: 5}\n", ":1:19: max_ttl: must be a duration"),
     ("gpus:\n- match: {index: x}\n", ":2:18: index: must be a whole number"),
     ("a: b: c\n", ":1:5"),

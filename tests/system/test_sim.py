@@ -277,3 +277,14 @@ def test_library_needs_only_libc():
     assert set(needed) <= {"libc.so.6", "libm.so.6"}
     assert "SONAME               libnvidia-ml.so.1" in out
     assert ctypes.CDLL(str(LIBRARY)).nvmlShutdown() == 1
+
+
+def test_create_check_makes_nothing(tmp_path):
+    def check(*args):
+        return subprocess.run([BUILD / "tangram-sim", "create", *args], text=True, cwd=tmp_path,
+                              capture_output=True, timeout=20, check=False)
+    assert check("--check", "--gpu", "A30:2").returncode == 0
+    assert "no GPU model 'NOPE'" in check("--check", "--gpu", "NOPE").stderr
+    assert "a machine has at most" in check("--check", "--gpu", "A30:20", "--gpu", "A30:20").stderr
+    assert check("--check", "somewhere", "--gpu", "A30").returncode == 2
+    assert not list(tmp_path.iterdir())

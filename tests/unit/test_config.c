@@ -151,7 +151,7 @@ static void what_is_wrong_is_said_with_its_place(void **state)
     static const struct {
         const char *text, *why;
     } bad[] = {
-        {"sockets: {}\n", "t.yaml:1:10: sockets: there is no such field; known are: socket,"},
+        {"sockets: {}\n", "t.yaml:1:1: sockets: there is no such field; known are: socket,"},
         {"socket:\n  path: 5\n", "t.yaml:2:9: path: must be text of 1 to 107 bytes"},
         {"socket:\n  mode: \"0999\"\n", "t.yaml:2:9: mode: must be an octal number"},
         {"limits:\n  max_ttl: 1\n", "t.yaml:2:12: max_ttl: must be a duration from 1s to 3650d"},
@@ -160,7 +160,11 @@ static void what_is_wrong_is_said_with_its_place(void **state)
         {"gpus:\n  - match: {index: 1, model: x}\n", "t.yaml:2:12: match: must have exactly one"},
         {"gpus:\n  - managed: yes\n", "managed: must be true or false, not \"yes\""},
         {"gpus:\n  - managed: true\n  - managed: false\n", "t.yaml:3:5: gpus: this rule never"},
-        {"gpus: {}\n", "gpus: must be a list of at most 256, each an object, not an object"},
+        {"gpus: {}\n", "gpus: must be a list of at most 256, each an object of match, managed, "
+                       "mig_mode, not an object"},
+        {"gpus:\n  - match: A30\n",
+         "t.yaml:2:12: match: must be an object of uuid, pci, index, model, not \"A30\""},
+        {"gpus:\n  - managed: true\n    mach: {index: 3}\n", "t.yaml:3:5: mach: there is no such"},
         {"gpus:\n  - mig_mode: force\n", "mig_mode: must be \"keep\" or \"on-demand\""},
         {"tenants:\n  - users: [a]\n", "t.yaml:2:5: name: is missing"},
         {"tenants:\n  - {name: a}\n  - {name: a}\n", "t.yaml:3:12: name: another tenant"},

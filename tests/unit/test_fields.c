@@ -91,7 +91,7 @@ static void bad_values_are_named(void **state)
         {"{\"labels\":[]}", -EINVAL, "/labels", "not a list"},
         {"{\"in\":{}}", -EINVAL, "/in", "n: is missing; must be a whole number from 1 to 9"},
         {"{\"in\":{\"n\":10}}", -EINVAL, "/in/n", "from 1 to 9, not 10"},
-        {"{\"in\":[]}", -EINVAL, "/in", "an object, not a list"},
+        {"{\"in\":[]}", -EINVAL, "/in", "an object of n, not a list"},
         {"{\"list\":[{\"n\":1},{\"m\":1}]}", -ENOENT, "/list/1/m", "m: there is no such field"},
         {"{\"list\":[{\"n\":1},{\"n\":1},{\"n\":1}]}", -EINVAL, "/list", "a list of at most 2"},
         {"{\"list\":{\"n\":1}}", -EINVAL, "/list", "a list of at most 2, each an object"},

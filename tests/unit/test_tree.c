@@ -32,6 +32,12 @@ static void yaml_knows_where_a_value_stood(void **state)
     assert_int_equal(yaml("a:\n  - x: 1\n    yy: true\n", &doc, &err), 0);
     assert_int_equal(tree_doc_fail(doc, "/a/0/yy", &err, "no"), -EINVAL);
     assert_string_equal(err.msg, "t.yaml:3:9: no");
+    assert_int_equal(tree_doc_fail_key(doc, "/a/0/yy", &err, "no"), -EINVAL);
+    assert_string_equal(err.msg, "t.yaml:3:5: no");
+    assert_int_equal(tree_doc_fail_key(doc, "/a", &err, "no"), -EINVAL);
+    assert_string_equal(err.msg, "t.yaml:1:1: no");
+    assert_int_equal(tree_doc_fail_key(doc, "/a/0", &err, "no"), -EINVAL);
+    assert_string_equal(err.msg, "t.yaml:2:5: no");
 }
 
 static void yaml_refuses(void **state)
