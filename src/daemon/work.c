@@ -112,13 +112,18 @@ static void on_driver_event(struct daemon *d, const struct driver_result *r)
     daemon_step(d, &e);
 }
 
-/* A GPU that did not answer at the start has done so now. */
+/* A GPU that did not answer at the start, or could not be read, has answered now. */
 static void take_up(struct daemon *d, uint32_t id, const struct mig_gpu_info *info)
 {
     struct config_gpu rule = config_gpu_rule_for(&d->config, info);
+    const struct mig_geometry *geometry = driver_gpu_geometry(d->driver, id);
     struct error err = {0};
 
-    if (pool_learn_identity(d->pool, id, info, rule.is_managed, rule.mig_policy, &err) < 0) {
+    if (d->config.simulate && !d->config.gpu_count) {
+        rule.mig_policy = POOL_MIG_ON_DEMAND; /* as at the start */
+    }
+    if (pool_learn_identity(d->pool, id, info, rule.is_managed, rule.mig_policy, &err) < 0 ||
+        (geometry && pool_learn_geometry(d->pool, id, geometry, &err) < 0)) {
         log_error("GPU %u: %s", id, err.msg);
         return;
     }
@@ -131,13 +136,16 @@ static void on_discovered(struct daemon *d, const struct driver_result *r)
 {
     const struct mig_geometry *geometry = driver_gpu_geometry(d->driver, r->gpu);
     const struct mig_gpu_info *info = driver_gpu_info(d->driver, r->gpu);
+    const struct pool_gpu *gpu = pool_gpu(d->pool, r->gpu);
     struct error err = {0};
 
-    if (r->code == 0 && info->is_healthy && !pool_gpu(d->pool, r->gpu)->info.uuid[0]) {
-        take_up(d, r->gpu, info);
+    if (r->code != 0 || !info->is_healthy) {
+        return;
     }
-    if (r->code == 0 && geometry && !pool_gpu(d->pool, r->gpu)->geometry &&
-        pool_learn_geometry(d->pool, r->gpu, geometry, &err) < 0) {
+    if (gpu->health == POOL_HEALTH_FAILED) {
+        take_up(d, r->gpu, info);
+    } else if (geometry && !gpu->geometry &&
+               pool_learn_geometry(d->pool, r->gpu, geometry, &err) < 0) {
         log_error("GPU %u: %s", r->gpu, err.msg);
     }
 }
@@ -241,9 +249,14 @@ static bool check_workers(struct daemon *d)
 
 static void scan_all(struct daemon *d)
 {
+    const struct driver_job discover = {.kind = DRIVER_DISCOVER};
+
     for (uint32_t i = 0; i < driver_gpu_count(d->driver); i++) {
-        if (pool_gpu(d->pool, i)->health == POOL_HEALTH_OK) {
+        enum pool_health health = pool_gpu(d->pool, i)->health;
+        if (health == POOL_HEALTH_OK) {
             daemon_step(d, &(struct pool_event){.kind = POOL_EV_SCAN, .gpu = i});
+        } else if (health == POOL_HEALTH_FAILED && !driver_pending(d->driver, i)) {
+            driver_submit(d->driver, i, &discover, NULL);
         }
     }
 }

@@ -96,6 +96,8 @@ static inline uint16_t slice_mask(const struct pool_slice *s)
 }
 /* A new slice at its place in gpu->slices; NULL when the GPU's list is full. */
 struct pool_slice *slice_new(struct pool *pool, struct pool_gpu *gpu, int profile, unsigned start);
+/* Its GPU's geometry is known now. */
+void slice_learn_profile(struct pool *pool, struct pool_slice *slice);
 void slice_remove(struct pool *pool, struct pool_slice *slice);
 void slice_set_state(struct pool *pool, struct pool_slice *slice, enum pool_slice_state state);
 struct pool_slice *slice_by_id(struct pool_gpu *gpu, uint64_t id);

@@ -210,13 +210,7 @@ int pool_learn_geometry(struct pool *pool, unsigned gpu, const struct mig_geomet
     g->geometry = xcalloc(1, sizeof(*geometry));
     *g->geometry = *geometry;
     for (unsigned i = 0; i < g->slice_count; i++) {
-        struct pool_slice *s = g->slices[i];
-        s->profile = mig_profile_by_id(geometry, s->profile_id);
-        if (s->profile >= 0) {
-            text_copy(s->profile_name, sizeof(s->profile_name),
-                      geometry->profiles[s->profile].name);
-            s->compute_slots = geometry->profiles[s->profile].slices;
-        }
+        slice_learn_profile(pool, g->slices[i]);
     }
     TAILQ_FOREACH(l, &pool->queue, link)
     {
@@ -227,21 +221,56 @@ int pool_learn_geometry(struct pool *pool, unsigned gpu, const struct mig_geomet
     return 0;
 }
 
+/* A GPU that records have brought in as absent turns out to be here: what is on record moves to it.
+ * Nothing is cut there before a scan has shown what really stands. */
+static void take_over(struct pool *pool, struct pool_gpu *gpu, struct pool_gpu *absent)
+{
+    struct pool_lease *l = NULL, *next = NULL;
+
+    memcpy(gpu->slices, absent->slices, sizeof(gpu->slices));
+    gpu->slice_count = absent->slice_count;
+    gpu->lease = absent->lease;
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        gpu->slices[i]->gpu = gpu;
+    }
+    HASH_ITER(hh, pool->leases, l, next)
+    {
+        for (unsigned i = 0; i < l->part_count; i++) {
+            l->part[i].gpu = l->part[i].gpu == absent ? gpu : l->part[i].gpu;
+        }
+    }
+    if (absent->wants_pump) {
+        TAILQ_REMOVE(&pool->pump, absent, pump_link);
+    }
+    pool->gpu_count--;
+    for (unsigned i = absent->id; i < pool->gpu_count; i++) {
+        pool->gpus[i] = pool->gpus[i + 1]; /* absent ones, too: neither driver nor plan/ have them */
+        pool->gpus[i]->id = i;
+    }
+    free(absent);
+}
+
 int pool_learn_identity(struct pool *pool, unsigned gpu, const struct mig_gpu_info *info,
                         bool is_managed, enum pool_mig_policy policy, struct error *err)
 {
-    struct pool_gpu *g = pool->gpus[gpu];
+    struct pool_gpu *g = pool->gpus[gpu], *other = NULL;
 
     for (unsigned i = 0; i < pool->gpu_count; i++) {
         if (i != gpu && !strcmp(pool->gpus[i]->info.uuid, info->uuid)) {
-            return err_set(err, EEXIST, "%s is on record with leases or slices; restart tangramd to "
-                           "take it up again", info->uuid);
+            other = pool->gpus[i];
         }
+    }
+    if (other && (other->info.index != MIG_NO_ID || other->geometry || g->slice_count)) {
+        return err_set(err, EEXIST, "%s is there already, as GPU %u", info->uuid,
+                       other->info.index);
+    }
+    if (other) {
+        take_over(pool, g, other);
     }
     g->info = *info;
     g->is_managed = is_managed;
     g->mig_policy = policy;
-    g->is_plan_stale = true;
+    gpu_changed(pool, g);
     return 0;
 }
 

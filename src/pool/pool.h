@@ -261,9 +261,9 @@ int pool_add_gpu(struct pool *pool, const struct mig_gpu_info *info,
 int pool_learn_geometry(struct pool *pool, unsigned gpu, const struct mig_geometry *geometry,
                         struct error *err);
 
-/* Who a GPU is that did not answer before the start.  Only for one whose UUID is unknown yet;
- * tell its health after it.  -EEXIST when records hold slices or leases of that UUID already: they
- * are tied to it at the next start. */
+/* Who a GPU is that did not answer before the start, or could not be read then; tell its geometry and
+ * its health after it.  What records have of that UUID, on a GPU that was taken for absent, is tied to
+ * it: the absent one is gone, and those behind it have new numbers.  -EEXIST: another has the UUID. */
 int pool_learn_identity(struct pool *pool, unsigned gpu, const struct mig_gpu_info *info,
                         bool is_managed, enum pool_mig_policy policy, struct error *err);
 

@@ -64,6 +64,27 @@ static void relist_idle(struct pool *pool, struct pool_slice *s)
     }
 }
 
+void slice_learn_profile(struct pool *pool, struct pool_slice *s)
+{
+    const struct mig_geometry *geometry = s->gpu->geometry;
+
+    s->profile = mig_profile_by_id(geometry, s->profile_id);
+    if (s->profile < 0) {
+        return;
+    }
+    const struct mig_profile *p = &geometry->profiles[s->profile];
+    text_copy(s->profile_name, sizeof(s->profile_name), p->name);
+    s->compute_slots = p->slices;
+    for (unsigned c = 0; c < s->ci_count; c++) {
+        for (int i = 0; i < p->compute_count; i++) {
+            if (!strcmp(p->compute[i].name, s->ci[c].name)) {
+                s->ci[c].profile = i;
+            }
+        }
+    }
+    relist_idle(pool, s);
+}
+
 void slice_remove(struct pool *pool, struct pool_slice *slice)
 {
     struct pool_gpu *gpu = slice->gpu;

@@ -219,3 +219,51 @@ def test_a_gpu_that_answers_only_after_the_start_is_taken_up(daemon, machine):
     until(lambda: d.get("/v1/gpus").json["gpus"][1]["health"] == "ok", "the GPU to answer", 30)
     assert d.get("/v1/gpus").json["gpus"][1]["uuid"] == uuid
     assert {d.lease("7g.80gb")["gpu_uuid"] for _ in range(2)} >= {uuid}
+
+
+def test_a_late_gpu_finds_its_leases_again(daemon, machine):
+    """One that cannot be told apart at the start is taken for absent; it comes with what it has on
+    record, and what runs on it is not touched."""
+    d = daemon(machine(f"{H100}:3"), config="timing: {scan_interval: 1s}\n")
+    gpus = [g["uuid"] for g in d.get("/v1/gpus").json["gpus"]]
+    leases = {}
+    for _ in gpus:
+        made = [d.lease("3g.40gb"), d.lease("3g.40gb")]
+        leases[made[0]["gpu_uuid"]] = made
+    assert set(leases) == set(gpus)
+    loads = [d.machine.load(leases[gpu][0]["mig_uuid"]) for gpu in gpus]
+    d.stop()
+    for uuid in gpus[1:]:
+        d.machine.fault("nvmlDeviceGetUUID", "--return", 999, "--gpu", uuid)
+    d.start()
+    assert [g["health"] for g in d.get("/v1/gpus").json["gpus"]] == ["ok", "failed", "failed",
+                                                                     "lost", "lost"]
+    for made in leases.values():
+        assert {d.get(f"/v1/leases/{x['id']}").json["state"] for x in made} == {"active"}
+    d.machine.clear()
+    until(lambda: [g["health"] for g in d.get("/v1/gpus").json["gpus"]] == ["ok"] * 3,
+          "the GPUs to be taken up")
+    assert [g["uuid"] for g in d.get("/v1/gpus").json["gpus"]] == gpus
+    for made in leases.values():
+        for was in made:
+            now = d.get(f"/v1/leases/{was['id']}").json
+            assert (now["state"], now["gpu_uuid"], now["gpu_index"], now["mig_uuid"]) == (
+                "active", was["gpu_uuid"], was["gpu_index"], was["mig_uuid"])
+    d.release(leases[gpus[2]][1])
+    assert d.lease("2g.20gb")["gpu_uuid"] == gpus[2]  # re-cut beside the one that runs
+    assert all(load.poll() is None for load in loads) and not d.events("lease.lost")
+    d.stop()
+    d.start()
+    assert len(d.get("/v1/gpus").json["gpus"]) == 3
+    for load in loads:
+        load.kill()
+
+
+def test_a_gpu_that_failed_at_the_start_is_asked_again(daemon, machine):
+    d = daemon(machine(), config="timing: {scan_interval: 1s}\n", start=False)
+    d.machine.fault("nvmlDeviceGetMigMode", "--return", 999)
+    d.start()
+    assert d.get("/v1/gpus").json["gpus"][0]["health"] == "failed"
+    d.machine.clear()
+    until(lambda: d.get("/v1/gpus").json["gpus"][0]["health"] == "ok", "the GPU to be taken up")
+    assert d.lease("1g.10gb")["state"] == "active"
