@@ -97,6 +97,13 @@ bool plan_pack_is_closed_form(const struct mig_geometry *g, const uint32_t count
     return count_shapes(g, counts, n) || is_halving(g, counts);
 }
 
+bool plan_pack_is_by_slots(const struct mig_geometry *g, const uint32_t counts[MIG_PROFILES_MAX])
+{
+    uint64_t n[SHAPE_COUNT];
+
+    return !count_shapes(g, counts, n) && plan_pack_is_closed_form(g, counts);
+}
+
 static bool fits_eight(const uint64_t n[SHAPE_COUNT], uint64_t gpus)
 {
     if (n[SEVEN] > gpus || n[FOUR] > gpus - n[SEVEN]) {

@@ -10,6 +10,9 @@
  * an engine. */
 bool plan_pack_is_closed_form(const struct mig_geometry *geometry,
                               const uint32_t counts[MIG_PROFILES_MAX]);
+/* Does only the sum of slots count, as where slices halve evenly? */
+bool plan_pack_is_by_slots(const struct mig_geometry *geometry,
+                           const uint32_t counts[MIG_PROFILES_MAX]);
 /* Do the counts fit `gpus` empty GPUs?  Only where plan_pack_is_closed_form(). */
 bool plan_pack_fits(const struct mig_geometry *geometry, const uint32_t counts[MIG_PROFILES_MAX],
                     uint32_t gpus);

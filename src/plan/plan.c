@@ -345,12 +345,3 @@ void plan_learn(struct plan *p, const struct plan_ask *ask)
         }
     }
 }
-
-void plan_set_mix(struct plan *p, int class_id, const double *share)
-{
-    struct plan_class *c = p->classes[class_id];
-
-    memcpy(c->index.mix.share, share,
-           c->index.geometry.profile_count * sizeof(c->index.mix.share[0]));
-    plan_index_rebuild(&c->index);
-}

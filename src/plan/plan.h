@@ -145,8 +145,6 @@ void plan_give_back(struct plan *plan, uint32_t gpu_id, struct mig_slice slice);
 void plan_learn(struct plan *plan, const struct plan_ask *ask);
 /* What has been learned: the share of a profile among the requests that its class could answer. */
 double plan_class_share(const struct plan *plan, int class_id, int profile);
-/* Sets the shares of all profiles of a class (they sum to 1), for when they are known. */
-void plan_set_mix(struct plan *plan, int class_id, const double *share);
 
 /* Memory held for GPUs and index together. */
 size_t plan_memory_bytes(const struct plan *plan);

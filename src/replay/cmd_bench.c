@@ -6,12 +6,11 @@
  * processor; single decisions are timed by the clock, interruptions and all. */
 #include "base/cleanup.h"
 #include "base/clock.h"
-#include "base/text.h"
 #include "plan/plan.h"
 #include "replay/command.h"
 #include "replay/fleet.h"
+#include "replay/options.h"
 #include "replay/random.h"
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,7 +35,7 @@ struct options {
     struct replay_fleet fleet;
     int64_t seconds, size; /* size 0: the whole curve */
     enum plan_policy policy;
-    const char *format;
+    int format;
 };
 
 struct slice_at {
@@ -216,44 +215,22 @@ static void run_size(const struct options *o, uint32_t gpus, struct bench_row *r
     free(b->live);
 }
 
-static int parse_option(struct options *o, int c, struct error *err)
-{
-    switch (c) {
-    case 'm':
-        return replay_fleet_parse(optarg, &o->fleet, err);
-    case 's':
-        return text_parse_int(optarg, "--seconds", 1, 3600, &o->seconds, err);
-    case 'n':
-        return text_parse_int(optarg, "--size", 1, 1000000, &o->size, err);
-    case 'p':
-        return plan_policy_parse(optarg, &o->policy, err);
-    case 'o':
-        o->format = optarg;
-        return strcmp(optarg, "table") == 0 || strcmp(optarg, "csv") == 0 ||
-                       strcmp(optarg, "json") == 0
-                   ? 0
-                   : err_set(err, EINVAL, "-o is table, csv or json");
-    default:
-        return err_set(err, EINVAL, "%s", usage);
-    }
-}
-
 static int parse(int argc, char **argv, struct options *o, struct error *err)
 {
-    static const struct option longs[] = {{"model", required_argument, NULL, 'm'},
-                                          {"seconds", required_argument, NULL, 's'},
-                                          {"size", required_argument, NULL, 'n'},
-                                          {"policy", required_argument, NULL, 'p'},
-                                          {"output", required_argument, NULL, 'o'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {0}};
-    int c, r = replay_fleet_parse("H100-SXM5-80GB", &o->fleet, err);
+    const struct replay_option table[] = {
+        {"model", REPLAY_OPTION_FLEET, &o->fleet, 0, 0, NULL},
+        {"size", REPLAY_OPTION_INT, &o->size, 1, 1000000, NULL},
+        {"seconds", REPLAY_OPTION_INT, &o->seconds, 1, 3600, NULL},
+        {"policy", REPLAY_OPTION_POLICY, &o->policy, 0, 0, NULL},
+        {"output", REPLAY_OPTION_WORD, &o->format, 0, 0, replay_formats},
+    };
+    int r = replay_fleet_parse("H100-SXM5-80GB", &o->fleet, err);
 
-    while (r == 0 && (c = getopt_long(argc, argv, "o:h", longs, NULL)) != -1) {
-        r = parse_option(o, c, err);
+    if (r == 0) {
+        r = replay_options_read(argc, argv, table, ARRAY_SIZE(table), usage, err);
     }
-    if (r == 0 && (optind < argc || o->fleet.count != 1)) {
-        r = err_set(err, EINVAL, "%s", usage);
+    if (r == 0 && o->fleet.count != 1) {
+        r = err_set(err, EINVAL, "--model is one model");
     }
     return r;
 }
@@ -261,14 +238,14 @@ static int parse(int argc, char **argv, struct options *o, struct error *err)
 static void print_row(const struct options *o, uint32_t gpus, const struct bench_row *x,
                       bool is_first)
 {
-    if (strcmp(o->format, "json") == 0) {
+    if (o->format == REPLAY_JSON) {
         printf("%s\n {\"gpus\":%u,\"ops_per_s\":%.0f,\"accepted_ratio\":%.4f,"
                "\"bytes_per_gpu\":%.1f,\"decision_ns\":{\"p50\":%.0f,\"p99\":%.0f,\"max\":%.0f},"
                "\"moves_us\":{\"p50\":%.1f,\"p99\":%.1f,\"max\":%.1f}}",
                is_first ? "[" : ",", gpus, x->ops_per_s, x->accepted, x->bytes_per_gpu,
                x->place_ns[0], x->place_ns[1], x->place_ns[2], x->move_us[0], x->move_us[1],
                x->move_us[2]);
-    } else if (strcmp(o->format, "csv") == 0) {
+    } else if (o->format == REPLAY_CSV) {
         printf("%s%u,%.0f,%.4f,%.1f,%.0f,%.0f,%.0f,%.1f,%.1f,%.1f\n",
                is_first ? "gpus,ops_per_s,accepted_ratio,bytes_per_gpu,p50_ns,p99_ns,max_ns,"
                           "moves_p50_us,moves_p99_us,moves_max_us\n"
@@ -289,10 +266,13 @@ static void print_row(const struct options *o, uint32_t gpus, const struct bench
 int replay_command_bench(int argc, char **argv)
 {
     static const uint32_t sizes[] = {8, 32, 100, 320, 1000, 3200, 10000, 32000, 100000};
-    struct options o = {.seconds = 1, .policy = PLAN_REACH, .format = "table"};
+    struct options o = {.seconds = 1, .policy = PLAN_REACH};
     struct error err = {0};
     int r = parse(argc, argv, &o, &err);
 
+    if (r > 0) {
+        return 0;
+    }
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(sizes); i++) {
         uint32_t gpus = o.size ? (uint32_t)o.size : sizes[i];
         struct bench_row row;
@@ -302,7 +282,7 @@ int replay_command_bench(int argc, char **argv)
             break;
         }
     }
-    if (r == 0 && strcmp(o.format, "json") == 0) {
+    if (r == 0 && o.format == REPLAY_JSON) {
         puts("\n]");
     }
     return r < 0 ? replay_fail(&err) : 0;

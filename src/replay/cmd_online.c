@@ -1,192 +1,291 @@
-/* tangram-replay online: acceptance of a policy under the online protocol. */
+/* tangram-replay online: acceptance of policies under the online protocol, beside what cannot be
+ * beaten. */
 #include "base/cleanup.h"
 #include "base/text.h"
 #include "replay/command.h"
 #include "replay/fleet.h"
 #include "replay/online.h"
+#include "replay/options.h"
 #include "replay/svg.h"
-#include <getopt.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char usage[] =
     "usage: tangram-replay online [--gpus MODEL:N] [--mix NAME|all] [--load X] [--runs N]\n"
-    "           [--policy NAME|all] [--max-moves K] [--objective NAME] [--no-bound] [-o "
-    "table|csv|json]\n"
-    "Mixes: uniform, skew-small, skew-big, bimodal.  Policies: reach, fgd, first-fit, "
-    "round-robin,\n"
-    "best-fit, worst-fit, mfi, max-cc, lowest-slot.\n";
+    "           [--policy NAME[,NAME...]|all] [--max-moves K] [--objective NAME]\n"
+    "           [--arrivals slots|poisson] [--bounds none|fast|lp] [--svg FILE]\n"
+    "           [-o table|csv|json]\n"
+    "Mixes: uniform, skew-small, skew-big, bimodal; random:N, the N-th of all possible ones; or "
+    "six\n"
+    "shares, of 1g, 1g with double memory, 2g, 3g, 4g, 7g: 3,2.5,2,1,1,0.5.  Policies: reach, "
+    "fgd,\n"
+    "first-fit, round-robin, best-fit, worst-fit, mfi, max-cc, lowest-slot.  LEAD is how many "
+    "points\n"
+    "of slices more the first policy accepts than this row does, in the same runs.";
+
+static const char *const arrival_words[] = {"slots", "poisson", NULL};
+static const char *const bound_words[] = {"none", "fast", "lp", NULL};
+enum bounds { BOUNDS_NONE, BOUNDS_FAST, BOUNDS_LP };
 
 struct options {
     struct replay_fleet fleet;
-    int mix; /* -1: all */
+    const char *mix, *policy, *svg;
     double load;
-    int runs;
-    int policy; /* -1: all */
-    int max_moves;
+    int64_t runs, max_moves;
     enum plan_objective objective;
-    bool has_bound;
-    const char *format, *svg;
+    int arrivals, bounds, format;
+    bool has_no_bound;
+    /* From the above. */
+    int mix_count, policy_count;
+    struct replay_mix mixes[REPLAY_MIXES];
+    enum plan_policy policies[PLAN_POLICY_COUNT];
     int rows; /* printed so far */
 };
 
-static int parse_load(const char *s, double *ret, struct error *err)
+static int read_policies(struct options *o, struct error *err)
 {
-    char *end = NULL;
-    double x = strtod(s, &end);
-
-    if (end == s || *end || !(x > 0) || x > 100) {
-        return err_set(err, EINVAL, "--load: '%.40s' is not a number above 0 and up to 100", s);
-    }
-    *ret = x;
-    return 0;
-}
-
-static int parse_number(const char *s, const char *what, int lo, int hi, int *ret,
-                        struct error *err)
-{
-    int64_t n = 0;
-    int r = text_parse_int(s, what, lo, hi, &n, err);
-
-    if (r == 0) {
-        *ret = (int)n;
-    }
-    return r;
-}
-
-static int parse_policy(const char *s, int *ret, struct error *err)
-{
-    enum plan_policy policy = PLAN_REACH;
+    CLEANUP(freep) char *copy = xstrdup(o->policy);
+    char *rest = copy, *name;
     int r = 0;
 
-    if (strcmp(s, "all") == 0) {
-        *ret = -1;
+    if (strcmp(o->policy, "all") == 0) {
+        for (int i = 0; i < PLAN_POLICY_COUNT; i++) {
+            o->policies[o->policy_count++] = (enum plan_policy)i;
+        }
         return 0;
     }
-    r = plan_policy_parse(s, &policy, err);
-    *ret = (int)policy;
+    while (r == 0 && (name = strsep(&rest, ","))) {
+        if (o->policy_count == PLAN_POLICY_COUNT) {
+            return err_set(err, EINVAL, "--policy: a policy is named twice");
+        }
+        r = plan_policy_parse(name, &o->policies[o->policy_count++], err);
+    }
     return r;
 }
 
-static int parse_option(struct options *o, int c, struct error *err)
+static int read_mixes(struct options *o, struct error *err)
 {
-    switch (c) {
-    case 'g':
-        return replay_fleet_parse(optarg, &o->fleet, err);
-    case 'm':
-        o->mix = -1;
-        return strcmp(optarg, "all") == 0 ? 0 : replay_mix_parse(optarg, &o->mix, err);
-    case 'l':
-        return parse_load(optarg, &o->load, err);
-    case 'r':
-        return parse_number(optarg, "--runs", 1, 100000, &o->runs, err);
-    case 'p':
-        return parse_policy(optarg, &o->policy, err);
-    case 'k':
-        return parse_number(optarg, "--max-moves", 0, PLAN_MOVES_MAX, &o->max_moves, err);
-    case 'j':
-        return plan_objective_parse(optarg, &o->objective, err);
-    case 'v':
-        o->svg = optarg;
+    if (strcmp(o->mix, "all") == 0) {
+        memcpy(o->mixes, replay_mixes, sizeof(o->mixes));
+        o->mix_count = REPLAY_MIXES;
         return 0;
-    case 'n':
-        o->has_bound = false;
-        return 0;
-    case 'o':
-        o->format = optarg;
-        return 0;
-    default:
-        return err_set(err, EINVAL, "%s", usage);
     }
+    o->mix_count = 1;
+    return replay_mix_parse(o->mix, &o->mixes[0], err);
 }
 
 static int parse(int argc, char **argv, struct options *o, struct error *err)
 {
-    static const struct option longs[] = {{"gpus", required_argument, NULL, 'g'},
-                                          {"mix", required_argument, NULL, 'm'},
-                                          {"load", required_argument, NULL, 'l'},
-                                          {"runs", required_argument, NULL, 'r'},
-                                          {"policy", required_argument, NULL, 'p'},
-                                          {"max-moves", required_argument, NULL, 'k'},
-                                          {"objective", required_argument, NULL, 'j'},
-                                          {"svg", required_argument, NULL, 'v'},
-                                          {"no-bound", no_argument, NULL, 'n'},
-                                          {"output", required_argument, NULL, 'o'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {0}};
-    int c, r = replay_fleet_parse("H100-SXM5-80GB:100", &o->fleet, err);
+    const struct replay_option table[] = {
+        {"gpus", REPLAY_OPTION_FLEET, &o->fleet, 0, 0, NULL},
+        {"mix", REPLAY_OPTION_TEXT, &o->mix, 0, 0, NULL},
+        {"load", REPLAY_OPTION_REAL, &o->load, 0, 100, NULL},
+        {"runs", REPLAY_OPTION_INT, &o->runs, 1, 100000, NULL},
+        {"policy", REPLAY_OPTION_TEXT, &o->policy, 0, 0, NULL},
+        {"max-moves", REPLAY_OPTION_INT, &o->max_moves, 0, PLAN_MOVES_MAX, NULL},
+        {"objective", REPLAY_OPTION_OBJECTIVE, &o->objective, 0, 0, NULL},
+        {"arrivals", REPLAY_OPTION_WORD, &o->arrivals, 0, 0, arrival_words},
+        {"bounds", REPLAY_OPTION_WORD, &o->bounds, 0, 0, bound_words},
+        {"no-bound", REPLAY_OPTION_FLAG, &o->has_no_bound, 0, 0, NULL},
+        {"svg", REPLAY_OPTION_TEXT, &o->svg, 0, 0, NULL},
+        {"output", REPLAY_OPTION_WORD, &o->format, 0, 0, replay_formats},
+    };
+    int r = replay_fleet_parse("H100-SXM5-80GB:100", &o->fleet, err);
 
-    while (r == 0 && (c = getopt_long(argc, argv, "o:h", longs, NULL)) != -1) {
-        r = parse_option(o, c, err);
+    if (r == 0) {
+        r = replay_options_read(argc, argv, table, ARRAY_SIZE(table), usage, err);
     }
-    if (r == 0 && (optind < argc || o->fleet.count != 1 ||
-                   (strcmp(o->format, "table") != 0 && strcmp(o->format, "csv") != 0 &&
-                    strcmp(o->format, "json") != 0))) {
-        r = err_set(err, EINVAL, "%s", usage);
+    if (r == 0 && o->fleet.count != 1) {
+        r = err_set(err, EINVAL, "--gpus: the protocol is for fleets of one model");
     }
+    if (r == 0) {
+        r = read_mixes(o, err);
+    }
+    if (r == 0) {
+        r = read_policies(o, err);
+    }
+    o->bounds = o->has_no_bound ? BOUNDS_NONE : o->bounds;
     return r;
 }
 
-static void print_row(struct options *o, const char *policy, int mix,
-                      const struct replay_online_result *x)
-{
-    bool is_json = strcmp(o->format, "json") == 0, is_csv = strcmp(o->format, "csv") == 0;
-    const char *form =
-        is_json  ? "%s\n {\"mix\":\"%s\",\"policy\":\"%s\",\"max_moves\":%d,"
-                   "\"accepted_ratio\":%.6f,\"accepted_ratio_ci\":%.6f,"
-                   "\"accepted_slices_ratio\":%.6f,\"accepted_slices_ratio_ci\":%.6f,"
-                   "\"moves_per_100\":%.4f,\"decisions\":%llu,"
-                   "\"decision_ns\":{\"p50\":%.0f,\"p99\":%.0f}}"
-        : is_csv ? "%s%s,%s,%d,%.6f,%.6f,%.6f,%.6f,%.4f,%llu,%.0f,%.0f\n"
-                 : "%s%-11s %-15s %5d  %8.4f +-%6.4f  %8.4f +-%6.4f  %9.3f  %9llu %7.0f %7.0f\n";
+/* --- printing --- */
 
-    if (o->rows == 0 && !is_json) {
-        puts(is_csv ? "mix,policy,max_moves,accepted_ratio,accepted_ratio_ci,"
-                      "accepted_slices_ratio,accepted_slices_ratio_ci,moves_per_100,decisions,"
-                      "p50_ns,p99_ns"
-                    : "MIX         POLICY          MOVES  REQUESTS           SLICES             "
-                      "MOVES/100  DECISIONS  P50_NS  P99_NS");
+struct row {
+    const char *mix, *policy;
+    const char *holds_for; /* NULL: no bound but what a policy did */
+    struct replay_online_result x;
+    struct replay_ratio lead;
+};
+
+static void print_head(const struct options *o)
+{
+    if (o->format == REPLAY_CSV) {
+        puts("mix,policy,max_moves,accepted_ratio,accepted_ratio_ci,accepted_slices_ratio,"
+             "accepted_slices_ratio_ci,moves_per_100,decisions,p50_ns,p99_ns,lead,lead_ci");
+    } else if (o->format == REPLAY_TABLE) {
+        puts("MIX         POLICY          MOVES  REQUESTS           SLICES             "
+             "LEAD               MOVES/100  DECISIONS  P50_NS  P99_NS");
     }
-    _Pragma("GCC diagnostic push") _Pragma("GCC diagnostic ignored \"-Wformat-nonliteral\"");
-    printf(form, is_json ? (o->rows ? "," : "[") : "", replay_mix_name(mix), policy, o->max_moves,
-           x->requests.mean, x->requests.half_width, x->slices.mean, x->slices.half_width,
-           x->moves_per_100, (unsigned long long)x->decisions, x->decision_ns[0],
-           x->decision_ns[1]);
-    _Pragma("GCC diagnostic pop");
+}
+
+static void print_number(const char *before, double x)
+{
+    if (isfinite(x)) {
+        printf("%s%.6f", before, x);
+    } else {
+        printf("%snull", before);
+    }
+}
+
+static void print_json_row(const struct options *o, const struct row *r)
+{
+    const struct replay_online_result *x = &r->x;
+
+    printf("%s\n {\"mix\":\"%s\",\"policy\":\"%s\",\"max_moves\":%d,", o->rows ? "," : "[", r->mix,
+           r->policy, (int)o->max_moves);
+    print_number("\"accepted_ratio\":", x->requests.mean);
+    print_number(",\"accepted_ratio_ci\":", x->requests.half_width);
+    print_number(",\"accepted_slices_ratio\":", x->slices.mean);
+    print_number(",\"accepted_slices_ratio_ci\":", x->slices.half_width);
+    print_number(",\"lead\":", r->lead.mean);
+    print_number(",\"lead_ci\":", r->lead.half_width);
+    printf(
+        ",\"moves_per_100\":%.4f,\"decisions\":%llu,\"decision_ns\":{\"p50\":%.0f,\"p99\":%.0f},",
+        x->moves_per_100, (unsigned long long)x->decisions, x->decision_ns[0], x->decision_ns[1]);
+    if (r->holds_for) {
+        printf("\"is_bound\":true,\"holds_for\":\"%s\"}", r->holds_for);
+    } else {
+        printf("\"is_bound\":false,\"holds_for\":null}");
+    }
+}
+
+static void print_row(struct options *o, const struct row *r)
+{
+    const struct replay_online_result *x = &r->x;
+
+    if (o->format == REPLAY_JSON) {
+        print_json_row(o, r);
+    } else if (o->format == REPLAY_CSV) {
+        printf("%s,%s,%d,%.6f,%.6f,%.6f,%.6f,%.4f,%llu,%.0f,%.0f,%.6f,%.6f\n", r->mix, r->policy,
+               (int)o->max_moves, x->requests.mean, x->requests.half_width, x->slices.mean,
+               x->slices.half_width, x->moves_per_100, (unsigned long long)x->decisions,
+               x->decision_ns[0], x->decision_ns[1], r->lead.mean, r->lead.half_width);
+    } else {
+        printf("%-11s %-15s %5d  %8.4f +-%6.4f  %8.4f +-%6.4f  %8.4f +-%6.4f  %9.3f  %9llu %7.0f "
+               "%7.0f\n",
+               r->mix, r->policy, (int)o->max_moves, x->requests.mean, x->requests.half_width,
+               x->slices.mean, x->slices.half_width, r->lead.mean, r->lead.half_width,
+               x->moves_per_100, (unsigned long long)x->decisions, x->decision_ns[0],
+               x->decision_ns[1]);
+    }
     o->rows++;
     fflush(stdout);
 }
 
-static int run_mix(struct options *o, int mix, struct error *err)
+static void print_notes(const struct options *o)
+{
+    if (o->format != REPLAY_TABLE || o->bounds == BOUNDS_NONE) {
+        return;
+    }
+    puts("\nBounds, and for whom they hold:\n"
+         "free-migration  planners that take work first come, first served and never turn away "
+         "what\n"
+         "                fits, on the requests they have seen\n"
+         "fluid           in the long run, planners that cannot tell who will stay for long");
+    puts("steady-state    free migration in the long run if arrivals were Poisson; exact");
+    if (o->bounds == BOUNDS_LP) {
+        puts("clairvoyant     everybody, also who knows all requests beforehand");
+    }
+}
+
+/* --- rows --- */
+
+static struct replay_online setup_of(const struct options *o, const struct replay_mix *mix)
 {
     struct replay_online setup = {.geometry = &o->fleet.groups[0].geometry,
                                   .gpus = o->fleet.groups[0].gpus,
                                   .mix = mix,
                                   .load = o->load,
-                                  .runs = o->runs,
-                                  .max_moves = o->max_moves};
-    struct replay_online_result result;
-    int r = 0;
+                                  .is_poisson = o->arrivals == 1,
+                                  .runs = (int)o->runs,
+                                  .max_moves = (int)o->max_moves};
 
     plan_settings_default(&setup.settings);
     setup.settings.objective = o->objective;
-    for (int i = 0; r == 0 && i < PLAN_POLICY_COUNT; i++) {
-        if (o->policy >= 0 && o->policy != i) {
-            continue;
+    setup.settings.policy = o->policies[0];
+    return setup;
+}
+
+/* A bound that is computed run by run; silent where there is none. */
+static void bound_row(struct options *o, struct replay_online *setup, enum replay_online_who who,
+                      const struct replay_online_result *first)
+{
+    struct row row = {.mix = setup->mix->name,
+                      .policy = who == REPLAY_FREE ? "free-migration" : "clairvoyant",
+                      .holds_for = who == REPLAY_FREE ? "first come first served" : "everybody"};
+
+    setup->who = who;
+    if (replay_online_run(setup, &row.x, NULL) == 0) {
+        row.lead = replay_online_lead(first, &row.x, setup->runs);
+        print_row(o, &row);
+        replay_online_result_done(&row.x);
+    }
+}
+
+static void steady_rows(struct options *o, const struct replay_online *setup)
+{
+    const struct replay_ratio none = {NAN, NAN};
+    struct replay_steady steady;
+    struct row row = {.mix = setup->mix->name, .lead = none};
+
+    if (replay_online_steady(setup, &steady, NULL) < 0) {
+        return;
+    }
+    row.policy = "fluid";
+    row.holds_for = "not knowing durations, long run";
+    row.x.requests = (struct replay_ratio){steady.fluid_requests, 0};
+    row.x.slices = (struct replay_ratio){steady.fluid_slices, 0};
+    print_row(o, &row);
+    if (isfinite(steady.free_requests)) {
+        row.policy = "steady-state";
+        row.holds_for = "free migration, Poisson arrivals, long run";
+        row.x.requests.mean = steady.free_requests;
+        row.x.slices.mean = steady.free_slices;
+        print_row(o, &row);
+    }
+}
+
+static int run_mix(struct options *o, const struct replay_mix *mix, struct error *err)
+{
+    struct replay_online setup = setup_of(o, mix);
+    struct replay_online_result first = {0};
+    int r = 0;
+
+    for (int i = 0; r == 0 && i < o->policy_count; i++) {
+        struct row row = {.mix = mix->name, .policy = plan_policy_name(o->policies[i])};
+        setup.settings.policy = o->policies[i];
+        r = replay_online_run(&setup, &row.x, err);
+        if (r < 0) {
+            break;
         }
-        setup.settings.policy = (enum plan_policy)i;
-        r = replay_online_run(&setup, &result, err);
-        if (r == 0) {
-            print_row(o, plan_policy_name(setup.settings.policy), mix, &result);
+        row.lead = replay_online_lead(i ? &first : &row.x, &row.x, setup.runs);
+        print_row(o, &row);
+        if (i == 0) {
+            first = row.x;
+        } else {
+            replay_online_result_done(&row.x);
         }
     }
-    if (r == 0 && o->has_bound) {
-        setup.is_free_migration = true;
-        if (replay_online_run(&setup, &result, NULL) == 0) {
-            print_row(o, "free-migration", mix, &result);
-        }
+    if (r == 0 && o->bounds != BOUNDS_NONE) {
+        bound_row(o, &setup, REPLAY_FREE, &first);
+        steady_rows(o, &setup);
     }
+    if (r == 0 && o->bounds == BOUNDS_LP) {
+        bound_row(o, &setup, REPLAY_CLAIRVOYANT, &first);
+    }
+    replay_online_result_done(&first);
     return r;
 }
 
@@ -198,18 +297,10 @@ static int plot_moves(const struct options *o, struct error *err)
     static const double moves[PLOT_POINTS] = {0, 1, 2, 3, 5, 8};
     double accepted[REPLAY_MIXES][PLOT_POINTS];
     struct replay_line lines[REPLAY_MIXES];
-    size_t count = 0;
 
-    for (int mix = 0; mix < REPLAY_MIXES; mix++) {
-        struct replay_online setup = {.geometry = &o->fleet.groups[0].geometry,
-                                      .gpus = o->fleet.groups[0].gpus,
-                                      .mix = mix,
-                                      .load = o->load,
-                                      .runs = o->runs};
-        plan_settings_default(&setup.settings);
-        setup.settings.objective = o->objective;
-        setup.settings.policy = o->policy < 0 ? PLAN_REACH : (enum plan_policy)o->policy;
-        for (int i = 0; (o->mix < 0 || o->mix == mix) && i < PLOT_POINTS; i++) {
+    for (int mix = 0; mix < o->mix_count; mix++) {
+        struct replay_online setup = setup_of(o, &o->mixes[mix]);
+        for (int i = 0; i < PLOT_POINTS; i++) {
             struct replay_online_result x;
             setup.max_moves = (int)moves[i];
             int r = replay_online_run(&setup, &x, err);
@@ -217,35 +308,39 @@ static int plot_moves(const struct options *o, struct error *err)
                 return r;
             }
             accepted[mix][i] = 100 * x.slices.mean;
+            replay_online_result_done(&x);
         }
-        if (o->mix < 0 || o->mix == mix) {
-            lines[count++] =
-                (struct replay_line){replay_mix_name(mix), PLOT_POINTS, moves, accepted[mix]};
-        }
+        lines[mix] = (struct replay_line){o->mixes[mix].name, PLOT_POINTS, moves, accepted[mix]};
     }
     return replay_svg_write(o->svg, "Acceptance against moves", "most moves for one request",
-                            "accepted memory slots, %", lines, count, err);
+                            "accepted memory slots, %", lines, (size_t)o->mix_count, err);
 }
 
 int replay_command_online(int argc, char **argv)
 {
-    struct options o = {.mix = -1,
+    struct options o = {.mix = "all",
+                        .policy = "reach",
                         .load = 1,
                         .runs = 50,
-                        .policy = PLAN_REACH,
                         .objective = PLAN_SLICES,
-                        .has_bound = true,
-                        .format = "table"};
+                        .bounds = BOUNDS_FAST};
     struct error err = {0};
     int r = parse(argc, argv, &o, &err);
 
-    for (int mix = 0; r == 0 && mix < REPLAY_MIXES; mix++) {
-        if (o.mix < 0 || o.mix == mix) {
-            r = run_mix(&o, mix, &err);
-        }
+    if (r > 0) {
+        return 0;
     }
-    if (r == 0 && strcmp(o.format, "json") == 0) {
+    if (r == 0) {
+        print_head(&o);
+    }
+    for (int mix = 0; r == 0 && mix < o.mix_count; mix++) {
+        r = run_mix(&o, &o.mixes[mix], &err);
+    }
+    if (r == 0 && o.format == REPLAY_JSON) {
         puts("\n]");
+    }
+    if (r == 0) {
+        print_notes(&o);
     }
     if (r == 0 && o.svg) {
         r = plot_moves(&o, &err);

@@ -1,10 +1,10 @@
 /* tangram-replay run: a trace in simulated time. */
-#include "base/text.h"
+#include "base/cleanup.h"
 #include "pool/pool.h"
 #include "replay/command.h"
+#include "replay/options.h"
 #include "replay/simulate.h"
 #include "replay/svg.h"
-#include <getopt.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@ static const char usage[] =
     "usage: tangram-replay run --gpus MODEL:N[,...] --trace FILE [--policy NAME]\n"
     "           [--max-moves K] [--queue loss|fifo|backfill] [--create-ms N] [--delete-ms N]\n"
     "           [--age-step-ms N] [--max-compute N] [--objective NAME]\n"
-    "           [--seed N] [--svg FILE] [-o table|csv|json]\n"
+    "           [--bounds auto|none|fast|lp] [--seed N] [--svg FILE] [-o table|csv|json]\n"
     "FILE is CSV: arrival_ms,profile,duration_ms[,tenant,priority,movable].  Without the column\n"
     "movable every slice may be moved.  The trace goes through the pool of the daemon, which does\n"
     "not carry out moves: with --max-moves above 0 the planner alone is replayed, with a simpler\n"
@@ -24,92 +24,46 @@ struct options {
     struct replay_fleet fleet;
     struct replay_trace trace;
     struct replay_setup setup;
-    const char *trace_path, *svg, *format;
+    const char *trace_path, *svg;
     int64_t max_moves, seed;
+    int queue, bounds, format;
 };
 
-static int parse_queue(const char *s, enum replay_queue *ret, struct error *err)
-{
-    static const char *const names[] = {"loss", "fifo", "backfill"};
-
-    for (int i = 0; i < 3; i++) {
-        if (strcmp(s, names[i]) == 0) {
-            *ret = (enum replay_queue)i;
-            return 0;
-        }
-    }
-    return err_set(err, EINVAL, "--queue is loss, fifo or backfill, not \"%.20s\"", s);
-}
-
-static int parse_option(struct options *o, int c, struct error *err)
-{
-    switch (c) {
-    case 'g':
-        return replay_fleet_parse(optarg, &o->fleet, err);
-    case 't':
-        o->trace_path = optarg;
-        return 0;
-    case 'p':
-        return plan_policy_parse(optarg, &o->setup.settings.policy, err);
-    case 'j':
-        return plan_objective_parse(optarg, &o->setup.settings.objective, err);
-    case 'k':
-        return text_parse_int(optarg, "--max-moves", 0, PLAN_MOVES_MAX, &o->max_moves, err);
-    case 'q':
-        return parse_queue(optarg, &o->setup.queue, err);
-    case 'c':
-        return text_parse_int(optarg, "--create-ms", 0, 1 << 30, &o->setup.create_ms, err);
-    case 'd':
-        return text_parse_int(optarg, "--delete-ms", 0, 1 << 30, &o->setup.delete_ms, err);
-    case 'a':
-        return text_parse_int(optarg, "--age-step-ms", 0, 1ll << 40, &o->setup.age_step_ms, err);
-    case 'x':
-        return text_parse_int(optarg, "--max-compute", 0, 1 << 30, &o->setup.max_compute, err);
-    case 's':
-        return text_parse_int(optarg, "--seed", 0, INT64_MAX, &o->seed, err);
-    case 'v':
-        o->svg = optarg;
-        return 0;
-    case 'o':
-        o->format = optarg;
-        return strcmp(optarg, "table") == 0 || strcmp(optarg, "csv") == 0 ||
-                       strcmp(optarg, "json") == 0
-                   ? 0
-                   : err_set(err, EINVAL, "-o is table, csv or json");
-    default:
-        return err_set(err, EINVAL, "%s", usage);
-    }
-}
+static const char *const queue_words[] = {"loss", "fifo", "backfill", NULL};
+static const char *const bound_words[] = {"auto", "none", "fast", "lp", NULL};
 
 static int parse(int argc, char **argv, struct options *o, struct error *err)
 {
-    static const struct option longs[] = {{"gpus", required_argument, NULL, 'g'},
-                                          {"trace", required_argument, NULL, 't'},
-                                          {"policy", required_argument, NULL, 'p'},
-                                          {"max-moves", required_argument, NULL, 'k'},
-                                          {"queue", required_argument, NULL, 'q'},
-                                          {"create-ms", required_argument, NULL, 'c'},
-                                          {"delete-ms", required_argument, NULL, 'd'},
-                                          {"age-step-ms", required_argument, NULL, 'a'},
-                                          {"max-compute", required_argument, NULL, 'x'},
-                                          {"seed", required_argument, NULL, 's'},
-                                          {"svg", required_argument, NULL, 'v'},
-                                          {"output", required_argument, NULL, 'o'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {0}};
-    int c, r = 0;
+    struct replay_setup *s = &o->setup;
+    const struct replay_option table[] = {
+        {"gpus", REPLAY_OPTION_FLEET, &o->fleet, 0, 0, NULL},
+        {"trace", REPLAY_OPTION_TEXT, &o->trace_path, 0, 0, NULL},
+        {"policy", REPLAY_OPTION_POLICY, &s->settings.policy, 0, 0, NULL},
+        {"objective", REPLAY_OPTION_OBJECTIVE, &s->settings.objective, 0, 0, NULL},
+        {"max-moves", REPLAY_OPTION_INT, &o->max_moves, 0, PLAN_MOVES_MAX, NULL},
+        {"queue", REPLAY_OPTION_WORD, &o->queue, 0, 0, queue_words},
+        {"create-ms", REPLAY_OPTION_INT, &s->create_ms, 0, 1 << 30, NULL},
+        {"delete-ms", REPLAY_OPTION_INT, &s->delete_ms, 0, 1 << 30, NULL},
+        {"age-step-ms", REPLAY_OPTION_INT, &s->age_step_ms, 0, 1ll << 40, NULL},
+        {"max-compute", REPLAY_OPTION_INT, &s->max_compute, 0, 1 << 30, NULL},
+        {"bounds", REPLAY_OPTION_WORD, &o->bounds, 0, 0, bound_words},
+        {"seed", REPLAY_OPTION_INT, &o->seed, 0, INT64_MAX, NULL},
+        {"svg", REPLAY_OPTION_TEXT, &o->svg, 0, 0, NULL},
+        {"output", REPLAY_OPTION_WORD, &o->format, 0, 0, replay_formats},
+    };
+    int r = replay_options_read(argc, argv, table, ARRAY_SIZE(table), usage, err);
 
-    while (r == 0 && (c = getopt_long(argc, argv, "o:h", longs, NULL)) != -1) {
-        r = parse_option(o, c, err);
+    if (r == 0 && (!o->fleet.count || !o->trace_path)) {
+        r = err_set(err, EINVAL, "run needs --gpus and --trace (tangram-replay run --help)");
     }
-    if (r == 0 && (optind < argc || !o->fleet.count || !o->trace_path)) {
-        r = err_set(err, EINVAL, "%s", usage);
+    if (r == 0 && o->max_moves && s->max_compute) {
+        r = err_set(err, EINVAL,
+                    "--max-compute is kept by the pool, which does not carry out moves; "
+                    "leave it or --max-moves out");
     }
-    if (r == 0 && o->max_moves && o->setup.max_compute) {
-        r = err_set(err, EINVAL, "--max-compute is kept by the pool, which does not carry out moves; "
-                                 "leave it or --max-moves out");
-    }
-    o->setup.max_moves = (int)o->max_moves;
+    s->max_moves = (int)o->max_moves;
+    s->queue = (enum replay_queue)o->queue;
+    s->bound_effort = (enum replay_bound_effort)o->bounds;
     return r;
 }
 
@@ -150,11 +104,15 @@ static void print_json(const struct options *o, const struct replay_outcome *x)
            "\"decision_ns\":{\"p50\":%.0f,\"p99\":%.0f},\"bounds\":{",
            (long long)x->makespan_ms, (unsigned long long)x->moves, (unsigned long long)x->recuts,
            (unsigned long long)x->decisions, x->decision_ns[0], x->decision_ns[1]);
-    print_number("accepted_ratio", x->bound_accepted_ratio, "%.6f");
+    print_number("accepted_ratio", x->bounds.free_accepted_ratio, "%.6f");
     printf(",");
-    print_number("accepted_slices_ratio", x->bound_slices_ratio, "%.6f");
+    print_number("accepted_slices_ratio", x->bounds.free_slices_ratio, "%.6f");
     printf(",");
-    print_number("makespan_ms", (double)x->bound_makespan_ms, "%.0f");
+    print_number("clairvoyant_accepted_ratio", x->bounds.clairvoyant_accepted_ratio, "%.6f");
+    printf(",");
+    print_number("clairvoyant_accepted_slices_ratio", x->bounds.clairvoyant_slices_ratio, "%.6f");
+    printf(",");
+    print_number("makespan_ms", (double)x->bounds.makespan_ms, "%.0f");
     printf("}}\n");
 }
 
@@ -162,16 +120,18 @@ static void print_csv(const struct options *o, const struct replay_outcome *x)
 {
     printf("policy,requests,accepted,accepted_ratio,accepted_slices_ratio,compute_util,"
            "memory_util,mean_wait_ms,p95_wait_ms,makespan_ms,moves,recuts,decisions,p50_ns,p99_ns,"
-           "bound_accepted_ratio,bound_accepted_slices_ratio,bound_makespan_ms,engine\n");
+           "bound_accepted_ratio,bound_accepted_slices_ratio,bound_makespan_ms,engine,"
+           "bound_clairvoyant_accepted_ratio,bound_clairvoyant_accepted_slices_ratio\n");
     printf("%s,%llu,%llu,%.6f,%.6f,%.6f,%.6f,%.3f,%.0f,%lld,%llu,%llu,%llu,%.0f,%.0f,%.6f,%.6f,"
-           "%lld,%s\n",
+           "%lld,%s,%.6f,%.6f\n",
            plan_policy_name(o->setup.settings.policy), (unsigned long long)x->requests,
            (unsigned long long)x->accepted, x->accepted_ratio, x->accepted_slices_ratio,
            x->compute_util, x->memory_util, x->mean_wait_ms, x->p95_wait_ms,
            (long long)x->makespan_ms, (unsigned long long)x->moves, (unsigned long long)x->recuts,
            (unsigned long long)x->decisions, x->decision_ns[0], x->decision_ns[1],
-           x->bound_accepted_ratio, x->bound_slices_ratio, (long long)x->bound_makespan_ms,
-           engine_name(o));
+           x->bounds.free_accepted_ratio, x->bounds.free_slices_ratio,
+           (long long)x->bounds.makespan_ms, engine_name(o), x->bounds.clairvoyant_accepted_ratio,
+           x->bounds.clairvoyant_slices_ratio);
 }
 
 static void print_table(const struct options *o, const struct replay_outcome *x)
@@ -179,9 +139,15 @@ static void print_table(const struct options *o, const struct replay_outcome *x)
     printf("Accepted     %llu of %llu requests (%.2f %%), %.2f %% of the slots asked for\n",
            (unsigned long long)x->accepted, (unsigned long long)x->requests,
            100 * x->accepted_ratio, 100 * x->accepted_slices_ratio);
-    if (!isnan(x->bound_accepted_ratio)) {
-        printf("  at most    %.2f %% and %.2f %% (free migration, first come first served)\n",
-               100 * x->bound_accepted_ratio, 100 * x->bound_slices_ratio);
+    if (!isnan(x->bounds.free_accepted_ratio)) {
+        printf(
+            "  yardstick  %.2f %% and %.2f %% (all slices move freely, first come first served)\n",
+            100 * x->bounds.free_accepted_ratio, 100 * x->bounds.free_slices_ratio);
+    }
+    if (!isnan(x->bounds.clairvoyant_accepted_ratio)) {
+        printf(
+            "  at most    %.2f %% or %.2f %% (nobody does better, whatever he knows beforehand)\n",
+            100 * x->bounds.clairvoyant_accepted_ratio, 100 * x->bounds.clairvoyant_slices_ratio);
     }
     printf("Used         %.2f %% of compute, %.2f %% of memory\n", 100 * x->compute_util,
            100 * x->memory_util);
@@ -190,14 +156,14 @@ static void print_table(const struct options *o, const struct replay_outcome *x)
         printf("  %-10s %.0f ms at 99 %%\n", o->trace.profiles[p], x->waits[p].p99_wait_ms);
     }
     printf("Makespan     %lld ms", (long long)x->makespan_ms);
-    if (x->bound_makespan_ms >= 0) {
-        printf(" (at least %lld)", (long long)x->bound_makespan_ms);
+    if (x->bounds.makespan_ms >= 0) {
+        printf(" (at least %lld)", (long long)x->bounds.makespan_ms);
     }
     printf("\nMoves        %llu; slices cut %llu times\n", (unsigned long long)x->moves,
            (unsigned long long)x->recuts);
     printf("%-12s %llu, %.0f ns at the median, %.0f ns at 99 %%\n",
-           o->setup.max_moves > 0 ? "Decisions" : "In the pool",
-           (unsigned long long)x->decisions, x->decision_ns[0], x->decision_ns[1]);
+           o->setup.max_moves > 0 ? "Decisions" : "In the pool", (unsigned long long)x->decisions,
+           x->decision_ns[0], x->decision_ns[1]);
 }
 
 static int write_svg(const struct options *o, const struct replay_outcome *x, struct error *err)
@@ -213,7 +179,7 @@ static int write_svg(const struct options *o, const struct replay_outcome *x, st
 
 int replay_command_run(int argc, char **argv)
 {
-    struct options o = {.format = "table"};
+    struct options o = {0};
     struct pool_settings defaults;
     struct replay_outcome x;
     struct error err = {0};
@@ -223,6 +189,9 @@ int replay_command_run(int argc, char **argv)
     o.setup.settings = defaults.plan;
     o.setup.age_step_ms = defaults.age_step_ms;
     r = parse(argc, argv, &o, &err);
+    if (r > 0) {
+        return 0;
+    }
     if (r == 0) {
         r = replay_trace_read(o.trace_path, &o.trace, &err);
     }
@@ -232,9 +201,9 @@ int replay_command_run(int argc, char **argv)
         r = replay_simulate(&o.setup, &x, &err);
     }
     if (r == 0) {
-        (strcmp(o.format, "json") == 0  ? print_json
-         : strcmp(o.format, "csv") == 0 ? print_csv
-                                        : print_table)(&o, &x);
+        (o.format == REPLAY_JSON  ? print_json
+         : o.format == REPLAY_CSV ? print_csv
+                                  : print_table)(&o, &x);
         r = o.svg ? write_svg(&o, &x, &err) : 0;
         replay_outcome_done(&x);
     }

@@ -1,65 +1,20 @@
-/* The online protocol.
- *
- * Load is in memory slots: with E the mean size of a request, lifetimes have the mean
- * load * slots * gpus / E, so that the slots asked for by those present would on average be load
- * times the slots there are.  20 * slots * gpus / E requests arrive; the first fifth warms up and
- * is not counted. */
+/* The online protocol: arrivals.c draws who comes and goes, a plan (or a bound) says who gets in.
+ */
 #include "replay/online.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "plan/pack.h"
-#include "replay/random.h"
+#include "replay/blocking.h"
+#include "replay/clairvoyant.h"
+#include "replay/polytope.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define MIX_SHAPES 6
-
-/* The shapes of a mix by compute slices and size in eighths of the memory. */
-static const struct {
-    uint8_t slices, eighths;
-} shapes[MIX_SHAPES] = {{1, 1}, {1, 2}, {2, 2}, {3, 4}, {4, 4}, {7, 8}};
-
-static const struct {
-    const char *name;
-    double share[MIX_SHAPES];
-} mixes[REPLAY_MIXES] = {
-    {"uniform", {1 / 6.0, 1 / 6.0, 1 / 6.0, 1 / 6.0, 1 / 6.0, 1 / 6.0}},
-    {"skew-small", {.30, .25, .20, .10, .10, .05}},
-    {"skew-big", {.05, .10, .10, .20, .25, .30}},
-    {"bimodal", {.30, .15, .05, .05, .15, .30}},
-};
-
-int replay_mix_parse(const char *name, int *ret, struct error *err)
-{
-    for (int i = 0; i < REPLAY_MIXES; i++) {
-        if (strcmp(name, mixes[i].name) == 0) {
-            *ret = i;
-            return 0;
-        }
-    }
-    return err_set(err, EINVAL,
-                   "no mix \"%.40s\"; there are uniform, skew-small, skew-big and bimodal", name);
-}
-
-const char *replay_mix_name(int mix)
-{
-    return mixes[mix].name;
-}
-
-struct arrival {
-    uint8_t profile;
-    uint32_t departure; /* time slot */
-};
-
 struct run {
     const struct replay_online *setup;
-    int profile[MIX_SHAPES]; /* of the geometry; -1: the model has none, its share goes to others */
-    double share[MIX_SHAPES];
-    double mean_size, mean_life;
-    uint32_t count, warm;
-    struct arrival *arrivals;
-    /* Who leaves when: lists through `next`, by time slot. */
+    struct replay_arrivals arrivals;
+    /* Who leaves when: lists through `next`, by the arrival before which it is. */
     uint32_t *first, *next;
     struct plan_spot *spots;
     struct plan *plan;
@@ -73,76 +28,38 @@ struct run {
     } time;
 };
 
-/* The plain profile of a shape: no suffix, fewest engines come first in every table. */
-static int find_profile(const struct mig_geometry *g, int shape)
-{
-    for (int p = 0; p < g->profile_count; p++) {
-        if (g->profiles[p].slices == shapes[shape].slices &&
-            g->profiles[p].size * 8 == shapes[shape].eighths * g->slots &&
-            !strpbrk(g->profiles[p].name, "+-")) {
-            return p;
-        }
-    }
-    return -1;
-}
-
 static int prepare(struct run *r, struct error *err)
 {
-    const struct mig_geometry *g = r->setup->geometry;
-    double sum = 0;
+    const struct replay_online *o = r->setup;
+    int rc = replay_arrivals_init(&r->arrivals, o->geometry, o->gpus, o->mix, o->load,
+                                  o->is_poisson, err);
 
-    for (int i = 0; i < MIX_SHAPES; i++) {
-        r->profile[i] = find_profile(g, i);
-        r->share[i] = r->profile[i] < 0 ? 0 : mixes[r->setup->mix].share[i];
-        sum += r->share[i];
+    if (rc < 0) {
+        return rc;
     }
-    if (sum <= 0) {
-        return err_set(err, ENOENT, "this model has none of the profiles of the mixes");
+    r->first = xcalloc(r->arrivals.count, sizeof(*r->first));
+    r->next = xcalloc(r->arrivals.count, sizeof(*r->next));
+    r->spots = xcalloc(r->arrivals.count, sizeof(*r->spots));
+    r->tenant_at = xcalloc((size_t)o->gpus * o->geometry->slots, sizeof(*r->tenant_at));
+    for (int i = 0; i < REPLAY_SHAPES; i++) {
+        if (r->arrivals.profile[i] >= 0) {
+            r->present[r->arrivals.profile[i]] = 1;
+        }
     }
-    for (int i = 0; i < MIX_SHAPES; i++) {
-        r->share[i] /= sum;
-        r->mean_size += r->profile[i] < 0 ? 0 : r->share[i] * g->profiles[r->profile[i]].size;
+    if (o->who == REPLAY_FREE && !plan_pack_is_closed_form(o->geometry, r->present)) {
+        return err_set(err, ENOTSUP, "there is no closed form for free migration on this model");
     }
-    double capacity = floor((double)g->slots * r->setup->gpus / r->mean_size);
-    r->mean_life = r->setup->load * g->slots * r->setup->gpus / r->mean_size;
-    r->count = 20 * (uint32_t)capacity;
-    r->warm = r->count / 5;
-    r->arrivals = xcalloc(r->count, sizeof(*r->arrivals));
-    r->first = xcalloc(r->count, sizeof(*r->first));
-    r->next = xcalloc(r->count, sizeof(*r->next));
-    r->spots = xcalloc(r->count, sizeof(*r->spots));
-    r->tenant_at = xcalloc((size_t)r->setup->gpus * g->slots, sizeof(*r->tenant_at));
     return 0;
 }
 
 static void run_done(struct run *r)
 {
-    free(r->arrivals);
+    replay_arrivals_done(&r->arrivals);
     free(r->first);
     free(r->next);
     free(r->spots);
     free(r->tenant_at);
     plan_free(r->plan);
-}
-
-static void draw_arrivals(struct run *r, int run)
-{
-    struct replay_random random;
-
-    replay_random_seed(&random, 1000003ull * (uint64_t)run + (uint64_t)r->setup->mix + 7);
-    for (uint32_t t = 0; t < r->count; t++) {
-        double x = replay_random_real(&random), life;
-        int shape = 0;
-        while (shape < MIX_SHAPES - 1 && (x >= r->share[shape] || r->share[shape] <= 0)) {
-            x -= r->share[shape++];
-        }
-        while (r->profile[shape] < 0) {
-            shape--;
-        }
-        life = 1 + floor(replay_random_exp(&random, r->mean_life));
-        r->arrivals[t].profile = (uint8_t)r->profile[shape];
-        r->arrivals[t].departure = life < r->count ? t + (uint32_t)life : UINT32_MAX;
-    }
 }
 
 static void new_fleet(struct run *r)
@@ -156,7 +73,7 @@ static void new_fleet(struct run *r)
         plan_add_gpu(r->plan, i, class_id, NULL);
     }
     memset(r->present, 0, sizeof(r->present));
-    memset(r->first, 0xff, r->count * sizeof(*r->first));
+    memset(r->first, 0xff, r->arrivals.count * sizeof(*r->first));
 }
 
 static uint32_t *tenant(struct run *r, uint32_t gpu, struct mig_slice slice)
@@ -167,8 +84,8 @@ static uint32_t *tenant(struct run *r, uint32_t gpu, struct mig_slice slice)
 static void depart(struct run *r, uint32_t now)
 {
     for (uint32_t i = r->first[now]; i != UINT32_MAX; i = r->next[i]) {
-        r->present[r->arrivals[i].profile]--;
-        if (!r->setup->is_free_migration) {
+        r->present[r->arrivals.list[i].profile]--;
+        if (r->setup->who != REPLAY_FREE) {
             plan_give_back(r->plan, r->spots[i].gpu_id, r->spots[i].slice);
         }
     }
@@ -195,7 +112,7 @@ static bool place(struct run *r, uint32_t i, uint64_t *ret_moves)
     int rc;
 
     plan_ask_init(&a);
-    a.profile[0] = (int8_t)r->arrivals[i].profile;
+    a.profile[0] = (int8_t)r->arrivals.list[i].profile;
     ask = &a;
     plan_learn(r->plan, ask);
     rc = r->setup->max_moves ? plan_find_moves(r->plan, ask, r->setup->max_moves, &moves)
@@ -234,13 +151,13 @@ static double time_quantile(const struct run *r, double q)
 
 static void arrive(struct run *r, uint32_t now)
 {
-    const struct arrival *a = &r->arrivals[now];
+    const struct replay_arrival *a = &r->arrivals.list[now];
     const struct mig_geometry *g = r->setup->geometry;
-    bool is_counted = now >= r->warm, is_accepted;
+    bool is_counted = now >= r->arrivals.warm, is_accepted;
     uint64_t moves = 0;
     int64_t start_ns = clock_mono_ns();
 
-    if (r->setup->is_free_migration) {
+    if (r->setup->who == REPLAY_FREE) {
         r->present[a->profile]++;
         is_accepted = plan_pack_fits(g, r->present, r->setup->gpus);
         r->present[a->profile]--;
@@ -250,7 +167,7 @@ static void arrive(struct run *r, uint32_t now)
     count_time(r, clock_mono_ns() - start_ns);
     if (is_accepted) {
         r->present[a->profile]++;
-        if (a->departure < r->count) {
+        if (a->departure < r->arrivals.count) {
             r->next[now] = r->first[a->departure];
             r->first[a->departure] = now;
         }
@@ -263,6 +180,123 @@ static void arrive(struct run *r, uint32_t now)
         r->moves += moves;
     }
 }
+
+static void simulate(struct run *r)
+{
+    new_fleet(r);
+    for (uint32_t t = 0; t < r->arrivals.count; t++) {
+        depart(r, t);
+        arrive(r, t);
+    }
+}
+
+/* --- somebody who knows what comes --- */
+
+/* The polytope of this fleet; kinds are the shapes of the mix. */
+struct shape_polytope {
+    struct replay_fleet fleet;
+    struct plan_ask asks[REPLAY_SHAPES];
+    struct replay_polytope *polytope;
+};
+
+static int shape_polytope_init(struct shape_polytope *s, const struct replay_online *setup,
+                               const struct replay_arrivals *a, struct error *err)
+{
+    *s = (struct shape_polytope){.fleet = {.count = 1, .gpus = setup->gpus}};
+    s->fleet.groups[0].gpus = setup->gpus;
+    s->fleet.groups[0].geometry = *setup->geometry;
+    for (int i = 0; i < REPLAY_SHAPES; i++) {
+        plan_ask_init(&s->asks[i]);
+        s->asks[i].profile[0] = (int8_t)a->profile[i];
+    }
+    return replay_polytope_new(&s->fleet, s->asks, REPLAY_SHAPES, &s->polytope, err);
+}
+
+#define TOLERANCE 2e-4
+#define ROUNDS_MAX 20000
+
+static void foresee(struct run *r, const struct shape_polytope *s)
+{
+    const struct replay_arrivals *a = &r->arrivals;
+    CLEANUP(freep) struct replay_visit *visits = xcalloc(a->count, sizeof(*visits));
+
+    for (uint32_t i = 0; i < a->count; i++) {
+        int shape = 0;
+        while (a->profile[shape] != a->list[i].profile) {
+            shape++;
+        }
+        visits[i].from = i;
+        visits[i].to = a->list[i].departure < a->count ? a->list[i].departure : a->count;
+        visits[i].kind = (uint32_t)shape;
+    }
+    for (int by_slots = 0; by_slots < 2; by_slots++) {
+        struct replay_clairvoyant bound;
+        for (uint32_t i = a->warm; i < a->count; i++) {
+            int size = r->setup->geometry->profiles[a->list[i].profile].size;
+            visits[i].weight = by_slots ? size : 1;
+            r->offered[by_slots] += by_slots ? (uint64_t)size : 1;
+        }
+        replay_clairvoyant_bound(s->polytope, REPLAY_SHAPES, visits, a->count, TOLERANCE,
+                                 ROUNDS_MAX, &bound);
+        r->accepted[by_slots] = (uint64_t)floor(bound.value + 1e-6); /* only whole ones count */
+    }
+}
+
+/* --- in the long run --- */
+
+static void sum_free(const struct replay_online *setup, const struct replay_arrivals *a,
+                     struct replay_steady *ret)
+{
+    double load[MIG_PROFILES_MAX] = {0}, accepted[MIG_PROFILES_MAX] = {0};
+
+    for (int i = 0; i < REPLAY_SHAPES; i++) {
+        if (a->profile[i] >= 0) {
+            load[a->profile[i]] = a->share[i] * a->mean_life;
+        }
+    }
+    if (!replay_blocking_accepted(setup->geometry, setup->gpus, load, accepted)) {
+        return;
+    }
+    ret->free_requests = ret->free_slices = 0;
+    for (int i = 0; i < REPLAY_SHAPES; i++) {
+        if (a->profile[i] >= 0) {
+            double part = a->share[i] * accepted[a->profile[i]];
+            ret->free_requests += part;
+            ret->free_slices += part * setup->geometry->profiles[a->profile[i]].size / a->mean_size;
+        }
+    }
+}
+
+int replay_online_steady(const struct replay_online *setup, struct replay_steady *ret,
+                         struct error *err)
+{
+    struct replay_arrivals a;
+    struct shape_polytope s = {0};
+    double present[REPLAY_SHAPES], one[REPLAY_SHAPES], size[REPLAY_SHAPES];
+    int rc = replay_arrivals_init(&a, setup->geometry, setup->gpus, setup->mix, setup->load,
+                                  setup->is_poisson, err);
+
+    if (rc == 0) {
+        rc = shape_polytope_init(&s, setup, &a, err);
+    }
+    if (rc == 0) {
+        *ret = (struct replay_steady){NAN, NAN, NAN, NAN};
+        for (int i = 0; i < REPLAY_SHAPES; i++) {
+            present[i] = a.share[i] * a.mean_stay;
+            one[i] = 1 / a.mean_stay;
+            size[i] = a.profile[i] < 0 ? 0 : setup->geometry->profiles[a.profile[i]].size;
+            size[i] /= a.mean_stay * a.mean_size;
+        }
+        ret->fluid_requests = replay_polytope_serve(s.polytope, present, one);
+        ret->fluid_slices = replay_polytope_serve(s.polytope, present, size);
+        sum_free(setup, &a, ret);
+    }
+    replay_polytope_free(s.polytope);
+    replay_arrivals_done(&a);
+    return rc;
+}
+
+/* --- results --- */
 
 static struct replay_ratio summarise(const double *x, int n)
 {
@@ -277,32 +311,46 @@ static struct replay_ratio summarise(const double *x, int n)
     return (struct replay_ratio){mean, 1.96 * sqrt(var / n)};
 }
 
+struct replay_ratio replay_online_lead(const struct replay_online_result *a,
+                                       const struct replay_online_result *b, int runs)
+{
+    CLEANUP(freep) double *lead = xcalloc((size_t)runs, sizeof(*lead));
+
+    for (int i = 0; i < runs; i++) {
+        lead[i] = a->slices_by_run[i] - b->slices_by_run[i];
+    }
+    return summarise(lead, runs);
+}
+
+void replay_online_result_done(struct replay_online_result *result)
+{
+    free(result->slices_by_run);
+    result->slices_by_run = NULL;
+}
+
 int replay_online_run(const struct replay_online *setup, struct replay_online_result *ret,
                       struct error *err)
 {
     CLEANUP(freep) struct run *r = xcalloc(1, sizeof(*r));
     CLEANUP(freep) double *requests = xcalloc((size_t)setup->runs, sizeof(*requests));
     CLEANUP(freep) double *slices = xcalloc((size_t)setup->runs, sizeof(*slices));
+    struct shape_polytope shapes = {0};
     uint64_t offered = 0;
     int rc;
 
     r->setup = setup;
     rc = prepare(r, err);
-    for (int i = 0; rc == 0 && setup->is_free_migration && i < MIX_SHAPES; i++) {
-        r->present[r->profile[i] < 0 ? 0 : r->profile[i]] = r->profile[i] >= 0;
-    }
-    if (rc == 0 && setup->is_free_migration &&
-        !plan_pack_is_closed_form(setup->geometry, r->present)) {
-        rc = err_set(err, ENOTSUP, "there is no closed form for free migration on this model");
+    if (rc == 0 && setup->who == REPLAY_CLAIRVOYANT) {
+        rc = shape_polytope_init(&shapes, setup, &r->arrivals, err);
     }
     for (int run = 0; rc == 0 && run < setup->runs; run++) {
-        draw_arrivals(r, run);
-        new_fleet(r);
+        replay_arrivals_draw(&r->arrivals, run);
         memset(r->offered, 0, sizeof(r->offered));
         memset(r->accepted, 0, sizeof(r->accepted));
-        for (uint32_t t = 0; t < r->count; t++) {
-            depart(r, t);
-            arrive(r, t);
+        if (setup->who == REPLAY_CLAIRVOYANT) {
+            foresee(r, &shapes);
+        } else {
+            simulate(r);
         }
         requests[run] = (double)r->accepted[0] / (double)r->offered[0];
         slices[run] = (double)r->accepted[1] / (double)r->offered[1];
@@ -316,7 +364,9 @@ int replay_online_run(const struct replay_online *setup, struct replay_online_re
             .decisions = r->time.count,
             .decision_ns = {time_quantile(r, .5), time_quantile(r, .99)},
         };
+        ret->slices_by_run = TAKE_PTR(slices);
     }
+    replay_polytope_free(shapes.polytope);
     run_done(r);
     return rc;
 }

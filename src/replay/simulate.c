@@ -36,7 +36,8 @@ static int resolve_profiles(struct replay_run *run, struct error *err)
         if (r == 0 && want.kind == MIG_WANT_GPU) {
             r = err_set(err, EINVAL, "traces of whole GPUs are not replayed: \"gpu\"");
         }
-        run->is_possible[i] = r == 0 && plan_ask_resolve(run->plan, &want, &run->asks[i], NULL) == 0;
+        run->is_possible[i] =
+            r == 0 && plan_ask_resolve(run->plan, &want, &run->asks[i], NULL) == 0;
     }
     return r;
 }
@@ -137,23 +138,13 @@ static void sample(const struct replay_run *run, uint32_t total_slots, int64_t f
     }
 }
 
-/* Memory slots that the requests asked for, of what the fleet could ever give. */
-static uint64_t offered_slots(const struct replay_run *run)
+/* Slots that a job asked for; none if no GPU could ever give them. */
+static uint64_t offered_slots(const struct replay_run *run, size_t job)
 {
-    const struct replay_trace *t = run->setup->trace;
-    uint64_t slots = 0;
+    uint32_t profile = run->setup->trace->jobs[job].profile;
 
-    for (size_t i = 0; i < t->count; i++) {
-        const struct plan_ask *ask = &run->asks[t->jobs[i].profile];
-        for (int c = 0; run->is_possible[t->jobs[i].profile] && c < plan_class_count(run->plan);
-             c++) {
-            if (ask->profile[c] >= 0) {
-                slots += plan_class_geometry(run->plan, c)->profiles[ask->profile[c]].size;
-                break;
-            }
-        }
-    }
-    return slots;
+    return run->is_possible[profile] ? replay_offered_slots(run->setup->fleet, &run->asks[profile])
+                                     : 0;
 }
 
 static void sum_use(const struct replay_run *run, int64_t first_ms, struct replay_outcome *o)
@@ -161,7 +152,7 @@ static void sum_use(const struct replay_run *run, int64_t first_ms, struct repla
     const struct replay_fleet *f = run->setup->fleet;
     const struct replay_trace *t = run->setup->trace;
     double slot_area = 0, slice_area = 0, all_slices = 0;
-    uint64_t slots = 0, offered = offered_slots(run);
+    uint64_t slots = 0, offered = 0;
     int64_t last_ms = t->count ? t->jobs[t->count - 1].arrival_ms : 0;
     uint32_t all_slots = 0;
 
@@ -169,7 +160,8 @@ static void sum_use(const struct replay_run *run, int64_t first_ms, struct repla
         const struct replay_span *s = &run->spans[i];
         double ms = (double)(s->end_ms - s->ready_ms);
         o->accepted += s->is_started;
-        slots += s->slots;
+        offered += offered_slots(run, i);
+        slots += s->is_started ? offered_slots(run, i) : 0;
         slot_area += s->slots * ms;
         slice_area += s->slices * ms;
         last_ms = s->end_ms > last_ms ? s->end_ms : last_ms;
@@ -186,6 +178,7 @@ static void sum_use(const struct replay_run *run, int64_t first_ms, struct repla
         o->memory_util = slot_area / ((double)all_slots * (double)o->makespan_ms);
     }
     sample(run, all_slots, first_ms, o);
+    replay_bounds_find(run->setup, run->asks, run->is_possible, offered, &o->bounds);
 }
 
 static void summarise(struct replay_run *run, struct replay_outcome *o)
@@ -203,7 +196,6 @@ static void summarise(struct replay_run *run, struct replay_outcome *o)
         o->decision_ns[0] = (double)run->timed_ns[quantile(run->timed_count, .5)];
         o->decision_ns[1] = (double)run->timed_ns[quantile(run->timed_count, .99)];
     }
-    replay_bounds(run->setup, run->asks, run->is_possible, o);
 }
 
 void replay_outcome_done(struct replay_outcome *o)

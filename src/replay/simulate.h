@@ -9,12 +9,21 @@
 
 enum replay_queue { REPLAY_LOSS, REPLAY_FIFO, REPLAY_BACKFILL };
 
+/* The clairvoyant bound takes a second for each ten thousand requests. */
+enum replay_bound_effort {
+    REPLAY_BOUND_AUTO,
+    REPLAY_BOUND_NONE,
+    REPLAY_BOUND_FAST,
+    REPLAY_BOUND_LP
+};
+
 struct replay_setup {
     const struct replay_fleet *fleet;
     const struct replay_trace *trace;
     struct plan_settings settings;
     enum replay_queue queue;
     int max_moves;
+    enum replay_bound_effort bound_effort;
     int64_t create_ms, delete_ms; /* both 0: idle slices are of no use and not kept */
     int64_t max_compute;          /* compute slots that one tenant may have; 0 no limit */
     int64_t age_step_ms;          /* waiting so long is worth one priority; 0 never */
@@ -28,18 +37,23 @@ struct replay_profile_wait {
 /* Utilisation over time, for plots: equal steps over the makespan. */
 #define REPLAY_SAMPLES 400
 
+/* What nobody beats (bounds.h says for whom each holds); NaN or -1 where there is none. */
+struct replay_bounds {
+    double free_accepted_ratio, free_slices_ratio;
+    double clairvoyant_accepted_ratio, clairvoyant_slices_ratio;
+    int64_t makespan_ms;
+};
+
 struct replay_outcome {
     uint64_t requests, accepted, moves, recuts, decisions;
-    double accepted_ratio, accepted_slices_ratio; /* slices: in memory slots */
+    double accepted_ratio, accepted_slices_ratio; /* slices: in memory slots asked for */
     double compute_util, memory_util;             /* of the fleet, over the makespan */
     double mean_wait_ms, p95_wait_ms;             /* from arrival until the slice is ready */
     int64_t makespan_ms;                          /* from the first arrival to the last end */
     double decision_ns[2];                        /* p50, p99: a request through pool_step() */
     struct replay_profile_wait *waits;            /* by trace profile; owned */
     double samples[REPLAY_SAMPLES];               /* memory slots in use, as a share */
-    /* Bounds: no planner does better.  NaN or -1 where there is none. */
-    double bound_accepted_ratio, bound_slices_ratio; /* free migration, first come first served */
-    int64_t bound_makespan_ms; /* by area, slots and compute, and by the longest job */
+    struct replay_bounds bounds;
 };
 void replay_outcome_done(struct replay_outcome *outcome);
 

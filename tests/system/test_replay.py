@@ -245,6 +245,114 @@ def test_online_plots_acceptance_against_moves(tmp_path):
     assert [len(line.get("points").split()) for line in lines] == [6] * 4
 
 
+def bounds_of(trace, *args):
+    return json.loads(replay("run", "--trace", trace, "-o", "json", *args))["bounds"]
+
+
+@pytest.mark.parametrize("fleet,rows,requests,slices", [
+    # One GPU, two of everything at once: only one can be had.
+    ("H100-SXM5-80GB", "0,7g.80gb,9\n0,7g.80gb,9\n", 0.5, 0.5),
+    # Two 4g would fit by their slots and compute slices, but not by where they may start.
+    ("H100-SXM5-80GB", "0,4g.40gb,9\n0,4g.40gb,9\n", 0.5, 0.5),
+    # Somebody who looks ahead turns away the long 7g for the seven 1g.
+    ("H100-SXM5-80GB", "0,7g.80gb,99\n" + "1,1g.10gb,9\n" * 7, 7 / 8, 8 / 15),
+    # Mixed: the 4g has to go to the A30, as the H100 is needed for the 7g.
+    ("H100-SXM5-80GB,A30", "0,4g,9\n0,7g,9\n0,7g,9\n", 2 / 3, 12 / 20),
+    # What no GPU has is not counted among the slices that were asked for.
+    ("A30", "0,7g,9\n0,4g,9\n", 1 / 2, 1)])
+def test_the_clairvoyant_bound(tmp_path, fleet, rows, requests, slices):
+    (tmp_path / "t.csv").write_text(rows)
+    found = bounds_of(tmp_path / "t.csv", "--gpus", fleet)
+    assert found["clairvoyant_accepted_ratio"] == pytest.approx(requests, abs=1e-6)
+    assert found["clairvoyant_accepted_slices_ratio"] == pytest.approx(slices, abs=1e-6)
+
+
+def test_bounds_can_be_chosen(tmp_path):
+    make_trace(tmp_path / "t.csv", 7, count=100)
+    of = lambda effort: bounds_of(tmp_path / "t.csv", "--gpus", "H100-SXM5-80GB:2", "--bounds",
+                                  effort)
+    assert of("auto") == of("lp")
+    assert of("fast")["clairvoyant_accepted_ratio"] is None
+    assert of("fast")["accepted_ratio"] == of("lp")["accepted_ratio"]
+    assert set(of("none").values()) == {None}
+
+
+@pytest.mark.parametrize("fleet,rows,least", [
+    ("H100-SXM5-80GB", "0,7g.80gb,100\n0,7g.80gb,100\n", 200),
+    ("H100-SXM5-80GB", "0,4g.40gb,100\n0,4g.40gb,100\n", 200),  # one left half
+    ("H100-SXM5-80GB", "0,2g.20gb,90\n" * 4, 120),  # three on a GPU
+    ("H100-SXM5-80GB", "0,1g.10gb,70\n1000,1g.10gb,5\n", 1005),
+    ("H100-SXM5-80GB,A30", "0,4g,100\n" * 4, 200)])
+def test_the_makespan_bound(tmp_path, fleet, rows, least):
+    (tmp_path / "t.csv").write_text(rows)
+    out = json.loads(replay("run", "--gpus", fleet, "--trace", tmp_path / "t.csv", "--queue",
+                            "fifo", "-o", "json"))
+    assert out["bounds"]["makespan_ms"] == least <= out["makespan_ms"]
+
+
+@pytest.mark.parametrize("seed", [31, 32])
+def test_no_policy_beats_the_bounds(tmp_path, seed):
+    make_trace(tmp_path / "t.csv", seed, count=400, gap_ms=500)
+    for fleet in ("H100-SXM5-80GB:3", "H100-SXM5-80GB:2,A100-SXM4-80GB:1"):
+        for policy in ("reach", "mfi", "worst-fit"):
+            for moves in (0, 3):
+                out = json.loads(replay("run", "--gpus", fleet, "--trace", tmp_path / "t.csv",
+                                        "--policy", policy, "--max-moves", moves, "-o", "json"))
+                assert out["accepted_ratio"] <= out["bounds"]["clairvoyant_accepted_ratio"]
+                assert (out["accepted_slices_ratio"] <=
+                        out["bounds"]["clairvoyant_accepted_slices_ratio"])
+
+
+def test_online_bounds_and_leads():
+    out = json.loads(replay("online", "--gpus", "H100-SXM5-80GB:8", "--mix", "uniform", "--runs", 6,
+                            "--policy", "reach,worst-fit", "--bounds", "lp", "-o", "json"))
+    by = {row["policy"]: row for row in out}
+    assert list(by) == ["reach", "worst-fit", "free-migration", "fluid", "steady-state",
+                        "clairvoyant"]
+    assert by["worst-fit"]["lead"] == pytest.approx(
+        by["reach"]["accepted_slices_ratio"] - by["worst-fit"]["accepted_slices_ratio"], abs=2e-6)
+    assert by["reach"]["lead"] == 0 < by["worst-fit"]["lead"] - by["worst-fit"]["lead_ci"]
+    for ratio in ("accepted_ratio", "accepted_slices_ratio"):
+        assert by["reach"][ratio] < by["free-migration"][ratio] < by["clairvoyant"][ratio] < 1
+        assert by["steady-state"][ratio] < by["fluid"][ratio] <= 1
+    assert [row["is_bound"] for row in out] == [False] * 2 + [True] * 4
+    assert all(row["holds_for"] for row in out[2:])
+
+
+@pytest.mark.parametrize("fleet", ["H100-SXM5-80GB:2", "RTX-PRO-6000-BSE:3"])
+def test_free_migration_comes_to_what_the_formula_says(fleet):
+    """Simulated with Poisson arrivals, against the product form."""
+    out = json.loads(replay("online", "--gpus", fleet, "--mix", "uniform", "--runs", 2000,
+                            "--arrivals", "poisson", "-o", "json"))
+    by = {row["policy"]: row for row in out}
+    for ratio in ("accepted_ratio", "accepted_slices_ratio"):
+        assert by["free-migration"][ratio] == pytest.approx(
+            by["steady-state"][ratio], abs=2.5 * by["free-migration"][ratio + "_ci"])
+
+
+def test_mixes_are_drawn_and_written():
+    row = lambda mix: json.loads(replay("online", "--gpus", "H100-SXM5-80GB:4", "--mix", mix,
+                                        "--runs", 2, "--no-bound", "-o", "json"))[0]
+    assert row("random:5")["accepted_ratio"] == row("random:5")["accepted_ratio"]
+    assert row("random:5")["accepted_ratio"] != row("random:6")["accepted_ratio"]
+    assert row("0,0,0,0,0,1")["accepted_ratio"] == row("0,0,0,0,0,1")["accepted_slices_ratio"]
+    assert row("3,2.5,2,1,1,.5")["mix"] == "3/2.5/2/1/1/.5"
+
+
+def test_pack_compares_policies_with_the_least():
+    out = json.loads(replay("pack", "--random", 60, "--runs", 5, "-o", "json"))
+    assert [row["mix"] for row in out] == ["uniform", "skew-small", "skew-big", "bimodal"]
+    for row in out:
+        assert row["area"] <= row["least"] <= min(v for k, v in row.items() if k != "mix"
+                                                  and k != "area")
+        assert row["first-fit, sorted"] <= row["first-fit"]
+
+
+@pytest.mark.parametrize("command", ["run", "online", "pack", "bench"])
+def test_help_is_no_mistake(command):
+    assert replay(command, "--help").startswith(f"usage: tangram-replay {command}")
+
+
 def test_online_protocol():
     out = json.loads(replay("online", "--gpus", "H100-SXM5-80GB:20", "--mix", "uniform", "--runs",
                             4, "--policy", "all", "-o", "json"))
@@ -254,11 +362,18 @@ def test_online_protocol():
 
 
 @pytest.mark.parametrize("args,says", [
-    (["run"], "usage"), (["run", "--gpus", "X:1", "--trace", "/dev/null"], "no model"),
+    (["run"], "needs --gpus"), (["run", "--gpus", "X:1", "--trace", "/dev/null"], "no model"),
     (["run", "--gpus", "A30", "--trace", "/nonexistent"], "cannot open"),
     (["online", "--mix", "odd"], "no mix"), (["online", "--policy", "best"], "no policy"),
     (["pack", "--model", "A30", "--want", "9g:1"], "no profile 9g"), (["dance"], "no command"),
-    (["online", "--load", "0"], "--load"), (["online", "--runs", "0"], "--runs")])
+    (["online", "--load", "0"], "--load"), (["online", "--runs", "0"], "--runs"),
+    (["online", "--mix", "1,2,3"], "no mix"), (["online", "--mix", "0,0,0,0,0,0"], "all be 0"),
+    (["online", "--mix", "random:x"], "random mix"), (["online", "--policy", "mfi,"], "no policy"),
+    (["online", "--bounds", "tight"], "none, fast, lp"), (["online", "--gpus", "A30,A30"], "one model"),
+    (["run", "--queue", "lifo"], "loss, fifo, backfill"), (["run", "--speed"], "no option --speed"),
+    (["run", "--gpus"], "value is missing after --gpus"), (["run", "now"], "is not an option"),
+    (["pack", "--model", "A30"], "--want or --random"), (["pack", "--want", "1g:1"], "--model"),
+    (["bench", "--model", "A30,A30"], "one model")])
 def test_mistakes_are_named(args, says):
     done = subprocess.run([str(BUILD / "tangram-replay"), *args], capture_output=True, text=True,
                           check=False)
