@@ -1,5 +1,6 @@
 #pragma once
 #include "api/api.h"
+#include "base/clock.h"
 #include "daemon/config.h"
 #include "driver/driver.h"
 #include "http/http.h"
@@ -14,7 +15,7 @@
 /* A kind of the store's records besides those of enum pool_record_kind. */
 #define DAEMON_RECORD_TOKEN 16
 #define DAEMON_RECORD_ACCOUNT 17 /* of struct meter, by tenant */
-#define DAEMON_RECORD_META 18    /* "tokens": the number of the next one */
+#define DAEMON_RECORD_META 18    /* "tokens": the number of the next one; "clock": a clock_mark */
 
 /* What is to happen once its batch is on disk. */
 struct pending {
@@ -62,6 +63,7 @@ struct daemon {
     struct api *api;
     struct http_server *http;
 
+    struct clock_mark last_mark; /* of the start before this one; boot_id "" and 0: none */
     int64_t clock_offset_ms; /* wall clock minus boot clock, at start: never jumps after that */
     int64_t started_ms;
     struct pool_actions actions; /* of the current step */
@@ -111,6 +113,12 @@ void account_note(struct daemon *d, const struct pool_action *a, struct store_ba
 /* start.c: from a configuration to a running daemon, and back. */
 int daemon_open(struct daemon *d, struct error *err);
 void daemon_close(struct daemon *d);
+
+/* setclock.c: the wall clock may be set while nobody looks. */
+int setclock_load(struct daemon *d, const char *body, size_t len);
+/* Moves what is on record by what the clock was moved since, and notes the clock of this start.  With
+ * all records, before pool_start(). */
+void setclock_mend(struct daemon *d);
 
 /* identity.c */
 bool identity_find(struct daemon *d, const struct http_peer *peer, struct api_identity *ret);

@@ -74,7 +74,7 @@ static int load_one(int kind, const char *id, const char *body, size_t len, void
     if (kind == DAEMON_RECORD_TOKEN) {
         rc = tokens_load(d, id, body, len);
     } else if (kind == DAEMON_RECORD_META) {
-        rc = tokens_load_meta(d, body, len);
+        rc = !strcmp(id, "clock") ? setclock_load(d, body, len) : tokens_load_meta(d, body, len);
     } else if (kind == DAEMON_RECORD_ACCOUNT) {
         rc = meter_load_record(d->meter, id, body, len, &err);
     } else {
@@ -219,6 +219,7 @@ int daemon_open(struct daemon *d, struct error *err)
                                          ? "tangramd has started; the journal was damaged (see "
                                            "doctor)"
                                          : "tangramd has started");
+    setclock_mend(d);
     account_resume(d);
     pool_start(d->pool, daemon_now_ms(d), &d->actions);
     daemon_finish_step(d);

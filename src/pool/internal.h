@@ -195,6 +195,7 @@ void lease_on_check(struct pool *pool, struct pool_lease *lease, struct pool_par
  * so that renewals do not pile up timers. */
 void lease_arm_timer(struct pool *pool, struct pool_lease *lease, int64_t when_ms);
 void lease_on_timer(struct pool *pool, struct pool_lease *lease);
+void lease_shift_times(struct pool *pool, struct pool_lease *lease, int64_t by_ms);
 void lease_check_parts(struct pool *pool, struct pool_lease *lease);
 void lease_on_request(struct pool *pool, const struct pool_event *event);
 void lease_on_release(struct pool *pool, const struct pool_event *event);

@@ -443,6 +443,20 @@ void lease_on_timer(struct pool *pool, struct pool_lease *lease)
     }
 }
 
+void lease_shift_times(struct pool *pool, struct pool_lease *lease, int64_t by_ms)
+{
+    int64_t *const times[] = {&lease->created_ms, &lease->started_ms, &lease->granted_ms,
+                              &lease->expires_ms};
+
+    for (size_t i = 0; i < ARRAY_SIZE(times); i++) {
+        *times[i] += *times[i] ? by_ms : 0;
+    }
+    if (lease->queue_key != INT64_MAX) {
+        lease->queue_key -= by_ms; /* it falls with the time of the request */
+    }
+    pool_mark_lease(pool, lease);
+}
+
 /* --- requests --------------------------------------------------------------------------------- */
 
 static const struct pool_lease *find_by_key(const struct pool *pool, const char *tenant,

@@ -486,6 +486,11 @@ bool pool_next_dirty(struct pool *pool, struct pool_record *ret);
  * then. */
 int pool_load_record(struct pool *pool, enum pool_record_kind kind, uint64_t id, const char *body,
                      struct error *err);
+/* The latest moment that a lease's record names as past; 0 none. */
+int64_t pool_latest_ms(const struct pool *pool);
+/* The clock of the records was set by so much since they were written: what lives keeps its age and
+ * the time that it has left.  After the last record, before pool_start(). */
+void pool_shift_times(struct pool *pool, int64_t by_ms);
 /* After the last record: ties leases to slices, asks for scans and watches. */
 void pool_start(struct pool *pool, int64_t now_ms, struct pool_actions *actions);
 

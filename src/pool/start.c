@@ -85,6 +85,27 @@ static void resume_operation(struct pool *pool, struct pool_operation *op)
     }
 }
 
+int64_t pool_latest_ms(const struct pool *pool)
+{
+    int64_t latest = 0;
+
+    for (const struct pool_lease *l = pool->leases; l; l = l->hh.next) {
+        latest = l->created_ms > latest ? l->created_ms : latest;
+        latest = l->granted_ms > latest ? l->granted_ms : latest;
+        latest = l->ended_ms > latest ? l->ended_ms : latest;
+    }
+    return latest;
+}
+
+void pool_shift_times(struct pool *pool, int64_t by_ms)
+{
+    for (struct pool_lease *l = pool->leases; l; l = l->hh.next) {
+        if (!pool_lease_is_ended(l->state)) {
+            lease_shift_times(pool, l, by_ms);
+        }
+    }
+}
+
 void pool_start(struct pool *pool, int64_t now_ms, struct pool_actions *actions)
 {
     struct pool_lease *l = NULL, *next = NULL;

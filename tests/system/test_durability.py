@@ -1,13 +1,16 @@
 """kill -9, reboot, damage, full disk: what was answered is kept, what is in use is not touched."""
+import datetime as dt
 import json
+import os
 import random
 import shutil
 import subprocess
 import threading
+import time
 
 import pytest
 
-from conftest import H100, until
+from conftest import BUILD, H100, until
 
 
 def facts(d):
@@ -166,3 +169,42 @@ def test_full_disk_refuses_changes_and_recovers(daemon, machine, tmp_path):
         if d.proc and d.proc.poll() is None:
             d.kill()
         subprocess.run(["umount", "-l", small], check=False)
+
+
+def at(seconds):
+    """A wrapper under which the wall clock shows that much more."""
+    assert (BUILD / "tests/unit/libclock-shim.so").exists()
+    asan = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
+    return ("env", f"LD_PRELOAD={BUILD}/tests/unit/libclock-shim.so", f"CLOCK_SHIM_S={seconds}",
+            f"ASAN_OPTIONS={asan}")
+
+
+def time_left_s(lease, ahead_s):
+    """What the lease has left on a wall clock that is so much ahead of ours."""
+    return dt.datetime.fromisoformat(lease["expires_at"]).timestamp() - time.time() - ahead_s
+
+
+def test_a_wall_clock_that_is_set_costs_and_gives_no_lease_time(daemon):
+    """Set a day ahead, then two days back, while the daemon is down."""
+    d = daemon()
+    limited, endless = d.lease("1g.10gb", ttl_s=1000), d.lease("1g.10gb")
+    for ahead_s in (86400, -86400, 0):
+        d.stop()
+        d.start(wrapper=at(ahead_s))
+        now = d.get(f"/v1/leases/{limited['id']}").json
+        assert now["state"] == "active"
+        assert 900 < time_left_s(now, ahead_s) <= 1000, now
+        assert d.get(f"/v1/leases/{endless['id']}").json["state"] == "active"
+    assert len(d.events("clock.set")) == 3
+    d.stop()
+    d.start()
+    assert len(d.events("clock.set")) == 3
+
+
+def test_time_that_passes_while_the_daemon_is_down_counts(daemon):
+    d = daemon()
+    lease = d.lease("1g.10gb", ttl_s=1)
+    d.kill()
+    until(lambda: time_left_s(lease, 0) < 0, "the lease's time to be up")
+    d.start()
+    d.wait_state(lease, "expired")
