@@ -87,6 +87,18 @@ bool text_has_control(const char *s)
     return false;
 }
 
+/* Characters that turn the direction of what follows them, or end the line: text with them can make
+ * a screen say something else than it shows (U+061C, U+200E, U+200F, U+2028..202E, U+2066..2069). */
+static bool is_turning(const unsigned char *s, size_t n)
+{
+    if (n == 2) {
+        return s[0] == 0xd8 && s[1] == 0x9c;
+    }
+    return n == 3 && s[0] == 0xe2 &&
+           ((s[1] == 0x80 && (s[2] == 0x8e || s[2] == 0x8f || (s[2] >= 0xa8 && s[2] <= 0xae))) ||
+            (s[1] == 0x81 && s[2] >= 0xa6 && s[2] <= 0xa9));
+}
+
 void text_add_escaped(struct buf *b, const char *s)
 {
     const unsigned char *p = (const unsigned char *)s;
@@ -94,7 +106,7 @@ void text_add_escaped(struct buf *b, const char *s)
 
     while (left) {
         size_t n = utf8_len(p, left);
-        if (n && !is_control(p, n)) {
+        if (n && !is_control(p, n) && !is_turning(p, n)) {
             buf_add(b, p, n);
         } else {
             n = n ? n : 1;

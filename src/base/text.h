@@ -28,8 +28,8 @@ int text_parse_size(const char *s, uint64_t *ret_bytes, struct error *err);
 int text_parse_int(const char *s, const char *what, int64_t lo, int64_t hi, int64_t *ret,
                    struct error *err);
 
-/* Appends s with control characters and invalid UTF-8 shown as \xNN, so that text from a tenant
- * cannot move a cursor or fake a line. */
+/* Appends s with control characters, those that change the direction of writing, and invalid UTF-8
+ * shown as \xNN, so that text from a tenant cannot move a cursor or fake a line. */
 void text_add_escaped(struct buf *b, const char *s);
 
 /* "2026-11-21T23:59:40.123Z" from milliseconds since 1970. */

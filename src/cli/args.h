@@ -18,6 +18,7 @@ enum cli_opt {
     OPT_OUTPUT,
     OPT_NO_HEADER,
     OPT_WATCH,
+    OPT_COMPACT,
     OPT_PROFILE,
     OPT_COUNT_N,
     OPT_WAIT,

@@ -7,10 +7,21 @@
 #include <stdio.h>
 #include <string.h>
 
+static struct buf *caught; /* see cli_catch_says() */
+
+void cli_catch_says(struct buf *b)
+{
+    caught = b;
+}
+
 static void say(const char *text, const char *more)
 {
     CLEANUP(buf_done) struct buf b = BUF_INIT(65536);
 
+    if (caught) {
+        buf_addf(caught, "%s%s", caught->len ? "; " : "", text);
+        return;
+    }
     fflush(stdout);
     buf_adds(&b, "tangram: ");
     text_add_escaped(&b, text);

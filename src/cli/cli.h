@@ -28,7 +28,9 @@ struct cli {
 
 /* "tangram: ..." on standard error, escaped, one line. */
 void cli_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-/* The same, with how to get help; returns CLI_USAGE. */
+/* From now on what is said is appended to `b` instead (borrowed); NULL ends that. */
+void cli_catch_says(struct buf *b);
+/* The same as cli_say, with how to get help; returns CLI_USAGE. */
 int cli_usage(const struct cli *cli, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* Says err and returns the exit status that fits: CLI_UNREACHABLE, 130 when interrupted, else

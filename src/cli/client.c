@@ -320,7 +320,10 @@ static int perform(struct client *c, struct transfer *t, struct error *err)
         }
         int64_t before_ms = clock_mono_ms();
         rc = wait_for_traffic(c, t->dirty_since_ms ? QUIET_MS : 60000, err);
-        if (rc < 0) {
+        if (rc < 0 && t->on_event) {
+            rc = 0;
+            t->result = t->on_event(NULL, t->userdata);
+        } else if (rc < 0) {
             break;
         }
         tell_quiet(t, before_ms);

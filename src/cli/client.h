@@ -42,7 +42,8 @@ DEFINE_FREEP(struct client, client_free)
 /* Where it talks to, for messages. */
 const char *client_where(const struct client *c);
 
-/* Requests and streams end with ECANCELED once fd (borrowed) is readable; -1: never. */
+/* Requests end with ECANCELED once fd (borrowed) is readable, and a stream calls on_event(NULL),
+ * which has to read it; -1: never. */
 void client_set_cancel_fd(struct client *c, int fd);
 
 /* `path` with its query; body may be NULL and is borrowed.  A POST carries an Idempotency-Key, so

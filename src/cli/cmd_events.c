@@ -46,7 +46,6 @@ static void print_event(const struct out *out, const json_t *event)
         text_add_escaped(&b, js_text(event, "message", ""));
         printf("%s\n", b.data);
     }
-    fflush(stdout);
 }
 
 static int on_event(const json_t *event, void *userdata)
@@ -57,14 +56,17 @@ static int on_event(const json_t *event, void *userdata)
         f->last_id = js_int(event, "id", f->last_id);
         print_event(&f->cli->out, event);
     }
-    return ferror(stdout) != 0;
+    out_end_if_unread();
+    return out_flush() < 0;
 }
 
 static int follow(struct cli *cli, int64_t last_id)
 {
     struct follow f = {.cli = cli, .last_id = last_id};
+    CLEANUP(closep) int reader = out_reader_fd();
     bool was_reached = false;
 
+    client_set_cancel_fd(cli->client, reader);
     for (;;) {
         CLEANUP(client_reply_done) struct client_reply reply = {0};
         struct error err = {0};

@@ -44,12 +44,12 @@ static void add_machine(const struct out *out, const json_t *root, struct buf *b
         buf_addf(&line, "  you are %s (%s)", js_str(you, "tenant"), js_text(you, "role", "?"));
     }
     buf_adds(b, out_color(out, COLOR_DIM));
-    text_add_escaped(b, line.data);
-    buf_addf(b, "%s\n\n", out_color(out, COLOR_NONE));
+    out_add_folded(out, b, line.data, 0, 0);
+    buf_addf(b, "%s\n", out_color(out, COLOR_NONE));
 }
 
-static void add_totals(const json_t *gpus, const json_t *leases, const json_t *queue,
-                       struct buf *b)
+static void add_totals(const struct out *out, const json_t *gpus, const json_t *leases,
+                       const json_t *queue, struct buf *b)
 {
     struct totals t = {0};
     const json_t *row = NULL;
@@ -63,15 +63,17 @@ static void add_totals(const json_t *gpus, const json_t *leases, const json_t *q
     {
         active += !strcmp(js_text(row, "state", ""), "active");
     }
-    buf_addf(b, "%zu GPU%s, %lld compute slots: %lld leased, %lld idle", json_array_size(gpus),
+    CLEANUP(buf_done) struct buf line = BUF_INIT(4096);
+    buf_addf(&line, "%zu GPU%s, %lld compute slots: %lld leased, %lld idle", json_array_size(gpus),
              json_array_size(gpus) == 1 ? "" : "s", (long long)t.compute, (long long)t.leased,
              (long long)t.idle);
     if (t.whole) {
-        buf_addf(b, "; %lld GPU%s leased whole", (long long)t.whole, t.whole == 1 ? "" : "s");
+        buf_addf(&line, "; %lld GPU%s leased whole", (long long)t.whole, t.whole == 1 ? "" : "s");
     }
-    buf_addf(b, "; %zu lease%s, ", active, active == 1 ? "" : "s");
-    buf_addf(b, json_array_size(queue) ? "%zu waiting\n" : "nobody waits\n",
+    buf_addf(&line, "; %zu lease%s, ", active, active == 1 ? "" : "s");
+    buf_addf(&line, json_array_size(queue) ? "%zu waiting" : "nobody waits",
              json_array_size(queue));
+    out_add_folded(out, b, line.data, 0, 0);
 }
 
 /* One that waits: a line of facts and one with the reason. */
@@ -91,30 +93,53 @@ static void add_waiting(const struct out *out, const json_t *row, struct buf *b)
         out_add_span(&line, clock_real_ms() - since);
     }
     buf_addf(b, "  %s", out_color(out, COLOR_YELLOW));
-    text_add_escaped(b, line.data);
-    buf_addf(b, "%s\n     ", out_color(out, COLOR_NONE));
-    text_add_escaped(b, js_text(row, "reason", "no reason given"));
-    buf_adds(b, "\n");
+    out_add_folded(out, b, line.data, 2, 5);
+    buf_addf(b, "%s     ", out_color(out, COLOR_NONE));
+    out_add_folded(out, b, js_text(row, "reason", "no reason given"), 5, 5);
 }
 
-static void add_status(const struct out *out, const json_t *status, struct buf *b)
+static void add_gpus(const struct out *out, const json_t *gpus, const json_t *leases,
+                     bool is_compact, struct buf *b)
+{
+    const char *name = NULL;
+    const json_t *row = NULL;
+    size_t i = 0;
+
+    json_array_foreach(gpus, i, row)
+    {
+        const char *its = js_text(row, "name", "?");
+        if (!is_compact) {
+            picture_add_gpu(out, row, leases, b);
+            continue;
+        }
+        if (!name || strcmp(name, its) != 0) {
+            /* One heading for those of a kind. */
+            CLEANUP(buf_done) struct buf head = BUF_INIT(1024);
+            buf_addf(&head, "GPU  %s: who has what, and how much compute is free", its);
+            buf_adds(b, out_color(out, COLOR_BOLD));
+            out_add_folded(out, b, head.data, 0, 5);
+            buf_adds(b, out_color(out, COLOR_NONE));
+            name = its;
+        }
+        picture_add_row(out, row, leases, b);
+    }
+}
+
+static void add_status(const struct out *out, const json_t *status, bool is_compact, struct buf *b)
 {
     const json_t *gpus = js_array(status, "gpus"), *leases = js_array(status, "leases");
     const json_t *queue = js_array(status, "queue"), *row = NULL;
     size_t i = 0;
 
     add_machine(out, json_object_get(status, "machine"), b);
-    json_array_foreach(gpus, i, row)
-    {
-        picture_add_gpu(out, row, leases, b);
-    }
+    add_gpus(out, gpus, leases, is_compact, b);
     if (json_array_size(gpus)) {
         picture_add_legend(out, b);
     } else {
         buf_adds(b, "There is no GPU here. See 'tangram doctor'.\n");
     }
     buf_adds(b, "\n");
-    add_totals(gpus, leases, queue, b);
+    add_totals(out, gpus, leases, queue, b);
     if (json_array_size(queue)) {
         buf_adds(b, "\nWaiting:\n");
     }
@@ -142,6 +167,31 @@ static int fetch_list(struct cli *cli, const char *key, json_t *status)
     return CLI_OK;
 }
 
+static int count_lines(const struct buf *b)
+{
+    int lines = 0;
+
+    for (const char *p = b->data; p && (p = strchr(p, '\n')) != NULL; p++) {
+        lines++;
+    }
+    return lines;
+}
+
+/* What does not fit on the terminal is drawn with a line for each GPU; -o wide insists. */
+static void print_status(const struct cli *cli, const json_t *status)
+{
+    CLEANUP(buf_done) struct buf b = BUF_INIT(MAX_STATUS_BYTES);
+    bool is_compact = cli_args_has(&cli->args, OPT_COMPACT);
+
+    add_status(&cli->out, status, is_compact, &b);
+    if (!is_compact && cli->out.is_tty && cli->out.format != OUT_WIDE &&
+        count_lines(&b) >= cli->out.height) {
+        buf_clear(&b);
+        add_status(&cli->out, status, true, &b);
+    }
+    fputs(b.data, stdout);
+}
+
 static int draw(struct cli *cli)
 {
     CLEANUP(json_decrefp) json_t *status = json_object();
@@ -159,9 +209,7 @@ static int draw(struct cli *cli)
         out_print_tree(&cli->out, status);
         return CLI_OK;
     }
-    CLEANUP(buf_done) struct buf b = BUF_INIT(MAX_STATUS_BYTES);
-    add_status(&cli->out, status, &b);
-    fputs(b.data, stdout);
+    print_status(cli, status);
     return CLI_OK;
 }
 

@@ -20,6 +20,8 @@ const struct cli_option cli_options[] = {
      false, false},
     {OPT_WATCH, 'w', "watch", NULL, "show it again whenever something changes", HINT_NONE, NULL,
      false, false},
+    {OPT_COMPACT, 0, "compact", NULL, "one line for each GPU (as when the picture is too high)",
+     HINT_NONE, NULL, false, false},
     {OPT_PROFILE, 'p', "profile", "PROFILE",
      "what to get: 2g.20gb, 1g.10gb+me, 2g, memory=12GiB, 1c.3g.40gb or gpu", HINT_PROFILES, NULL,
      false, false},
@@ -65,8 +67,10 @@ const size_t cli_option_count = ARRAY_SIZE(cli_options);
 const struct cli_command cli_commands[] = {
     {"status", "", "a picture of every GPU: who holds what, what is free, who waits",
      "Each GPU is drawn as its compute slices over its memory slots, with every slice over the "
-     "cells it occupies.",
-     OPTIONS(OPT_WATCH, OPT_OUTPUT), 0, 0, HINT_NONE, NULL, false, cmd_status},
+     "cells it occupies. On a terminal that is too low for that each GPU has one line, and the "
+     "number at its end is the compute that is free; -o wide draws the whole picture anyway. With "
+     "-w it is drawn again when something changes; q ends it.",
+     OPTIONS(OPT_WATCH, OPT_COMPACT, OPT_OUTPUT), 0, 0, HINT_NONE, NULL, false, cmd_status},
     {"gpus", "", "the GPUs of this machine", NULL, OPTIONS(LIST), 0, 0, HINT_NONE, NULL, false,
      cmd_gpus},
     {"slices", "", "the slices on them", NULL, OPTIONS(LIST), 0, 0, HINT_NONE, NULL, false,

@@ -6,8 +6,10 @@
 /* What was written must have arrived: a full disk is not a success. */
 static int check_output(int exit_code)
 {
-    if (fflush(stdout) || ferror(stdout)) {
-        cli_say("cannot write the output: %s", strerror(errno));
+    int rc = out_flush();
+
+    if (rc < 0) {
+        cli_say("cannot write the output: %s", strerror(-rc));
         return exit_code == CLI_OK ? CLI_FAILED : exit_code;
     }
     return exit_code;

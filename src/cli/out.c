@@ -4,9 +4,13 @@
 #include "cli/cli.h"
 #include <langinfo.h>
 #include <locale.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <unistd.h>
 #include <wchar.h>
 
 static int parse_format(const char *text, enum out_format *ret, struct error *err)
@@ -24,19 +28,27 @@ static int parse_format(const char *text, enum out_format *ret, struct error *er
                    text);
 }
 
-static int terminal_width(void)
+/* What the environment says, else the terminal, else what terminals once had. */
+static int measured(const char *variable, int64_t least, int terminal, int otherwise)
 {
-    struct winsize size = {0};
-    const char *columns = getenv("COLUMNS");
+    const char *given = getenv(variable);
     int64_t n = 0;
 
-    if (columns && text_parse_int(columns, "COLUMNS", 20, 1000, &n, NULL) == 0) {
+    if (given && text_parse_int(given, variable, least, 1000, &n, NULL) == 0) {
         return (int)n;
     }
-    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 20) {
-        return size.ws_col;
+    return terminal >= least ? terminal : otherwise;
+}
+
+void out_measure(struct out *out)
+{
+    struct winsize size = {0};
+
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0) {
+        size = (struct winsize){0};
     }
-    return 80;
+    out->width = measured("COLUMNS", 20, size.ws_col, 80);
+    out->height = measured("LINES", 5, size.ws_row, 24);
 }
 
 int out_init(struct out *out, const char *format, const char *color, bool is_ascii,
@@ -49,7 +61,7 @@ int out_init(struct out *out, const char *format, const char *color, bool is_asc
     *out = (struct out){.has_header = true};
     out->is_tty = isatty(STDOUT_FILENO);
     out->is_utf8 = !is_ascii && !strcmp(nl_langinfo(CODESET), "UTF-8");
-    out->width = terminal_width();
+    out_measure(out);
     if (!strcmp(color, "always")) {
         out->has_color = true;
     } else if (!strcmp(color, "auto")) {
@@ -118,6 +130,16 @@ static size_t next_char(const struct out *out, const char *s, int *ret_columns)
     return n;
 }
 
+/* The n bytes of one character, as they can be shown. */
+static void add_char(const struct out *out, struct buf *b, const char *p, size_t n)
+{
+    if ((unsigned char)*p >= 0x80 && !out->is_utf8) {
+        buf_adds(b, "?");
+    } else {
+        buf_add(b, p, n);
+    }
+}
+
 static char *escape(const char *text)
 {
     struct buf b = BUF_INIT(65536);
@@ -154,11 +176,7 @@ void out_add_fitted(const struct out *out, struct buf *b, const char *text, int 
         if (used + columns > room) {
             break;
         }
-        if ((unsigned char)*p >= 0x80 && !out->is_utf8) {
-            buf_adds(b, "?");
-        } else {
-            buf_add(b, p, n);
-        }
+        add_char(out, b, p, n);
         used += columns;
         p += n;
     }
@@ -171,11 +189,107 @@ void out_add_fitted(const struct out *out, struct buf *b, const char *text, int 
     }
 }
 
+/* Columns up to the next space. */
+static int word_width(const struct out *out, const char *p)
+{
+    int width = 0, columns = 0;
+
+    for (; *p && *p != ' '; width += columns) {
+        p += next_char(out, p, &columns);
+    }
+    return width;
+}
+
+static const char *add_word(const struct out *out, struct buf *b, const char *p)
+{
+    int columns = 0;
+
+    while (*p && *p != ' ') {
+        size_t n = next_char(out, p, &columns);
+        add_char(out, b, p, n);
+        p += n;
+    }
+    return p;
+}
+
+void out_add_folded(const struct out *out, struct buf *b, const char *text, int used, int indent)
+{
+    CLEANUP(freep) char *safe = escape(text);
+
+    for (const char *p = safe; *p;) {
+        int gap = (int)strspn(p, " ");
+        int width = word_width(out, p + gap);
+        if (out->is_tty && used > indent && used + gap + width > out->width) {
+            buf_addf(b, "\n%*s", indent, "");
+            used = indent - gap;
+        } else {
+            buf_addf(b, "%*s", gap, "");
+        }
+        used += gap + width;
+        p = add_word(out, b, p + gap);
+    }
+    buf_adds(b, "\n");
+}
+
+void out_add_clipped(const struct out *out, struct buf *b, const char *line, size_t len)
+{
+    CLEANUP(freep) char *copy = xasprintf("%.*s", (int)len, line);
+    int used = 0, columns = 0;
+
+    for (const char *p = copy; *p;) {
+        size_t color = *p == '\033' ? strcspn(p, "m") : 0;
+        if (color && p[color]) {
+            buf_add(b, p, color + 1); /* takes no room */
+            p += color + 1;
+            continue;
+        }
+        size_t n = next_char(out, p, &columns);
+        used += columns;
+        if (used <= out->width) {
+            buf_add(b, p, n);
+        }
+        p += n;
+    }
+}
+
 void out_add_placement(const json_t *placement, struct buf *b)
 {
     if (json_is_object(placement)) {
         buf_addf(b, "%lld:%lld", (long long)js_int(placement, "start", -1),
                  (long long)js_int(placement, "size", -1));
+    }
+}
+
+int out_flush(void)
+{
+    static int why;
+
+    errno = 0;
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        why = why ? why : errno ? errno : EIO;
+    }
+    return -why;
+}
+
+int out_reader_fd(void)
+{
+    struct epoll_event none = {.events = 0}; /* errors are told anyway */
+    int fd = epoll_create1(EPOLL_CLOEXEC);
+
+    if (fd >= 0 && epoll_ctl(fd, EPOLL_CTL_ADD, STDOUT_FILENO, &none) < 0) {
+        close(fd); /* a file, say: always there */
+        return -1;
+    }
+    return fd;
+}
+
+void out_end_if_unread(void)
+{
+    struct pollfd fd = {.fd = STDOUT_FILENO};
+
+    if (poll(&fd, 1, 0) > 0 && fd.revents & POLLERR) {
+        signal(SIGPIPE, SIG_DFL);
+        raise(SIGPIPE);
     }
 }
 

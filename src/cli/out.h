@@ -16,11 +16,15 @@ struct out {
     bool is_utf8;   /* may draw with more than ASCII */
     bool has_color;
     int width;      /* columns; 80 when unknown */
+    int height;     /* lines; 24 when unknown */
 };
 
 /* Looks at the terminal and the environment; `color` is "auto", "always" or "never". */
 int out_init(struct out *out, const char *format, const char *color, bool is_ascii,
              struct error *err);
+
+/* Looks at the terminal's size again. */
+void out_measure(struct out *out);
 
 enum out_color {
     COLOR_NONE,
@@ -42,6 +46,11 @@ enum out_color out_state_color(const char *state);
 
 /* Appends text, escaped, in exactly `width` columns: cut with an ellipsis or padded. */
 void out_add_fitted(const struct out *out, struct buf *b, const char *text, int width);
+/* Appends text, escaped, and the end of the line.  On a terminal it is folded at spaces, and what
+ * follows starts `indent` columns in; the first line begins at column `used`. */
+void out_add_folded(const struct out *out, struct buf *b, const char *text, int used, int indent);
+/* Appends one line as it is, colours and all, but at most out->width columns of it. */
+void out_add_clipped(const struct out *out, struct buf *b, const char *line, size_t len);
 /* Columns that the text takes. */
 int out_width(const struct out *out, const char *text);
 
@@ -68,6 +77,16 @@ static inline bool out_is_tree(const struct out *out)
 {
     return out->format == OUT_JSON || out->format == OUT_YAML;
 }
+
+/* Writes out what was printed.  -errno when not all of it has arrived, now or earlier; the first
+ * reason is kept. */
+int out_flush(void);
+
+/* A descriptor that becomes readable when nobody reads standard output any more (`| head -1`), for
+ * those that wait and do not write meanwhile; -1 when that cannot be told.  The caller closes it. */
+int out_reader_fd(void);
+/* Ends the process, as writing to it would have, when nobody reads standard output any more. */
+void out_end_if_unread(void);
 
 /* Appends "4:2" (start and size), or nothing for a whole GPU. */
 void out_add_placement(const json_t *placement, struct buf *b);

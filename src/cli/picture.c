@@ -13,6 +13,14 @@
  * none; 12 carry 4, three each).  What a slice does not use of the compute above its memory stays
  * blank: nobody can have it while the slice is there.
  *
+ * Where compute instances inside a slice are leased one by one, the compute cells that nobody has
+ * yet are drawn as idle.
+ *
+ * A row is the same without the bars, for machines with many GPUs: what a box says is written into
+ * its cells, and the rest of them shows the state.
+ *
+ *     0 │4g.40gb vision l-3 ████████████│1g bob█│free ░░░░░░░░░░░░░░│free ░░│ 3/7
+ *
  * Everything that comes from the daemon is bounded here: a slice that is out of range or overlaps
  * another is not drawn but listed below. */
 #include "cli/picture.h"
@@ -24,6 +32,8 @@
 #define MAX_SLOTS 64
 #define LABEL 5 /* "comp " */
 #define MAX_LINES 3
+#define ROW_LEFT 4 /* " 12 " */
+#define ROW_RIGHT 10
 
 struct span {
     unsigned start, size;
@@ -207,6 +217,43 @@ static const char *bar_mark(const struct picture *p, const struct span *s, int x
     return is_last_slot && (unsigned)x % pitch == pitch - 1 ? NULL : mark;
 }
 
+/* How many compute slots of the slice a compute instance has: the "1c." of "1c.3g.40gb". */
+static unsigned ci_compute(const json_t *slice, const json_t *ci)
+{
+    const char *profile = js_text(ci, "profile", "");
+    size_t digits = strspn(profile, "0123456789");
+    int64_t n = 0;
+    char text[8];
+
+    snprintf(text, sizeof(text), "%.*s", (int)digits, profile);
+    if (profile[digits] == 'c' && text_parse_int(text, "", 1, MAX_SLOTS, &n, NULL) == 0) {
+        return (unsigned)n;
+    }
+    return (unsigned)js_int(slice, "compute_slots", 0);
+}
+
+/* Compute slots of a leased slice that somebody has; the others wait for their taker. */
+static unsigned leased_compute(const json_t *slice)
+{
+    const json_t *ci = NULL;
+    unsigned sum = 0;
+    size_t i = 0;
+
+    json_array_foreach(js_array(slice, "compute_instances"), i, ci)
+    {
+        sum += js_str(ci, "lease") ? ci_compute(slice, ci) : 0;
+    }
+    return sum && !strcmp(js_text(slice, "state", ""), "leased") ? sum : MAX_SLOTS;
+}
+
+/* The column x of a bar lies over compute that nobody has yet, inside a leased slice. */
+static bool is_untaken(const struct picture *p, const struct span *s, int x)
+{
+    unsigned slot = s->start + (unsigned)x / ((unsigned)p->cell + 1);
+
+    return s->slice && slot / p->per_compute - s->start / p->per_compute >= leased_compute(s->slice);
+}
+
 static void add_bar(const struct picture *p, bool is_compute)
 {
     const char *wall = p->out->is_utf8 ? "│" : "|";
@@ -220,6 +267,9 @@ static void add_bar(const struct picture *p, bool is_compute)
         buf_adds(p->b, out_color(p->out, span_color(p, s)));
         for (int x = 0; x < span_width(p, s); x++) {
             const char *at = bar_mark(p, s, x, is_compute, mark);
+            if (at && is_compute && is_untaken(p, s, x)) {
+                at = p->out->is_utf8 ? marks_of("idle").compute : marks_of("idle").ascii;
+            }
             buf_adds(p->b, at ? at : " ");
         }
         buf_addf(p->b, "%s%s", out_color(p->out, COLOR_NONE), wall);
@@ -257,13 +307,36 @@ static void add_word(const struct picture *p, struct buf lines[MAX_LINES], int *
     }
 }
 
+/* Its leases; where a lease has a part of the slice, how much of the compute ("1c l-7"). */
+static void add_lease_words(const struct picture *p, const json_t *slice, struct buf lines[],
+                            int *at, int width)
+{
+    unsigned compute = (unsigned)js_int(slice, "compute_slots", 0);
+    const json_t *ci = NULL;
+    size_t i = 0, count = 0;
+
+    json_array_foreach(js_array(slice, "compute_instances"), i, ci)
+    {
+        if (js_str(ci, "lease")) {
+            CLEANUP(buf_done) struct buf word = BUF_INIT(256);
+            if (ci_compute(slice, ci) < compute) {
+                buf_addf(&word, "%uc ", ci_compute(slice, ci));
+            }
+            buf_adds(&word, js_str(ci, "lease"));
+            add_word(p, lines, at, width, word.data);
+            count++;
+        }
+    }
+    if (!count && js_str(slice, "lease")) {
+        add_word(p, lines, at, width, js_str(slice, "lease"));
+    }
+}
+
 static void add_slice_words(const struct picture *p, const json_t *slice, struct buf lines[],
                             int width)
 {
     const char *state = js_text(slice, "state", "?"), *tenant = slice_tenant(p, slice);
-    const json_t *cis = js_array(slice, "compute_instances"), *ci = NULL;
     int at = 1;
-    size_t i = 0;
     char count[32];
 
     add_profile(p, slice, width, &lines[0]);
@@ -273,16 +346,7 @@ static void add_slice_words(const struct picture *p, const json_t *slice, struct
     if (tenant) {
         add_word(p, lines, &at, width, tenant);
     }
-    if (js_str(slice, "lease")) {
-        add_word(p, lines, &at, width, js_str(slice, "lease"));
-    } else {
-        json_array_foreach(cis, i, ci)
-        {
-            if (js_str(ci, "lease")) {
-                add_word(p, lines, &at, width, js_str(ci, "lease"));
-            }
-        }
-    }
+    add_lease_words(p, slice, lines, &at, width);
     if (js_int(slice, "processes", 0) > 0) {
         snprintf(count, sizeof(count), "%lld proc%s", (long long)js_int(slice, "processes", 0),
                  js_int(slice, "processes", 0) > 1 ? "s" : "");
@@ -434,10 +498,12 @@ static void add_title(const struct picture *p)
 static void add_note(const struct picture *p, enum out_color color, const char *what,
                      const char *text)
 {
+    CLEANUP(buf_done) struct buf line = BUF_INIT(65536);
+
+    buf_addf(&line, "%s%s", what, text);
     buf_addf(p->b, "%*s%s", LABEL + 1, "", out_color(p->out, color));
-    buf_adds(p->b, what);
-    text_add_escaped(p->b, text);
-    buf_addf(p->b, "%s\n", out_color(p->out, COLOR_NONE));
+    out_add_folded(p->out, p->b, line.data, LABEL + 1, LABEL + 3);
+    buf_adds(p->b, out_color(p->out, COLOR_NONE));
 }
 
 static void add_notes(const struct picture *p)
@@ -520,20 +586,28 @@ static unsigned bounded(int64_t n, unsigned otherwise)
     return n >= 1 && n <= MAX_SLOTS ? (unsigned)n : otherwise;
 }
 
+/* `besides`: columns of a line that are not cells. */
+static void lay_out(struct picture *p, int besides)
+{
+    const json_t *mig = json_object_get(p->gpu, "mig");
+    int room = p->out->width < 40 ? 40 : p->out->width > 118 ? 118 : p->out->width;
+
+    p->slots = bounded(js_int(p->gpu, "memory_slots", 0), 1);
+    p->compute = bounded(js_int(p->gpu, "compute_slots", 0), 1);
+    p->per_compute = p->slots > p->compute ? p->slots / p->compute : 1;
+    p->is_whole =
+        !json_array_size(js_array(p->gpu, "slices")) &&
+        (js_str(p->gpu, "lease") || strcmp(js_text(mig, "mode", "disabled"), "enabled") != 0);
+    p->cell = (room - besides) / (int)p->slots - 1;
+    p->cell = p->cell < 1 ? 1 : p->cell;
+    make_spans(p);
+}
+
 void picture_add_gpu(const struct out *out, const json_t *gpu, const json_t *leases, struct buf *b)
 {
     struct picture p = {.out = out, .gpu = gpu, .leases = leases, .b = b};
-    const json_t *mig = json_object_get(gpu, "mig");
 
-    p.slots = bounded(js_int(gpu, "memory_slots", 0), 1);
-    p.compute = bounded(js_int(gpu, "compute_slots", 0), 1);
-    p.per_compute = p.slots > p.compute ? p.slots / p.compute : 1;
-    p.is_whole = !json_array_size(js_array(gpu, "slices")) &&
-                 (js_str(gpu, "lease") || strcmp(js_text(mig, "mode", "disabled"), "enabled") != 0);
-    int room = out->width < 40 ? 40 : out->width > 118 ? 118 : out->width;
-    p.cell = (room - LABEL - 2) / (int)p.slots - 1;
-    p.cell = p.cell < 1 ? 1 : p.cell;
-    make_spans(&p);
+    lay_out(&p, LABEL + 2);
     add_title(&p);
     add_border(&p, true);
     add_bar(&p, true);
@@ -543,15 +617,111 @@ void picture_add_gpu(const struct out *out, const json_t *gpu, const json_t *lea
     add_notes(&p);
 }
 
+/* Puts the words of a line, which are two spaces apart, behind what stands already, as far as they
+ * fit. */
+static void add_row_line(const struct picture *p, const char *words, int width, struct buf *line)
+{
+    while (*words) {
+        const char *end = strstr(words, "  ");
+        size_t n = end ? (size_t)(end - words) : strlen(words);
+        CLEANUP(freep) char *word = xasprintf("%.*s", (int)n, words);
+        if (!line->len) {
+            buf_adds(line, word);
+        } else if (out_width(p->out, line->data) + 1 + out_width(p->out, word) <= width) {
+            buf_addf(line, " %s", word);
+        }
+        words += n + (end ? 2 : 0);
+    }
+}
+
+/* The words of one box on one line: "1g nlp l-4". */
+static void add_row_words(const struct picture *p, const struct span *s, struct buf *line)
+{
+    struct buf lines[MAX_LINES];
+    int width = span_width(p, s);
+
+    write_box(p, s, lines);
+    if (s->slice && width < 14) { /* room for the memory, or for whose it is */
+        const char *name = lines[0].data, *suffix = strpbrk(name, "+-");
+        buf_addf(line, "%.*s%s", (int)strcspn(name, "."), name, suffix ? suffix : "");
+    } else {
+        buf_adds(line, lines[0].len ? lines[0].data : "");
+    }
+    for (int k = 1; k < MAX_LINES; k++) {
+        add_row_line(p, lines[k].len ? lines[k].data : "", width, line);
+    }
+    for (int k = 0; k < MAX_LINES; k++) {
+        buf_done(&lines[k]);
+    }
+}
+
+static void add_row_box(const struct picture *p, const struct span *s)
+{
+    CLEANUP(buf_done) struct buf line = BUF_INIT(4096);
+    const char *state = span_is_whole_lease(p, s) ? "leased" : NULL;
+    struct marks m = marks_of(s->slice ? js_text(s->slice, "state", "?") : state);
+    int width = span_width(p, s), used = 0;
+
+    add_row_words(p, s, &line);
+    used = out_width(p->out, line.data);
+    buf_adds(p->b, out_color(p->out, span_color(p, s)));
+    out_add_fitted(p->out, p->b, line.data, used < width ? used : width);
+    for (int x = used; x < width; x++) {
+        buf_adds(p->b, x == used ? " " : p->out->is_utf8 ? m.compute : m.ascii);
+    }
+    buf_adds(p->b, out_color(p->out, COLOR_NONE));
+}
+
+static void add_row_end(const struct picture *p)
+{
+    CLEANUP(buf_done) struct buf text = BUF_INIT(256);
+    bool is_ok = !strcmp(js_text(p->gpu, "health", "ok"), "ok");
+
+    if (!is_ok) {
+        buf_adds(&text, "sick");
+    } else if (!p->is_whole) {
+        buf_addf(&text, "%u/%u", count_free_compute(p), p->compute);
+    } else {
+        buf_addf(&text, "%u/%u", js_str(p->gpu, "lease") ? 0 : p->compute, p->compute);
+    }
+    if (!js_true(p->gpu, "managed")) {
+        buf_adds(&text, " -");
+    }
+    buf_addf(p->b, " %s", is_ok ? "" : out_color(p->out, COLOR_RED));
+    buf_addf(p->b, "%s%s\n", text.data, is_ok ? "" : out_color(p->out, COLOR_NONE));
+}
+
+void picture_add_row(const struct out *out, const json_t *gpu, const json_t *leases, struct buf *b)
+{
+    struct picture p = {.out = out, .gpu = gpu, .leases = leases, .b = b};
+    const char *wall = out->is_utf8 ? "│" : "|";
+
+    lay_out(&p, ROW_LEFT + 1 + ROW_RIGHT);
+    buf_addf(b, "%3lld %s", (long long)js_int(gpu, "index", -1), wall);
+    for (unsigned i = 0; i < p.span_count; i++) {
+        add_row_box(&p, &p.spans[i]);
+        buf_adds(b, wall);
+    }
+    add_row_end(&p);
+    add_notes(&p);
+}
+
 void picture_add_legend(const struct out *out, struct buf *b)
 {
     static const char *const states[] = {"leased", "idle", "foreign", "creating", "quarantined"};
 
-    buf_addf(b, "%*s", LABEL + 1, "");
-    for (size_t i = 0; i < ARRAY_SIZE(states); i++) {
-        struct marks m = marks_of(states[i]);
-        const char *word = i == 3 ? "being cut" : states[i];
-        buf_addf(b, "%s %s   ", out->is_utf8 ? m.compute : m.ascii, word);
+    int used = LABEL + 1;
+
+    buf_addf(b, "%*s", used, "");
+    for (size_t i = 0; i <= ARRAY_SIZE(states); i++) {
+        struct marks m = marks_of(i < ARRAY_SIZE(states) ? states[i] : NULL);
+        const char *word = i == 3 ? "being cut" : i < ARRAY_SIZE(states) ? states[i] : "free";
+        if (used + 2 + (int)strlen(word) > out->width) {
+            buf_addf(b, "\n%*s", LABEL + 1, "");
+            used = LABEL + 1;
+        }
+        buf_addf(b, "%s %s%s", out->is_utf8 ? m.compute : m.ascii, word,
+                 i < ARRAY_SIZE(states) ? "   " : "\n");
+        used += 5 + (int)strlen(word);
     }
-    buf_addf(b, "%s free\n", out->is_utf8 ? marks_of(NULL).compute : marks_of(NULL).ascii);
 }

@@ -8,5 +8,8 @@
  * slice does not say them. */
 void picture_add_gpu(const struct out *out, const json_t *gpu, const json_t *leases, struct buf *b);
 
+/* The same on one line (and one more for each thing that is wrong), without a title. */
+void picture_add_row(const struct out *out, const json_t *gpu, const json_t *leases, struct buf *b);
+
 /* What the fillings mean; one line. */
 void picture_add_legend(const struct out *out, struct buf *b);
