@@ -21,3 +21,6 @@ enum nvml_return answer_number(const char *name, struct nvml_device *device, uns
     {                                                                                              \
         return answer_number(#fn, device, ret, want, fn##_value);                                  \
     }
+
+/* MHz at present of an nvmlClockType_t; ANSWER_NONE where it is not known (api_clock.c). */
+int64_t clock_now_mhz(const struct call *c, unsigned int type);

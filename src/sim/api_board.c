@@ -1,7 +1,6 @@
 /* Facts about the board that do not change. */
 #include "sim/answer.h"
 #include "sim/nvml.h"
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -29,7 +28,7 @@ enum nvml_return answer_number(const char *name, struct nvml_device *device, uns
 
 static int pcie_generation(const struct call *c)
 {
-    return c->model->arch == SIM_ARCH_AMPERE ? 4 : 5;
+    return c->model->arch >= SIM_ARCH_HOPPER ? 5 : c->model->arch >= SIM_ARCH_AMPERE ? 4 : 3;
 }
 
 ANSWER(nvmlDeviceGetDisplayActive, CALL_GPU | CALL_MIG, 0)
@@ -40,6 +39,8 @@ ANSWER(nvmlDeviceGetMultiGpuBoard, CALL_GPU, 0)
 ANSWER(nvmlDeviceGetBoardId, CALL_GPU, c->gpu->bus << 8)
 ANSWER(nvmlDeviceGetAccountingMode, CALL_GPU, 0)
 ANSWER(nvmlDeviceGetAccountingBufferSize, CALL_GPU, 4000)
+ANSWER(nvmlDeviceGetPcieLinkMaxSpeed, CALL_GPU, pcie_generation(c)) /* the enumeration agrees */
+ANSWER(nvmlDeviceGetPcieSpeed, CALL_GPU, 1000 << pcie_generation(c))
 ANSWER(nvmlDeviceGetMaxPcieLinkGeneration, CALL_GPU, pcie_generation(c))
 ANSWER(nvmlDeviceGetGpuMaxPcieLinkGeneration, CALL_GPU, pcie_generation(c))
 ANSWER(nvmlDeviceGetCurrPcieLinkGeneration, CALL_GPU, pcie_generation(c))
@@ -75,9 +76,9 @@ enum nvml_return nvmlDeviceGetPowerManagementLimitConstraints(struct nvml_device
     return NVML_SUCCESS;
 }
 
-/* 64 FP32 lanes per SM on compute-capability 8.0, 128 later. */
+/* FP32 lanes per SM: 64 up to compute capability 8.0, 128 later. */
 ANSWER(nvmlDeviceGetNumGpuCores, CALL_GPU | CALL_MIG_OFF,
-       c->model->sms *(c->model->arch == SIM_ARCH_AMPERE ? 64 : 128))
+       c->model->sms *(c->model->arch <= SIM_ARCH_AMPERE ? 64 : 128))
 
 enum nvml_return nvmlDeviceValidateInforom(struct nvml_device *device)
 {
@@ -85,13 +86,12 @@ enum nvml_return nvmlDeviceValidateInforom(struct nvml_device *device)
     return call_device(&c, __func__, device, CALL_GPU);
 }
 
-/* Not a real version: none is known per model. */
 enum nvml_return nvmlDeviceGetVbiosVersion(struct nvml_device *device, char *version,
                                            unsigned int length)
 {
     CLEANUP(call_end) struct call c = {0};
     enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
-    return rc != NVML_SUCCESS ? rc : put_text(version, length, "00.00.00.00.00");
+    return rc != NVML_SUCCESS ? rc : put_text(version, length, sim_model_vbios(c.model));
 }
 
 enum nvml_return nvmlDeviceGetGspFirmwareVersion(struct nvml_device *device, char *version)
@@ -202,86 +202,6 @@ enum nvml_return nvmlDeviceGetGpuFabricInfoV(struct nvml_device *device, void *i
     return info ? NVML_ERROR_ARGUMENT_VERSION_MISMATCH : NVML_ERROR_INVALID_ARGUMENT;
 }
 
-/* Every GPU is near every CPU of the computer that simulates it. */
-enum nvml_return nvmlDeviceGetCpuAffinity(struct nvml_device *device, unsigned int size,
-                                          unsigned long *set)
-{
-    CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
-    if (rc != NVML_SUCCESS) {
-        return rc;
-    }
-    if (!set || size == 0) {
-        return NVML_ERROR_INVALID_ARGUMENT;
-    }
-    memset(set, 0, size * sizeof(*set));
-    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-    long bits = (long)(8 * sizeof(*set));
-    for (long i = 0; i < cpus && i / bits < (long)size; i++) {
-        set[i / bits] |= 1UL << (i % bits);
-    }
-    return NVML_SUCCESS;
-}
-
-enum nvml_return nvmlDeviceGetCpuAffinityWithinScope(struct nvml_device *device, unsigned int size,
-                                                     unsigned long *set, unsigned int scope)
-{
-    (void)scope;
-    return nvmlDeviceGetCpuAffinity(device, size, set);
-}
-
-enum nvml_return nvmlDeviceGetMemoryAffinity(struct nvml_device *device, unsigned int size,
-                                             unsigned long *set, unsigned int scope)
-{
-    CLEANUP(call_end) struct call c = {0};
-    (void)scope;
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
-    if (rc != NVML_SUCCESS) {
-        return rc;
-    }
-    if (!set || size == 0) {
-        return NVML_ERROR_INVALID_ARGUMENT;
-    }
-    memset(set, 0, size * sizeof(*set));
-    set[0] = 1;
-    return NVML_SUCCESS;
-}
-
-static enum nvml_return check_device(struct nvml_device *device, const char *name)
-{
-    CLEANUP(call_end) struct call c = {0};
-    return call_device(&c, name, device, CALL_GPU);
-}
-
-enum nvml_return nvmlDeviceGetTopologyCommonAncestor(struct nvml_device *a, struct nvml_device *b,
-                                                     unsigned int *level)
-{
-    enum nvml_return rc = check_device(a, __func__);
-    rc = rc == NVML_SUCCESS ? check_device(b, "") : rc;
-    if (rc != NVML_SUCCESS) {
-        return rc;
-    }
-    if (!level) {
-        return NVML_ERROR_INVALID_ARGUMENT;
-    }
-    *level = a == b ? 0 : 40; /* NVML_TOPOLOGY_INTERNAL, _NODE */
-    return NVML_SUCCESS;
-}
-
-enum nvml_return nvmlDeviceOnSameBoard(struct nvml_device *a, struct nvml_device *b, int *same)
-{
-    enum nvml_return rc = check_device(a, __func__);
-    rc = rc == NVML_SUCCESS ? check_device(b, "") : rc;
-    if (rc != NVML_SUCCESS) {
-        return rc;
-    }
-    if (!same) {
-        return NVML_ERROR_INVALID_ARGUMENT;
-    }
-    *same = a == b;
-    return NVML_SUCCESS;
-}
-
 /* No video session is ever open. */
 enum nvml_return nvmlDeviceGetEncoderStats(struct nvml_device *device, unsigned int *sessions,
                                            unsigned int *fps, unsigned int *latency_us)
@@ -338,7 +258,7 @@ enum nvml_return nvmlDeviceGetFBCSessions(struct nvml_device *device, unsigned i
     return no_sessions(__func__, device, count);
 }
 
-/* Confidential computing is off: Hopper and later say that nothing is protected. */
+/* Confidential computing is off, and nothing is protected; so say captures of every generation. */
 enum nvml_return nvmlDeviceGetConfComputeProtectedMemoryUsage(struct nvml_device *device,
                                                               struct nvml_memory *memory)
 {
@@ -346,9 +266,6 @@ enum nvml_return nvmlDeviceGetConfComputeProtectedMemoryUsage(struct nvml_device
     enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
     if (rc == NVML_SUCCESS && !memory) {
         rc = NVML_ERROR_INVALID_ARGUMENT;
-    }
-    if (rc == NVML_SUCCESS && c.model->arch == SIM_ARCH_AMPERE) {
-        rc = NVML_ERROR_NOT_SUPPORTED;
     }
     if (rc == NVML_SUCCESS) {
         *memory = (struct nvml_memory){0};

@@ -306,6 +306,13 @@ static unsigned int pci_device_id(const struct call *c)
     return (unsigned int)c->model->pci_id << 16 | 0x10DE;
 }
 
+/* 0 where it is not known. */
+static unsigned int pci_subsystem_id(const struct call *c)
+{
+    int id = c->model->board.subsystem;
+    return id > 0 ? (unsigned int)id << 16 | 0x10DE : 0;
+}
+
 static enum nvml_return get_pci(const char *name, struct nvml_device *device,
                                 struct nvml_pci_info *pci)
 {
@@ -317,7 +324,9 @@ static enum nvml_return get_pci(const char *name, struct nvml_device *device,
     if (!pci) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    *pci = (struct nvml_pci_info){.bus = c.gpu->bus, .pci_device_id = pci_device_id(&c)};
+    *pci = (struct nvml_pci_info){.bus = c.gpu->bus,
+                                  .pci_device_id = pci_device_id(&c),
+                                  .pci_subsystem_id = pci_subsystem_id(&c)};
     snprintf(pci->bus_id_legacy, sizeof(pci->bus_id_legacy), "0000:%02X:00.0", c.gpu->bus);
     snprintf(pci->bus_id, sizeof(pci->bus_id), "00000000:%02X:00.0", c.gpu->bus);
     return NVML_SUCCESS;
@@ -339,7 +348,9 @@ static enum nvml_return get_pci_old(const char *name, struct nvml_device *device
     if (!pci) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    *pci = (struct nvml_pci_info_v2){.bus = full.bus, .pci_device_id = full.pci_device_id};
+    *pci = (struct nvml_pci_info_v2){.bus = full.bus,
+                                     .pci_device_id = full.pci_device_id,
+                                     .pci_subsystem_id = full.pci_subsystem_id};
     memcpy(pci->bus_id, full.bus_id_legacy, sizeof(pci->bus_id));
     return NVML_SUCCESS;
 }
@@ -370,6 +381,7 @@ enum nvml_return nvmlDeviceGetPciInfoExt(struct nvml_device *device, struct nvml
     *pci = (struct nvml_pci_info_ext){.version = pci->version,
                                       .bus = c.gpu->bus,
                                       .pci_device_id = pci_device_id(&c),
+                                      .pci_subsystem_id = pci_subsystem_id(&c),
                                       .base_class = 0x03,
                                       .sub_class = 0x02};
     snprintf(pci->bus_id, sizeof(pci->bus_id), "00000000:%02X:00.0", c.gpu->bus);
@@ -403,8 +415,11 @@ enum nvml_return nvmlDeviceGetBrand(struct nvml_device *device, unsigned int *re
 
 static unsigned int architecture(const struct call *c)
 {
-    static const unsigned int numbers[] = {
-        [SIM_ARCH_AMPERE] = 7, [SIM_ARCH_HOPPER] = 9, [SIM_ARCH_BLACKWELL] = 10};
+    static const unsigned int numbers[] = {[SIM_ARCH_TURING] = 6,
+                                           [SIM_ARCH_AMPERE] = 7,
+                                           [SIM_ARCH_ADA] = 8,
+                                           [SIM_ARCH_HOPPER] = 9,
+                                           [SIM_ARCH_BLACKWELL] = 10};
     return numbers[c->model->arch];
 }
 

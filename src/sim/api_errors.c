@@ -60,6 +60,9 @@ enum nvml_return nvmlDeviceGetSramEccErrorStatus(struct nvml_device *device,
     if (version != NVML_STRUCT_VERSION(struct nvml_sram_ecc_status, 1)) {
         return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
     }
+    if (c.model->arch < SIM_ARCH_AMPERE) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
     *status = (struct nvml_sram_ecc_status){.version = version};
     return NVML_SUCCESS;
 }
@@ -76,9 +79,70 @@ enum nvml_return nvmlDeviceGetRemappedRows(struct nvml_device *device, unsigned 
     if (!corrected || !uncorrected || !is_pending || !has_failed) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    if (slice_gi_count(c.state) > 0) {
+    if (slice_gi_count(c.state) > 0 || c.model->arch < SIM_ARCH_AMPERE) {
         return NVML_ERROR_NOT_SUPPORTED;
     }
     *corrected = *uncorrected = *is_pending = *has_failed = 0;
     return NVML_SUCCESS;
+}
+
+/* Banks that can still remap all their rows: all of them. */
+enum nvml_return nvmlDeviceGetRowRemapperHistogram(struct nvml_device *device,
+                                                   struct nvml_row_remapper_histogram *histogram)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!histogram) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (c.model->board.remap_banks <= 0) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    *histogram =
+        (struct nvml_row_remapper_histogram){.max = (unsigned int)c.model->board.remap_banks};
+    return NVML_SUCCESS;
+}
+
+/* Turing retires pages, later GPUs remap rows; no page was ever retired. */
+static enum nvml_return retired_pages(const char *name, struct nvml_device *device,
+                                      unsigned int cause, unsigned int *count)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, name, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!count || cause > 1) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (c.model->arch >= SIM_ARCH_AMPERE) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    *count = 0;
+    return NVML_SUCCESS;
+}
+
+enum nvml_return nvmlDeviceGetRetiredPages(struct nvml_device *device, unsigned int cause,
+                                           unsigned int *count, unsigned long long *addresses)
+{
+    (void)addresses;
+    return retired_pages(__func__, device, cause, count);
+}
+
+enum nvml_return nvmlDeviceGetRetiredPages_v2(struct nvml_device *device, unsigned int cause,
+                                              unsigned int *count, unsigned long long *addresses,
+                                              unsigned long long *timestamps)
+{
+    (void)addresses;
+    (void)timestamps;
+    return retired_pages(__func__, device, cause, count);
+}
+
+enum nvml_return nvmlDeviceGetRetiredPagesPendingStatus(struct nvml_device *device,
+                                                        unsigned int *is_pending)
+{
+    return retired_pages(__func__, device, 0, is_pending);
 }

@@ -10,7 +10,11 @@
 #include <time.h>
 
 /* ECC errors, P-state and clock changes can be registered; they do not happen. */
-#define SUPPORTED (0x1FULL | NVML_EVENT_MIG_CONFIG)
+static uint64_t supported(const struct call *c)
+{
+    return 0x1FULL | (sim_model_has_mig(c->model) ? NVML_EVENT_MIG_CONFIG : 0);
+}
+
 #define MAX_SETS 64
 
 struct event_set {
@@ -83,7 +87,7 @@ enum nvml_return nvmlDeviceGetSupportedEventTypes(struct nvml_device *device,
     if (!types) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    *types = SUPPORTED;
+    *types = supported(&c);
     return NVML_SUCCESS;
 }
 
@@ -97,9 +101,9 @@ enum nvml_return nvmlDeviceRegisterEvents(struct nvml_device *device, unsigned l
     }
     pthread_mutex_lock(&sets_lock);
     struct event_set *set = find_set(handle);
-    rc = !set                 ? NVML_ERROR_INVALID_ARGUMENT
-         : types & ~SUPPORTED ? NVML_ERROR_NOT_SUPPORTED
-                              : NVML_SUCCESS;
+    rc = !set                     ? NVML_ERROR_INVALID_ARGUMENT
+         : types & ~supported(&c) ? NVML_ERROR_NOT_SUPPORTED
+                                  : NVML_SUCCESS;
     if (rc == NVML_SUCCESS) {
         if (set->mask[c.index] == 0) {
             set->next[c.index] = c.gpu->event_head; /* what happened before is not reported */

@@ -110,7 +110,7 @@ enum nvml_return nvmlDeviceGetGpuInstanceProfileInfoByIdV(struct nvml_device *de
                                                           unsigned int id, void *info)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU | CALL_HAS_MIG);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
@@ -127,7 +127,7 @@ static enum nvml_return get_placements(const char *name, struct nvml_device *dev
                                        unsigned int *count)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, name, device, CALL_GPU | CALL_MONITOR);
+    enum nvml_return rc = call_device(&c, name, device, CALL_GPU | CALL_MONITOR | CALL_HAS_MIG);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
@@ -174,7 +174,7 @@ enum nvml_return nvmlDeviceGetGpuInstanceRemainingCapacity(struct nvml_device *d
                                                            unsigned int id, unsigned int *count)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU | CALL_MONITOR);
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU | CALL_MONITOR | CALL_HAS_MIG);
     if (rc != NVML_SUCCESS) {
         return rc;
     }

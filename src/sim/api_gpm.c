@@ -72,7 +72,7 @@ enum nvml_return nvmlGpmSampleFree(struct nvml_gpm_sample *sample)
 /* With the GPU locked. */
 static enum nvml_return take(struct call *c, int target, struct nvml_gpm_sample *sample)
 {
-    if (c->model->arch == SIM_ARCH_AMPERE) {
+    if (c->model->arch < SIM_ARCH_HOPPER) {
         return NVML_ERROR_NOT_SUPPORTED;
     }
     meter_update(c->model, c->gpu);
@@ -132,7 +132,7 @@ enum nvml_return nvmlGpmQueryDeviceSupport(struct nvml_device *device,
     if (support->version != 1) {
         return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
     }
-    support->is_supported = c.model->arch != SIM_ARCH_AMPERE;
+    support->is_supported = c.model->arch >= SIM_ARCH_HOPPER;
     return NVML_SUCCESS;
 }
 
@@ -228,7 +228,7 @@ enum nvml_return nvmlGpmQueryIfStreamingEnabled(struct nvml_device *device, unsi
     if (!state) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    if (c.model->arch == SIM_ARCH_AMPERE) {
+    if (c.model->arch < SIM_ARCH_HOPPER) {
         return NVML_ERROR_NOT_SUPPORTED;
     }
     *state = 0;

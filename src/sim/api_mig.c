@@ -6,7 +6,7 @@ enum nvml_return nvmlDeviceGetMigMode(struct nvml_device *device, unsigned int *
                                       unsigned int *pending)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU | CALL_HAS_MIG);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
@@ -37,7 +37,7 @@ static enum nvml_return mode_change(struct call *c, struct sim_state *next, void
         change->activation = NVML_SUCCESS;
     } else {
         change->activation = NVML_ERROR_IN_USE;
-        if (c->model->arch == SIM_ARCH_AMPERE) {
+        if (c->model->arch < SIM_ARCH_HOPPER) {
             next->mig_pending = change->mode;
         }
     }
@@ -48,7 +48,7 @@ enum nvml_return nvmlDeviceSetMigMode(struct nvml_device *device, unsigned int m
                                       enum nvml_return *activation)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU | CALL_ROOT);
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU | CALL_ROOT | CALL_HAS_MIG);
     if (rc != NVML_SUCCESS) {
         return rc;
     }

@@ -1,3 +1,4 @@
+#include "base/clock.h"
 #include "sim/call.h"
 #include "sim/load.h"
 #include "sim/nvml.h"
@@ -106,4 +107,74 @@ enum nvml_return nvmlDeviceGetRunningProcessDetailList(struct nvml_device *devic
     }
     return list_processes(__func__, device, &list->count, list->processes,
                           (enum process_kind)list->mode, put_detail);
+}
+
+/* What one process used of a GPU since last time: while MIG is off, and not on a MIG device. */
+typedef void put_usage(void *list, unsigned int i, const struct sim_load *load,
+                       unsigned long long now_us);
+
+static enum nvml_return list_usage(const char *name, struct nvml_device *device,
+                                   unsigned int *count, void *list, unsigned long long last_seen_us,
+                                   put_usage *put)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, name, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!count) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (c.state->mig_mode) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    unsigned long long now_us = (unsigned long long)clock_real_ms() * 1000;
+    unsigned int room = list ? *count : 0, n = 0;
+    for (int i = 0; i < SIM_MAX_LOADS && last_seen_us < now_us; i++) {
+        if (c.gpu->loads[i].is_used && n++ < room) {
+            put(list, n - 1, &c.gpu->loads[i], now_us);
+        }
+    }
+    *count = n;
+    if (n > room) {
+        return NVML_ERROR_INSUFFICIENT_SIZE;
+    }
+    return n == 0 ? NVML_ERROR_NOT_FOUND : NVML_SUCCESS;
+}
+
+static void put_utilization(void *list, unsigned int i, const struct sim_load *load,
+                            unsigned long long now_us)
+{
+    ((struct nvml_process_utilization *)list)[i] =
+        (struct nvml_process_utilization){.pid = (unsigned int)load->pid,
+                                          .timestamp_us = now_us,
+                                          .sm = load->sm_pct,
+                                          .memory = load->sm_pct / 2};
+}
+
+enum nvml_return nvmlDeviceGetProcessUtilization(struct nvml_device *device,
+                                                 struct nvml_process_utilization *list,
+                                                 unsigned int *count, unsigned long long last_seen)
+{
+    return list_usage(__func__, device, count, list, last_seen, put_utilization);
+}
+
+static void put_full(void *list, unsigned int i, const struct sim_load *load,
+                     unsigned long long now_us)
+{
+    ((struct nvml_process_usage *)list)[i] =
+        (struct nvml_process_usage){.pid = (unsigned int)load->pid,
+                                    .timestamp_us = now_us,
+                                    .sm = load->sm_pct,
+                                    .memory = load->sm_pct / 2};
+}
+
+enum nvml_return nvmlDeviceGetProcessesUtilizationInfo(struct nvml_device *device,
+                                                       struct nvml_process_usage_list *list)
+{
+    if (list && list->version != NVML_STRUCT_VERSION(struct nvml_process_usage_list, 1)) {
+        return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
+    }
+    return list_usage(__func__, device, list ? &list->count : NULL, list ? list->list : NULL,
+                      list ? list->last_seen_us : 0, put_full);
 }

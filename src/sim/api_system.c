@@ -217,3 +217,38 @@ enum nvml_return nvmlUnitGetCount(unsigned int *count)
 {
     return count_nothing(__func__, count);
 }
+
+/* An entry of an empty list. */
+static enum nvml_return no_such(const char *name)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_system(&c, name);
+    return rc != NVML_SUCCESS ? rc : NVML_ERROR_INVALID_ARGUMENT;
+}
+
+enum nvml_return nvmlGetExcludedDeviceInfoByIndex(unsigned int index, void *info)
+{
+    (void)index;
+    (void)info;
+    return no_such(__func__);
+}
+
+enum nvml_return nvmlGetBlacklistDeviceInfoByIndex(unsigned int index, void *info)
+{
+    (void)index;
+    (void)info;
+    return no_such(__func__);
+}
+
+enum nvml_return nvmlUnitGetHandleByIndex(unsigned int index, void **unit)
+{
+    (void)index;
+    (void)unit;
+    return no_such(__func__);
+}
+
+enum nvml_return nvmlSystemGetHicVersion(unsigned int *count, void *entries)
+{
+    (void)entries;
+    return count_nothing(__func__, count);
+}

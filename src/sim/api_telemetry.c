@@ -181,106 +181,6 @@ MEDIA(nvmlDeviceGetDecoderUtilization)
 MEDIA(nvmlDeviceGetJpgUtilization)
 MEDIA(nvmlDeviceGetOfaUtilization)
 
-/* Clocks: graphics, SM and video follow the load, memory does not. */
-static int64_t clock_mhz(const struct call *c, unsigned int type, bool is_max)
-{
-    int mhz = type == 2 ? c->model->memory_clock_mhz : c->model->sm_clock_mhz;
-    if (mhz <= 0) {
-        return ANSWER_NONE;
-    }
-    int idle = mhz < 345 ? mhz : 345;
-    return is_max || type == 2 || is_active(c) ? mhz : idle;
-}
-
-static enum nvml_return get_clock(const char *name, struct nvml_device *device, unsigned int type,
-                                  unsigned int *ret, bool is_max)
-{
-    CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, name, device, CALL_GPU);
-    if (rc != NVML_SUCCESS) {
-        return rc;
-    }
-    if (!ret || type > 3) {
-        return NVML_ERROR_INVALID_ARGUMENT;
-    }
-    int64_t mhz = clock_mhz(&c, type, is_max);
-    if (mhz == ANSWER_NONE) {
-        return NVML_ERROR_NOT_SUPPORTED;
-    }
-    *ret = (unsigned int)mhz;
-    return NVML_SUCCESS;
-}
-
-enum nvml_return nvmlDeviceGetClockInfo(struct nvml_device *device, unsigned int type,
-                                        unsigned int *ret)
-{
-    return get_clock(__func__, device, type, ret, false);
-}
-
-enum nvml_return nvmlDeviceGetMaxClockInfo(struct nvml_device *device, unsigned int type,
-                                           unsigned int *ret)
-{
-    return get_clock(__func__, device, type, ret, true);
-}
-
-enum nvml_return nvmlDeviceGetClock(struct nvml_device *device, unsigned int type, unsigned int id,
-                                    unsigned int *ret)
-{
-    /* id: current, application target, application default, customer's highest boost */
-    return get_clock(__func__, device, type, id > 3 ? NULL : ret, id != 0);
-}
-
-enum nvml_return nvmlDeviceGetSupportedMemoryClocks(struct nvml_device *device, unsigned int *count,
-                                                    unsigned int *clocks)
-{
-    CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
-    if (rc != NVML_SUCCESS) {
-        return rc;
-    }
-    if (!count || (*count > 0 && !clocks)) {
-        return NVML_ERROR_INVALID_ARGUMENT;
-    }
-    if (c.model->memory_clock_mhz <= 0) {
-        return NVML_ERROR_NOT_SUPPORTED;
-    }
-    bool is_room = *count > 0;
-    *count = 1;
-    if (!is_room) {
-        return NVML_ERROR_INSUFFICIENT_SIZE;
-    }
-    clocks[0] = (unsigned int)c.model->memory_clock_mhz;
-    return NVML_SUCCESS;
-}
-
-enum nvml_return nvmlDeviceGetSupportedGraphicsClocks(struct nvml_device *device,
-                                                      unsigned int memory_mhz, unsigned int *count,
-                                                      unsigned int *clocks)
-{
-    CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
-    if (rc != NVML_SUCCESS) {
-        return rc;
-    }
-    if (!count || (*count > 0 && !clocks)) {
-        return NVML_ERROR_INVALID_ARGUMENT;
-    }
-    if (c.model->sm_clock_mhz <= 0) {
-        return NVML_ERROR_NOT_SUPPORTED;
-    }
-    if ((int)memory_mhz != c.model->memory_clock_mhz) {
-        return NVML_ERROR_NOT_FOUND;
-    }
-    unsigned int room = *count, n = 0;
-    for (int mhz = c.model->sm_clock_mhz; mhz >= 210; mhz -= 15, n++) {
-        if (n < room) {
-            clocks[n] = (unsigned int)mhz;
-        }
-    }
-    *count = n;
-    return n > room ? NVML_ERROR_INSUFFICIENT_SIZE : NVML_SUCCESS;
-}
-
 static enum nvml_return put_mask(const char *name, struct nvml_device *device,
                                  unsigned long long *ret, bool is_supported_mask)
 {
@@ -351,40 +251,6 @@ enum nvml_return nvmlDeviceGetViolationStatus(struct nvml_device *device, unsign
     return NVML_SUCCESS;
 }
 
-/* Per process, while MIG is off. */
-enum nvml_return nvmlDeviceGetProcessUtilization(struct nvml_device *device,
-                                                 struct nvml_process_utilization *list,
-                                                 unsigned int *count, unsigned long long last_seen)
-{
-    CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
-    if (rc != NVML_SUCCESS) {
-        return rc;
-    }
-    if (!count) {
-        return NVML_ERROR_INVALID_ARGUMENT;
-    }
-    if (c.state->mig_mode) {
-        return NVML_ERROR_NOT_SUPPORTED;
-    }
-    unsigned long long now = (unsigned long long)clock_real_ms() * 1000;
-    unsigned int room = list ? *count : 0, n = 0;
-    for (int i = 0; i < SIM_MAX_LOADS && last_seen < now; i++) {
-        const struct sim_load *l = &c.gpu->loads[i];
-        if (l->is_used && n++ < room) {
-            list[n - 1] = (struct nvml_process_utilization){.pid = (unsigned int)l->pid,
-                                                            .timestamp_us = now,
-                                                            .sm = l->sm_pct,
-                                                            .memory = l->sm_pct / 2};
-        }
-    }
-    *count = n;
-    if (n > room) {
-        return NVML_ERROR_INSUFFICIENT_SIZE;
-    }
-    return n == 0 ? NVML_ERROR_NOT_FOUND : NVML_SUCCESS;
-}
-
 /* The driver keeps a buffer of samples; we have the present. */
 static int64_t sample_value(struct call *c, unsigned int type)
 {
@@ -400,9 +266,9 @@ static int64_t sample_value(struct call *c, unsigned int type)
     case 4:
         return c->state->mig_mode ? ANSWER_NONE : 0;
     case 5: /* PROCESSOR_CLK */
-        return clock_mhz(c, 1, false);
+        return clock_now_mhz(c, 1);
     case 6: /* MEMORY_CLK */
-        return clock_mhz(c, 2, false);
+        return clock_now_mhz(c, 2);
     default:
         return ANSWER_NONE;
     }

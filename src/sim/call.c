@@ -175,7 +175,8 @@ enum nvml_return call_gpu(struct call *c, const char *name, uint32_t index, unsi
     c->gpu = &c->file->gpus[index];
     c->model = c->m->models[index];
     rc = lock_gpu(c);
-    if (rc == NVML_SUCCESS && (want & CALL_MIG_ON) && !c->state->mig_mode) {
+    if (rc == NVML_SUCCESS && (((want & CALL_MIG_ON) && !c->state->mig_mode) ||
+                               ((want & CALL_HAS_MIG) && !sim_model_has_mig(c->model)))) {
         rc = NVML_ERROR_NOT_SUPPORTED;
     }
     return rc;
@@ -340,7 +341,7 @@ enum nvml_return call_mutate(struct call *c, int64_t mean_us, call_change *chang
 bool call_knows_profiles(const struct call *c, bool is_mig_on)
 {
     return is_mig_on ||
-           (c->model->arch != SIM_ARCH_AMPERE && strtol(c->file->driver_version, NULL, 10) > 535);
+           (c->model->arch >= SIM_ARCH_HOPPER && strtol(c->file->driver_version, NULL, 10) > 535);
 }
 
 void call_config_changed(struct call *c)

@@ -16,13 +16,15 @@
  * From then on c.state is locked and c describes the target; call_end() lets go. */
 
 enum call_want {
-    CALL_GPU = 1,     /* a GPU's own handle will do */
-    CALL_MIG = 2,     /* so will a MIG device's */
-    CALL_ROOT = 4,    /* NO_PERMISSION unless root (or the owner of the machine) */
-    CALL_CONFIG = 8,  /* NO_PERMISSION unless the mig/config capability can be opened */
-    CALL_MIG_ON = 16, /* NOT_SUPPORTED while MIG is off */
-    CALL_MONITOR = 32 /* NO_PERMISSION unless mig/monitor can be opened: lists of instances; on a
-                         GPU with MIG on also what sums up over all of them */
+    CALL_GPU = 1,      /* a GPU's own handle will do */
+    CALL_MIG = 2,      /* so will a MIG device's */
+    CALL_ROOT = 4,     /* NO_PERMISSION unless root (or the owner of the machine) */
+    CALL_CONFIG = 8,   /* NO_PERMISSION unless the mig/config capability can be opened */
+    CALL_MIG_ON = 16,  /* NOT_SUPPORTED while MIG is off */
+    CALL_MONITOR = 32, /* NO_PERMISSION unless mig/monitor can be opened: lists of instances; on a
+                          GPU with MIG on also what sums up over all of them */
+    /* 64 is CALL_MIG_OFF of answer.h */
+    CALL_HAS_MIG = 128 /* NOT_SUPPORTED on a GPU that cannot be cut at all */
 };
 
 struct call {

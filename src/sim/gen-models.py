@@ -8,11 +8,17 @@ KEYS = {
     "memory": ["total", "reserved", "bar1"],
     "shape": ["slots", "sms", "devices"],
     "board": ["power", "power-min", "sm-clock", "memory-clock"],
+    "inforom": ["vbios", "part", "image", "oem", "ecc", "subsystem"],
+    "thermal": ["limit", "shutdown", "slowdown", "gpu", "memory"],
+    "clocks": ["idle", "default", "video", "video-idle", "memory-low", "low-sm"],
+    "dram": ["bits", "banks"],
     "gi": ["enum", "id", "slices", "count", "sms", "memory", "ce", "dec", "enc", "jpeg", "ofa",
            "p2p", "caps", "at"],
     "ci": ["enum", "id", "slices", "count", "sms", "at"],
 }
-ARCHES = ["ampere", "hopper", "blackwell"]
+ARCHES = ["turing", "ampere", "ada", "hopper", "blackwell"]
+# Lines that a model may leave out: nothing of that is known then.
+OPTIONAL = ["inforom", "thermal", "clocks", "dram"]
 
 
 class Bad(Exception):
@@ -79,7 +85,15 @@ def model_line(model, kind, rest):
         cuda = None if values["cuda"] == "?" else tuple(map(int, values["cuda"].split(".")))
         chip = None if values["chip"] == "?" else int(values["chip"], 16)
         model.update(arch=words[0], cuda=cuda, chip=chip)
-    elif kind in ("memory", "shape", "board"):
+    elif kind == "inforom":
+        values = pairs(words, kind)
+        for key, value in values.items():
+            if not re.fullmatch(r"[0-9A-Za-z.-]+|\?", value):
+                raise Bad(f"{key} '{value}'")
+        model[kind] = {k: "" if v == "?" else v for k, v in values.items()}
+        subsystem = model[kind]["subsystem"]
+        model[kind]["subsystem"] = int(subsystem, 16) if subsystem else None
+    elif kind in ("memory", "shape", "board", "thermal", "clocks", "dram"):
         model[kind] = {k: number(v) for k, v in pairs(words, kind).items()}
     elif kind == "confidence":
         model["confidence"] = rest
@@ -102,6 +116,11 @@ def check(model):
     for key in ("name", "pci", "arch", "memory", "shape", "board", "confidence"):
         if key not in model:
             raise Bad(f"model {model['key']} has no {key} line")
+    for kind in OPTIONAL:
+        text = {k: "" for k in KEYS[kind]} if kind == "inforom" else {}
+        model.setdefault(kind, {k: text.get(k) for k in KEYS[kind]})
+    if model["inforom"]["subsystem"] == "":
+        model["inforom"]["subsystem"] = None
     for field in ("enum", "id"):
         seen = [g[field] for g in model["gis"] if g["known"]]
         if len(seen) != len(set(seen)):
@@ -114,10 +133,11 @@ def check(model):
             if any(s + ci["size"] > gi["slices"] for s in ci["starts"]):
                 raise Bad(f"model {model['key']}: {ci['name']} lies outside {gi['name']}")
     whole = [g for g in model["gis"] if g["known"] and g["size"] == slots]
+    has_mig = slots != 0 or model["gis"]
     lacks = [what for what, ok in (
-        ("memory size", model["memory"]["total"]), ("memory slots", slots),
+        ("memory size", model["memory"]["total"]), ("memory slots", slots or not has_mig),
         ("SM count", model["shape"]["sms"]), ("chip", model["chip"]), ("PCI id", model["pci"]),
-        ("profile of the whole GPU", whole)) if not ok]
+        ("profile of the whole GPU", whole or not has_mig)) if not ok]
     model["lacks"] = ", ".join(lacks)
     model["gis"] = [g for g in model["gis"] if g["known"] and any(c["known"] for c in g["cis"])]
     for gi in model["gis"]:
@@ -160,6 +180,14 @@ def arr(values):
     return "{" + ", ".join(map(str, values)) + "}"
 
 
+def emit_board(m):
+    rom = m["inforom"]
+    text = ", ".join(f'"{rom[k]}"' for k in KEYS["inforom"] if k != "subsystem")
+    numbers = [rom["subsystem"], *(m[kind][k] for kind in ("thermal", "clocks", "dram")
+                                   for k in KEYS[kind])]
+    return f"{{{text}, {', '.join(map(num, numbers))}}}"
+
+
 def emit_ci(ci):
     return (f'        {{"{ci["name"]}", {ci["enum"]}, {ci["id"]}, {ci["slices"]}, {ci["count"]}, '
             f'{ci["sms"]}, {ci["size"]}, {len(ci["starts"])}, {arr(ci["starts"])}}},')
@@ -185,7 +213,7 @@ def emit(models, out):
                   f'{num(cuda[0])}, {num(cuda[1])},\n')
         out.write("   " + ", ".join(num(v) for group in ("memory", "shape", "board")
                                     for v in (m[group][k] for k in KEYS[group])))
-        out.write(f', {len(m["gis"])}, {{\n')
+        out.write(f',\n   {emit_board(m)}, {len(m["gis"])}, {{\n')
         for gi in m["gis"]:
             out.write("\n".join(emit_gi(gi)) + "\n")
         out.write("   }},\n")

@@ -96,7 +96,7 @@ void sim_gpu_power_on(const struct sim_model *model, struct sim_gpu *gpu, bool i
     struct sim_state *next = sim_gpu_edit(gpu);
     /* What was pending is now in force.  Ampere keeps the mode in its InfoROM; later architectures
      * keep it as long as the driver stays loaded. */
-    int mode = is_reset || model->arch == SIM_ARCH_AMPERE ? next->mig_pending : 0;
+    int mode = is_reset || model->arch < SIM_ARCH_HOPPER ? next->mig_pending : 0;
     struct sim_state fresh = {.mig_mode = mode,
                               .mig_pending = mode,
                               .next_serial = next->next_serial,

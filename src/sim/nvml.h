@@ -22,6 +22,10 @@ enum nvml_return nvmlSystemGetProcessName(unsigned int pid, char *name, unsigned
 enum nvml_return nvmlGetExcludedDeviceCount(unsigned int *count);
 enum nvml_return nvmlGetBlacklistDeviceCount(unsigned int *count);
 enum nvml_return nvmlUnitGetCount(unsigned int *count);
+enum nvml_return nvmlGetExcludedDeviceInfoByIndex(unsigned int index, void *info);
+enum nvml_return nvmlGetBlacklistDeviceInfoByIndex(unsigned int index, void *info);
+enum nvml_return nvmlUnitGetHandleByIndex(unsigned int index, void **unit);
+enum nvml_return nvmlSystemGetHicVersion(unsigned int *count, void *entries);
 
 /* api_device.c */
 enum nvml_return nvmlDeviceGetCount(unsigned int *count);
@@ -166,6 +170,11 @@ enum nvml_return nvmlDeviceGetMPSComputeRunningProcesses_v3(struct nvml_device *
                                                             struct nvml_process *list);
 enum nvml_return nvmlDeviceGetRunningProcessDetailList(struct nvml_device *device,
                                                        struct nvml_process_detail_list *list);
+enum nvml_return nvmlDeviceGetProcessUtilization(struct nvml_device *device,
+                                                 struct nvml_process_utilization *list,
+                                                 unsigned int *count, unsigned long long last_seen);
+enum nvml_return nvmlDeviceGetProcessesUtilizationInfo(struct nvml_device *device,
+                                                       struct nvml_process_usage_list *list);
 
 /* api_board.c */
 enum nvml_return nvmlDeviceValidateInforom(struct nvml_device *device);
@@ -183,15 +192,6 @@ enum nvml_return nvmlDeviceGetAddressingMode(struct nvml_device *device,
 enum nvml_return nvmlDeviceGetGpuFabricInfo(struct nvml_device *device,
                                             struct nvml_fabric_info *info);
 enum nvml_return nvmlDeviceGetGpuFabricInfoV(struct nvml_device *device, void *info);
-enum nvml_return nvmlDeviceGetCpuAffinity(struct nvml_device *device, unsigned int size,
-                                          unsigned long *set);
-enum nvml_return nvmlDeviceGetCpuAffinityWithinScope(struct nvml_device *device, unsigned int size,
-                                                     unsigned long *set, unsigned int scope);
-enum nvml_return nvmlDeviceGetMemoryAffinity(struct nvml_device *device, unsigned int size,
-                                             unsigned long *set, unsigned int scope);
-enum nvml_return nvmlDeviceGetTopologyCommonAncestor(struct nvml_device *a, struct nvml_device *b,
-                                                     unsigned int *level);
-enum nvml_return nvmlDeviceOnSameBoard(struct nvml_device *a, struct nvml_device *b, int *same);
 enum nvml_return nvmlDeviceGetDisplayActive(struct nvml_device *device, unsigned int *ret);
 enum nvml_return nvmlDeviceGetDisplayMode(struct nvml_device *device, unsigned int *ret);
 enum nvml_return nvmlDeviceGetDefaultEccMode(struct nvml_device *device, unsigned int *ret);
@@ -200,6 +200,8 @@ enum nvml_return nvmlDeviceGetMultiGpuBoard(struct nvml_device *device, unsigned
 enum nvml_return nvmlDeviceGetBoardId(struct nvml_device *device, unsigned int *ret);
 enum nvml_return nvmlDeviceGetAccountingMode(struct nvml_device *device, unsigned int *ret);
 enum nvml_return nvmlDeviceGetAccountingBufferSize(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetPcieLinkMaxSpeed(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetPcieSpeed(struct nvml_device *device, unsigned int *ret);
 enum nvml_return nvmlDeviceGetMaxPcieLinkGeneration(struct nvml_device *device, unsigned int *ret);
 enum nvml_return nvmlDeviceGetGpuMaxPcieLinkGeneration(struct nvml_device *device,
                                                        unsigned int *ret);
@@ -239,17 +241,6 @@ enum nvml_return nvmlDeviceGetTotalEnergyConsumption(struct nvml_device *device,
                                                      unsigned long long *energy);
 enum nvml_return nvmlDeviceGetUtilizationRates(struct nvml_device *device,
                                                struct nvml_utilization *utilization);
-enum nvml_return nvmlDeviceGetClockInfo(struct nvml_device *device, unsigned int type,
-                                        unsigned int *ret);
-enum nvml_return nvmlDeviceGetMaxClockInfo(struct nvml_device *device, unsigned int type,
-                                           unsigned int *ret);
-enum nvml_return nvmlDeviceGetClock(struct nvml_device *device, unsigned int type, unsigned int id,
-                                    unsigned int *ret);
-enum nvml_return nvmlDeviceGetSupportedMemoryClocks(struct nvml_device *device, unsigned int *count,
-                                                    unsigned int *clocks);
-enum nvml_return nvmlDeviceGetSupportedGraphicsClocks(struct nvml_device *device,
-                                                      unsigned int memory_mhz, unsigned int *count,
-                                                      unsigned int *clocks);
 enum nvml_return nvmlDeviceGetCurrentClocksEventReasons(struct nvml_device *device,
                                                         unsigned long long *ret);
 enum nvml_return nvmlDeviceGetCurrentClocksThrottleReasons(struct nvml_device *device,
@@ -262,9 +253,6 @@ enum nvml_return nvmlDeviceGetPcieThroughput(struct nvml_device *device, unsigne
                                              unsigned int *ret);
 enum nvml_return nvmlDeviceGetViolationStatus(struct nvml_device *device, unsigned int policy,
                                               struct nvml_violation_time *time);
-enum nvml_return nvmlDeviceGetProcessUtilization(struct nvml_device *device,
-                                                 struct nvml_process_utilization *list,
-                                                 unsigned int *count, unsigned long long last_seen);
 enum nvml_return nvmlDeviceGetPowerUsage(struct nvml_device *device, unsigned int *ret);
 enum nvml_return nvmlDeviceGetPerformanceState(struct nvml_device *device, unsigned int *ret);
 enum nvml_return nvmlDeviceGetPowerState(struct nvml_device *device, unsigned int *ret);
@@ -283,6 +271,61 @@ enum nvml_return nvmlDeviceGetSamples(struct nvml_device *device, unsigned int t
                                       unsigned long long last_seen, unsigned int *value_type,
                                       unsigned int *count, struct nvml_sample *samples);
 
+/* api_clock.c */
+enum nvml_return nvmlDeviceGetClockInfo(struct nvml_device *device, unsigned int type,
+                                        unsigned int *ret);
+enum nvml_return nvmlDeviceGetMaxClockInfo(struct nvml_device *device, unsigned int type,
+                                           unsigned int *ret);
+enum nvml_return nvmlDeviceGetApplicationsClock(struct nvml_device *device, unsigned int type,
+                                                unsigned int *ret);
+enum nvml_return nvmlDeviceGetDefaultApplicationsClock(struct nvml_device *device,
+                                                       unsigned int type, unsigned int *ret);
+enum nvml_return nvmlDeviceGetMaxCustomerBoostClock(struct nvml_device *device, unsigned int type,
+                                                    unsigned int *ret);
+enum nvml_return nvmlDeviceGetClock(struct nvml_device *device, unsigned int type, unsigned int id,
+                                    unsigned int *ret);
+enum nvml_return nvmlDeviceGetMinMaxClockOfPState(struct nvml_device *device, unsigned int type,
+                                                  unsigned int pstate, unsigned int *min,
+                                                  unsigned int *max);
+enum nvml_return nvmlDeviceGetSupportedMemoryClocks(struct nvml_device *device, unsigned int *count,
+                                                    unsigned int *clocks);
+enum nvml_return nvmlDeviceGetSupportedGraphicsClocks(struct nvml_device *device,
+                                                      unsigned int memory_mhz, unsigned int *count,
+                                                      unsigned int *clocks);
+
+/* api_rom.c */
+enum nvml_return nvmlDeviceGetBoardPartNumber(struct nvml_device *device, char *part,
+                                              unsigned int length);
+enum nvml_return nvmlDeviceGetInforomImageVersion(struct nvml_device *device, char *version,
+                                                  unsigned int length);
+enum nvml_return nvmlDeviceGetInforomVersion(struct nvml_device *device, unsigned int object,
+                                             char *version, unsigned int length);
+enum nvml_return nvmlDeviceGetTemperatureThreshold(struct nvml_device *device, unsigned int type,
+                                                   unsigned int *ret);
+enum nvml_return nvmlDeviceGetMarginTemperature(struct nvml_device *device,
+                                                struct nvml_margin_temperature *margin);
+enum nvml_return nvmlDeviceGetModuleId(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetMemoryBusWidth(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetPowerSource(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetC2cModeInfoV(struct nvml_device *device, unsigned int *ret);
+
+/* api_topology.c */
+enum nvml_return nvmlDeviceGetCpuAffinity(struct nvml_device *device, unsigned int size,
+                                          unsigned long *set);
+enum nvml_return nvmlDeviceGetCpuAffinityWithinScope(struct nvml_device *device, unsigned int size,
+                                                     unsigned long *set, unsigned int scope);
+enum nvml_return nvmlDeviceGetMemoryAffinity(struct nvml_device *device, unsigned int size,
+                                             unsigned long *set, unsigned int scope);
+enum nvml_return nvmlDeviceGetTopologyCommonAncestor(struct nvml_device *a, struct nvml_device *b,
+                                                     unsigned int *level);
+enum nvml_return nvmlDeviceOnSameBoard(struct nvml_device *a, struct nvml_device *b, int *same);
+enum nvml_return nvmlDeviceGetTopologyNearestGpus(struct nvml_device *device, unsigned int level,
+                                                  unsigned int *count, struct nvml_device **list);
+enum nvml_return nvmlSystemGetTopologyGpuSet(unsigned int cpu, unsigned int *count,
+                                             struct nvml_device **list);
+enum nvml_return nvmlDeviceGetP2PStatus(struct nvml_device *a, struct nvml_device *b,
+                                        unsigned int index, unsigned int *status);
+
 /* api_errors.c */
 enum nvml_return nvmlDeviceGetTotalEccErrors(struct nvml_device *device, unsigned int error_type,
                                              unsigned int counter_type, unsigned long long *ret);
@@ -294,6 +337,15 @@ enum nvml_return nvmlDeviceGetSramEccErrorStatus(struct nvml_device *device,
 enum nvml_return nvmlDeviceGetRemappedRows(struct nvml_device *device, unsigned int *corrected,
                                            unsigned int *uncorrected, unsigned int *is_pending,
                                            unsigned int *has_failed);
+enum nvml_return nvmlDeviceGetRowRemapperHistogram(struct nvml_device *device,
+                                                   struct nvml_row_remapper_histogram *histogram);
+enum nvml_return nvmlDeviceGetRetiredPages(struct nvml_device *device, unsigned int cause,
+                                           unsigned int *count, unsigned long long *addresses);
+enum nvml_return nvmlDeviceGetRetiredPages_v2(struct nvml_device *device, unsigned int cause,
+                                              unsigned int *count, unsigned long long *addresses,
+                                              unsigned long long *timestamps);
+enum nvml_return nvmlDeviceGetRetiredPagesPendingStatus(struct nvml_device *device,
+                                                        unsigned int *is_pending);
 
 /* api_field.c */
 enum nvml_return nvmlDeviceGetFieldValues(struct nvml_device *device, int count,

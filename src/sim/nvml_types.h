@@ -259,6 +259,17 @@ struct nvml_process_utilization {
     unsigned int sm, memory, encoder, decoder;
 };
 
+struct nvml_process_usage {
+    unsigned long long timestamp_us;
+    unsigned int pid, sm, memory, encoder, decoder, jpeg, ofa;
+};
+
+struct nvml_process_usage_list {
+    unsigned int version, count;
+    unsigned long long last_seen_us;
+    struct nvml_process_usage *list;
+};
+
 struct nvml_event_data_v1 {
     struct nvml_device *device;
     unsigned long long type, data;
@@ -322,10 +333,6 @@ struct nvml_addressing_mode {
 
 struct nvml_repair_status {
     unsigned int version, is_channel_repair_pending, is_tpc_repair_pending;
-};
-
-struct nvml_c2c_mode {
-    unsigned int is_enabled;
 };
 
 struct nvml_capabilities {

@@ -124,11 +124,15 @@ static int build_gpu(const struct sim_machine *m, uint32_t index)
     snprintf(bus, sizeof(bus), "0000:%02x:00.0", gpu->bus);
     CLEANUP(freep)
     char *info = xasprintf(
-        "Model: \t\t %s\nIRQ:   \t\t %u\nGPU UUID: \t %s\nVideo BIOS: \t 00.00.00.00.00\n"
+        "Model: \t\t %s\nIRQ:   \t\t %u\nGPU UUID: \t %s\nVideo BIOS: \t %s\n"
         "Bus Type: \t PCIe\nDMA Size: \t 52 bits\nDMA Mask: \t 0xfffffffffffff\n"
         "Bus Location: \t %s\nDevice Minor: \t %u\nGPU Firmware: \t %s\nGPU Excluded:\t No\n",
-        model->name, 64 + index, gpu->uuid, bus, gpu->minor, m->file->driver_version);
+        model->name, 64 + index, gpu->uuid, sim_model_vbios(model), bus, gpu->minor,
+        m->file->driver_version);
     CLEANUP(freep) char *device = xasprintf("0x%04x\n", (unsigned int)model->pci_id);
+    int subsystem = model->board.subsystem;
+    CLEANUP(freep)
+    char *subdevice = xasprintf("0x%04x\n", subsystem > 0 ? (unsigned int)subsystem : 0);
     uint8_t config[4096] = {0xDE,
                             0x10,
                             (uint8_t)model->pci_id,
@@ -146,20 +150,14 @@ static int build_gpu(const struct sim_machine *m, uint32_t index)
     int r = put(m, path, 0644, config, sizeof(config));
     static const struct {
         const char *file, *text;
-    } files[] = {{"vendor", "0x10de\n"},
-                 {"class", "0x030200\n"},
-                 {"subsystem_vendor", "0x10de\n"},
-                 {"subsystem_device", "0x0000\n"},
-                 {"numa_node", "-1\n"},
-                 {"revision", "0xa1\n"},
-                 {"resource", ""},
-                 {"enable", "1\n"},
-                 {"local_cpulist", "0\n"},
-                 {"irq", "64\n"}};
+    } files[] = {{"vendor", "0x10de\n"}, {"class", "0x030200\n"},  {"subsystem_vendor", "0x10de\n"},
+                 {"numa_node", "-1\n"},  {"revision", "0xa1\n"},   {"resource", ""},
+                 {"enable", "1\n"},      {"local_cpulist", "0\n"}, {"irq", "64\n"}};
     for (size_t i = 0; i < ARRAY_SIZE(files) && r == 0; i++) {
         r = put_text_at(m, 0444, files[i].text, "sys/bus/pci/devices/%s/%s", bus, files[i].file);
     }
     r = r ? r : put_text_at(m, 0444, device, "sys/bus/pci/devices/%s/device", bus);
+    r = r ? r : put_text_at(m, 0444, subdevice, "sys/bus/pci/devices/%s/subsystem_device", bus);
     r = r ? r : put_text_at(m, 0444, info, "proc/driver/nvidia/gpus/%s/information", bus);
     snprintf(path, sizeof(path), "sys/bus/pci/devices/%s/driver", bus);
     CLEANUP(freep) char *link = place(m, path);

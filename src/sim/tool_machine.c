@@ -144,7 +144,7 @@ int tool_models(int argc, char **argv)
         for (int k = 0; k < m->gi_count; k++) {
             printf(" %s", m->gis[k].name);
         }
-        putchar('\n');
+        puts(sim_model_has_mig(m) ? "" : " (without MIG: cannot be cut)");
     }
     puts("\nToo little is known of these to simulate them:");
     for (unsigned int i = 0; i < sim_model_count; i++) {

@@ -72,7 +72,27 @@ def test_every_model_is_read_from_the_driver(daemon, machine):
                                               "multiprocessors", "max", "starts")}
                 for p in mine["profiles"]}
         assert seen == real["profiles"], mine["name"]
-        assert mine["memory_slots"] == max(p["starts"][-1] + p["slots"] for p in seen.values())
+        assert mine["memory_slots"] == max((p["starts"][-1] + p["slots"] for p in seen.values()),
+                                           default=0)
+        assert mine["mig"]["capable"] == bool(seen)
+
+
+def test_a_gpu_without_mig_is_shown_and_leased_whole(daemon, machine):
+    """Beside one with MIG: slices come from that one, the whole one stays as it is."""
+    d = daemon(machine("T4", "A30", "L40S"))
+    t4, a30, l40s = d.get("/v1/gpus").json["gpus"]
+    assert [g["mig"]["capable"] for g in (t4, a30, l40s)] == [False, True, False]
+    assert (t4["name"], t4["profiles"], t4["note"]) == ("Tesla T4", [], None)
+    assert "this model cannot be cut" in d.cli("status", check=0).stdout
+    leases = [d.lease("1g.6gb") for _ in range(4)]
+    assert {lease["gpu_uuid"] for lease in leases} == {a30["uuid"]}
+    over = d.request("POST", "/v1/leases", {"profile": "1g.6gb", "model": "T4", "wait_s": -1})
+    assert (over.status, over.json["reason"]) == (422, "can_never_fit")
+    whole = d.lease("gpu", model="T4")
+    assert whole["env"]["CUDA_VISIBLE_DEVICES"] == t4["uuid"]
+    for lease in (*leases, whole):
+        d.release(lease)
+    assert [g["mig"] for g in d.machine.show()["gpus"]] == [False, True, False]
 
 
 @pytest.mark.parametrize("model", ["A30", "A100-SXM4-40GB", H100, "H200-SXM5-141GB", "B200-180GB",

@@ -75,7 +75,10 @@ def test_create_says_what_is_wrong(tmp_path, machine):
 
 def test_models_lists_those_that_can_and_those_that_cannot():
     models = json.loads(sim("models", "-o", "json").stdout)
-    assert len(models) == 35
+    assert len(models) == 37
+    without = [m["model"] for m in models if m["can_simulate"] and not m["profiles"]]
+    assert without == ["T4", "L40S"]
+    assert "cannot be cut" in sim("models").stdout
     able = {m["model"] for m in models if m["can_simulate"]}
     assert {"A100-SXM4-40GB", "A30", "H100-SXM5-80GB", "B200-180GB", "RTX-PRO-6000-BSE"} <= able
     assert all(m["lacks"] for m in models if not m["can_simulate"])

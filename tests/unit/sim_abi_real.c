@@ -96,3 +96,12 @@ SAME_SIZE(struct nvml_addressing_mode, nvmlDeviceAddressingMode_v1_t);
 #ifdef nvmlRepairStatus_v1
 SAME_SIZE(struct nvml_repair_status, nvmlRepairStatus_v1_t);
 #endif
+#ifdef nvmlProcessesUtilizationInfo_v1
+SAME_SIZE(struct nvml_process_usage, nvmlProcessUtilizationInfo_v1_t);
+SAME_FIELD(struct nvml_process_usage, ofa, nvmlProcessUtilizationInfo_v1_t, ofaUtil);
+SAME_SIZE(struct nvml_process_usage_list, nvmlProcessesUtilizationInfo_v1_t);
+SAME_FIELD(struct nvml_process_usage_list, list, nvmlProcessesUtilizationInfo_v1_t, procUtilArray);
+#endif
+#ifdef nvmlMarginTemperature_v1
+SAME_SIZE(struct nvml_margin_temperature, nvmlMarginTemperature_v1_t);
+#endif
