@@ -56,7 +56,6 @@ static struct pool_operation *operation_new(struct pool *pool, unsigned total)
     struct pool_operation *op = xcalloc(1, sizeof(*op));
 
     op->id = pool->next_operation++;
-    pool->is_meta_dirty = true;
     op->total = total;
     op->created_ms = pool->now_ms;
     TAILQ_INSERT_TAIL(&pool->operations, op, link);

@@ -78,7 +78,6 @@ struct pool_lease *lease_new(struct pool *pool, const struct pool_actor *actor,
         ttl = pool->settings.max_ttl_ms;
     }
     l->id = pool->next_lease++;
-    pool->is_meta_dirty = true;
     l->tenant = pool_tenant_get(pool, actor->tenant);
     if (actor->limits) {
         const struct pool_limits *own = actor->limits;
@@ -222,9 +221,7 @@ static void forget_ended(struct pool *pool)
         struct pool_lease *oldest = TAILQ_FIRST(&pool->ended);
         TAILQ_REMOVE(&pool->ended, oldest, link);
         pool->ended_count--;
-        if (oldest->is_recorded) {
-            pool_mark_gone(pool, POOL_RECORD_LEASE, oldest->id);
-        }
+        pool_mark_gone(pool, POOL_RECORD_LEASE, oldest->id);
         lease_free(pool, oldest);
     }
 }

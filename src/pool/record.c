@@ -342,6 +342,14 @@ static int load_place(struct pool *pool, uint64_t id, enum pool_slice_state stat
     return 0;
 }
 
+/* A lease whose own record is lost: its number is not given away again. */
+static void keep_lease_number(struct pool *pool, uint64_t id)
+{
+    if (id >= pool->next_lease && id < INT64_MAX) {
+        pool->next_lease = id + 1;
+    }
+}
+
 static int load_slice(struct pool *pool, uint64_t id, const json_t *tree, struct error *err)
 {
     int state = find_name(get_text(tree, "state"), slice_state_at, POOL_SLICE_STATE_COUNT);
@@ -365,8 +373,10 @@ static int load_slice(struct pool *pool, uint64_t id, const json_t *tree, struct
     {
         if (i < MIG_MAX_COMPUTE) {
             load_ci(s, ci);
+            keep_lease_number(pool, s->ci[i].lease);
         }
     }
+    keep_lease_number(pool, s->lease);
     slice_set_state(pool, s, (enum pool_slice_state)state);
     return 0;
 }
@@ -528,7 +538,8 @@ static void load_operation(struct pool *pool, uint64_t id, const json_t *tree)
     pool->operation_count++;
 }
 
-/* What is missing, or lower than what the records themselves need, is not taken. */
+/* The record of the counters is written when the highest of a kind goes.  What is missing in it, or
+ * lower than what the records themselves need, is not taken. */
 static void load_meta(struct pool *pool, const json_t *tree)
 {
     uint64_t lease = (uint64_t)get_int(tree, "next_lease");

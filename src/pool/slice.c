@@ -21,7 +21,6 @@ struct pool_slice *slice_new(struct pool *pool, struct pool_gpu *gpu, int profil
     }
     struct pool_slice *s = xcalloc(1, sizeof(*s));
     s->id = pool->next_slice++;
-    pool->is_meta_dirty = true;
     s->gpu = gpu;
     s->profile = profile;
     s->start = (uint8_t)start;

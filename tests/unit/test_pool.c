@@ -236,6 +236,50 @@ static void leases_survive_a_restart(void **state)
     world_done(&w);
 }
 
+/* Takes what has changed; the record of the counters, NULL if it has not. */
+static char *take_counters(struct world *w)
+{
+    struct pool_record r;
+    char *ret = NULL;
+
+    while (pool_next_dirty(w->pool, &r)) {
+        if (r.kind == POOL_RECORD_META) {
+            assert_null(ret);
+            ret = TAKE_PTR(r.body);
+        }
+        free(r.body);
+    }
+    return ret;
+}
+
+/* One record less in each commit, and yet no number is given twice. */
+static void counters_are_written_when_the_highest_number_goes(void **state)
+{
+    struct pool_settings settings;
+    struct world w;
+    (void)state;
+    pool_settings_default(&settings);
+    settings.keep_ended = 0;
+    w = (struct world){.now_ms = 1000000};
+    world_add_gpu(&w, "H100-SXM5-80GB", true);
+    world_boot(&w, &settings);
+    world_start(&w);
+    world_settle(&w);
+    uint64_t a = world_ask(&w, "a", "3g.40gb", (struct pool_request){0});
+    uint64_t b = world_ask(&w, "a", "1g.10gb", (struct pool_request){0});
+    world_settle(&w);
+    assert_null(take_counters(&w));
+    world_release(&w, "a", a);
+    world_settle(&w);
+    assert_null(take_counters(&w));
+    world_release(&w, "a", b);
+    world_settle(&w);
+    CLEANUP(freep) char *counters = take_counters(&w);
+    assert_non_null(counters);
+    assert_non_null(strstr(counters, "\"next_lease\":3"));
+    world_done(&w);
+}
+
 static void a_reboot_of_the_machine_loses_leases_and_says_so(void **state)
 {
     struct world w;
@@ -445,6 +489,7 @@ int main(void)
         cmocka_unit_test(time_limits_end_leases_but_not_their_processes),
         cmocka_unit_test(compute_instances_share_a_slice_of_one_tenant),
         cmocka_unit_test(leases_survive_a_restart),
+        cmocka_unit_test(counters_are_written_when_the_highest_number_goes),
         cmocka_unit_test(a_reboot_of_the_machine_loses_leases_and_says_so),
         cmocka_unit_test(a_failed_cut_is_tried_again),
         cmocka_unit_test(foreign_slices_are_left_alone),
