@@ -26,7 +26,10 @@ static const char *const stmt_texts[DB_STMT_COUNT] = {
     [DB_COMMIT] = "COMMIT",
     [DB_ROLLBACK] = "ROLLBACK",
     [DB_FIND] = "SELECT checksum FROM records WHERE kind = ?1 AND id = ?2",
-    [DB_PUT] = ("INSERT OR REPLACE INTO records (" DB_ROW_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5)"),
+    /* Not REPLACE, which takes the row out and in again, and its page's neighbours with it. */
+    [DB_PUT] = ("INSERT INTO records (" DB_ROW_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5)"
+                " ON CONFLICT (kind, id) DO UPDATE SET revision = excluded.revision,"
+                " body = excluded.body, checksum = excluded.checksum"),
     [DB_DROP] = "DELETE FROM records WHERE kind = ?1 AND id = ?2",
     [DB_EVENT] = ("INSERT INTO events (" DB_EVENT_COLUMNS ") VALUES (?1, ?2, ?3, ?4)"),
     [DB_EVENT_OLDEST] = "SELECT seq, checksum FROM events ORDER BY seq LIMIT ?1",
