@@ -143,6 +143,7 @@ struct api_event {
     uint64_t lease;   /* 0 none */
     uint64_t operation;
     const char *tenant;  /* NULL or "" none */
+    const char *old_uuid, *new_uuid; /* of a move; NULL or "" none */
     const char *message; /* one sentence without the lease's name or labels: everybody sees it */
 };
 

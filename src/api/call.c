@@ -85,6 +85,7 @@ static const struct {
     [POOL_KEY_CONFLICT] = {409, "idempotency_conflict"},
     [POOL_ALREADY_ENDED] = {409, "already_ended"},
     [POOL_IN_USE] = {409, "in_use"},
+    [POOL_NO_MOVE] = {409, "no_move"},
     [POOL_NOT_ALLOWED] = {403, "not_allowed_by_configuration"},
 };
 

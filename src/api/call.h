@@ -131,6 +131,13 @@ void api_add_slice(struct json_out *w, const char *name, const struct pool_slice
 /* The lease; name, labels and env only when is_whole. */
 void api_add_lease(struct json_out *w, const char *name, const struct pool_lease *lease,
                    bool is_whole);
+/* Where the lease is asked to go, or null. */
+void api_add_move(struct json_out *w, const char *name, const struct pool_lease *lease,
+                  bool is_whole);
+/* "env" for a program that uses this device; empty when it is NULL or "". */
+void api_add_device_env(struct json_out *w, const char *mig_uuid);
+/* Steps the pool with an event about the lease of {id}; the answer is the lease. */
+void api_change_lease(struct api_call *call, struct pool_event *event);
 /* What the administrator should know or do about the GPU; false: nothing. */
 bool api_gpu_note(const struct pool_gpu *gpu, char *buf, size_t size);
 bool api_sees_whole(const struct api_call *call, const struct pool_lease *lease);

@@ -36,6 +36,8 @@ void api_event_from_action(const struct pool_action *action, int64_t seq, int64_
         .lease = action->lease,
         .operation = action->operation,
         .tenant = action->tenant,
+        .old_uuid = action->old_uuid,
+        .new_uuid = action->new_uuid,
         .message = action->text,
     };
 }
@@ -53,6 +55,15 @@ void api_event_render(const struct pool *pool, const struct api_event *event, st
     json_out_id(&w, "lease", "l", event->lease);
     json_out_id(&w, "operation", "op", event->operation);
     json_out_text(&w, "tenant", event->tenant);
+    if (event->new_uuid && *event->new_uuid) {
+        json_out_object(&w, "move");
+        json_out_str(&w, "from_mig_uuid", event->old_uuid);
+        json_out_str(&w, "mig_uuid", event->new_uuid);
+        api_add_device_env(&w, event->new_uuid);
+        json_out_end_object(&w);
+    } else {
+        json_out_null(&w, "move");
+    }
     json_out_str(&w, "message", event->message ? event->message : "");
     json_out_end_object(&w);
 }

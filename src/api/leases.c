@@ -144,6 +144,7 @@ void api_add_lease(struct json_out *w, const char *name, const struct pool_lease
     json_out_raw(w, "labels", is_whole && l->labels && *l->labels ? l->labels : "{}");
     add_env(w, l, is_whole);
     add_timing(w, l);
+    api_add_move(w, "move", l, is_whole);
     json_out_text(w, "reason", l->reason);
     json_out_end_object(w);
 }
@@ -404,7 +405,7 @@ static void on_change_reply(struct api_held *held, const struct pool_action *rep
     }
 }
 
-static void change_lease(struct api_call *call, struct pool_event *event)
+void api_change_lease(struct api_call *call, struct pool_event *event)
 {
     const struct pool_lease *l = find_lease(call);
 
@@ -419,10 +420,10 @@ void api_patch_lease(struct api_call *call)
     struct pool_event event = {.kind = POOL_EV_RENEW,
                                .ttl_ms = api_int(call->body, "ttl_s", 0) * 1000};
 
-    change_lease(call, &event);
+    api_change_lease(call, &event);
 }
 
 void api_delete_lease(struct api_call *call)
 {
-    change_lease(call, &(struct pool_event){.kind = POOL_EV_RELEASE});
+    api_change_lease(call, &(struct pool_event){.kind = POOL_EV_RELEASE});
 }

@@ -31,6 +31,8 @@
       &schema_lease_request, &schema_lease, "201 202 409 422 429", "Ask for slices")               \
     R(GET, "/v1/leases/{id}/why", api_get_why, VIEW, 0, NULL, NULL, &schema_why, "200 404",        \
       "Why a request waits, for whom, and what would help")                                        \
+    R(POST, "/v1/leases/{id}/move", api_post_move, USE, KEYED, NULL, &schema_move_answer,          \
+      &schema_lease, "200 403 404 409", "Answer a lease's being asked to move to another slice")   \
     R(GET, "/v1/leases/{id}", api_get_lease, VIEW, 0, &query_wait, NULL, &schema_lease, "200 404", \
       "One lease")                                                                                 \
     R(PATCH, "/v1/leases/{id}", api_patch_lease, USE, CHANGE, NULL, &schema_lease_patch,           \

@@ -48,6 +48,7 @@ void api_post_lease(struct api_call *call);
 void api_get_lease(struct api_call *call);
 void api_patch_lease(struct api_call *call);
 void api_delete_lease(struct api_call *call);
+void api_post_move(struct api_call *call);
 void api_get_why(struct api_call *call);
 void api_get_queue(struct api_call *call);
 void api_get_usage(struct api_call *call);

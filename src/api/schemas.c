@@ -109,6 +109,23 @@ SUBSET(lease_slice, "LeaseSlice", "One slice, or one whole GPU, of a lease.",
        INT("gpu_instance_id", 0, BIG, NUL, NULL), INT("compute_instance_id", 0, BIG, NUL, NULL),
        TEXT("mig_uuid", 95, NUL, NULL));
 
+SUBSET(lease_move, "LeaseMove", "Another slice that a movable lease is to go to, or leaves.",
+       ENUM("state", "making|asked|leaving", 0,
+            "asked: the holder is to answer; leaving: the slice that is let go is looked at for "
+            "processes"),
+       BOOL("confirmed", 0, "leaving: the lease has its new slice, and this is the old one"),
+       TEXT("request", 31, NUL, "for whom room is made; null: to keep the fleet together"),
+       TIME("until", NUL, "no answer until then is a refusal"), TEXT("gpu_uuid", 95, 0, NULL),
+       COUNT("gpu_index", NULL), OBJ("placement", placement, 0, NULL),
+       TEXT("mig_uuid", 95, NUL, "null while it is being made"),
+       OPEN("env", 0, "variables for the workload there; empty unless asked, and for other "
+                      "tenants"));
+
+SET(schema_move_answer, "MoveAnswer", "A holder's answer.",
+    ENUM("answer", "confirm|refuse", REQ,
+         "confirm: the work is on the new slice now; refuse: it stays where it is"),
+    WORD("mig_uuid", 95, NUL, "the new slice that is meant: refused when another is asked for now"));
+
 SET(schema_lease, "Lease", "Somebody's right to slices. Members of a single slice are null when "
                            "the lease has several, or none yet.",
     TEXT("id", 31, 0, "as in l-7"), ENUM("state", LEASE_STATES, 0, NULL),
@@ -128,7 +145,9 @@ SET(schema_lease, "Lease", "Somebody's right to slices. Members of a single slic
     {.name = "labels", .type = FIELD_LABELS, .doc = "empty for everybody but its tenant and "
                                                     "operators"},
     OPEN("env", 0, "variables for the workload; empty until granted, and for other tenants"),
-    OBJ("timing", timing, 0, NULL), TEXT("reason", 255, NUL, "why it waits or ended"));
+    OBJ("timing", timing, 0, NULL),
+    OBJ("move", lease_move, NUL, "where it is asked to go; null: nowhere"),
+    TEXT("reason", 255, NUL, "why it waits or ended"));
 
 SET(schema_lease_list, "LeaseList", NULL, LIST("leases", schema_lease, 1000000, 0, NULL));
 
@@ -144,7 +163,7 @@ SET(schema_lease_request, "LeaseRequest", "A request for slices.",
     {.name = "priority", .type = FIELD_INT, .min = -100, .max = 100, .def = "0",
      .doc = "higher goes first"},
     {.name = "movable", .type = FIELD_BOOL, .def = "false",
-     .doc = "its slice may be made anew elsewhere so that another request fits"},
+     .doc = "its holder may be asked to move to another slice so that another request fits"},
     {.name = "labels", .type = FIELD_LABELS, .flags = NUL, .doc = "for people and programs"},
     {.name = "lifetime", .type = FIELD_ENUM, .words = "lease|client", .def = "\"lease\"",
      .doc = "client: it ends with the process at the other end of the unix socket"});
@@ -237,9 +256,14 @@ SET(schema_operation, "Operation", "An apply that is carried out.", TEXT("id", 3
 
 /* --- the rest ------------------------------------------------------------------------------- */
 
+SUBSET(event_move, "EventMove", "From where to where a lease is asked to move, or has moved.",
+       TEXT("from_mig_uuid", 95, 0, NULL), TEXT("mig_uuid", 95, 0, "of the new slice"),
+       OPEN("env", 0, "variables for the workload there"));
+
 SET(schema_event, "Event", "Something that happened.", INT("id", 1, BIG, 0, "grows"),
     TIME("time", 0, NULL), TEXT("kind", 63, 0, "as in lease.granted"), TEXT("gpu_uuid", 95, NUL, NULL),
     TEXT("lease", 31, NUL, NULL), TEXT("operation", 31, NUL, NULL), TEXT("tenant", 63, NUL, NULL),
+    OBJ("move", event_move, NUL, "lease.move_asked, lease.moved, lease.move_cancelled"),
     TEXT("message", 320, 0, "one sentence"));
 
 SET(schema_event_list, "EventList", NULL, LIST("events", schema_event, 1000, 0, NULL));

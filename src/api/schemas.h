@@ -7,7 +7,7 @@ extern const struct field_set schema_index, schema_health;
 extern const struct field_set schema_gpu, schema_gpu_list;
 extern const struct field_set schema_slice, schema_slice_list, schema_slice_name;
 extern const struct field_set schema_lease, schema_lease_list, schema_lease_request,
-    schema_lease_patch, schema_why;
+    schema_lease_patch, schema_move_answer, schema_why;
 extern const struct field_set schema_queue;
 extern const struct field_set schema_usage;
 extern const struct field_set schema_plan, schema_plan_request;

@@ -27,6 +27,8 @@ enum cli_opt {
     OPT_NAME,
     OPT_PRIORITY,
     OPT_MOVABLE,
+    OPT_CONFIRM,
+    OPT_REFUSE,
     OPT_LABEL,
     OPT_ENV,
     OPT_FILE,

@@ -87,6 +87,7 @@ int cmd_run(struct cli *cli);
 int cmd_lease(struct cli *cli);
 int cmd_release(struct cli *cli);
 int cmd_renew(struct cli *cli);
+int cmd_move(struct cli *cli);
 int cmd_plan(struct cli *cli);
 int cmd_why(struct cli *cli);
 int cmd_apply(struct cli *cli);

@@ -92,6 +92,15 @@ SET(plan_set,
     ENUM("objective", "requests|slices|priority", "\"slices\"",
          "What batches and moves make much of."));
 
+SET(moves_set,
+    INT("max_per_request", 0, PLAN_MOVES_MAX, "1",
+        "How many movable leases may be asked to move so that one request fits; 0: none. Each "
+        "needs its holder's consent, and the first gains most."),
+    TIME("answer_within", S(1), DAY, 0, "\"60s\"",
+         "A holder who has not answered after this long has refused."),
+    TIME("pause", 0, 365 * DAY, 0, "\"10m\"",
+         "A lease whose holder refused, or did not answer, is not asked again for this long."));
+
 SET(timing_set,
     TIME("call_timeout", S(1), S(3600), 0, "\"30s\"",
          "A driver call that takes longer makes its GPU unresponsive."),
@@ -128,7 +137,9 @@ SET(root_set,
      .doc = "Who is who on the unix socket. Without an entry a user is a tenant by the user's "
             "name, and root an operator."},
     OBJ("limits", limits_set, "Limits."), OBJ("queue", queue_set, "The queue."),
-    OBJ("plan", plan_set, "The planner."), OBJ("timing", timing_set, "The driver."),
+    OBJ("plan", plan_set, "The planner."),
+    OBJ("moves", moves_set, "Movable leases (tangram lease --movable)."),
+    OBJ("timing", timing_set, "The driver."),
     OBJ("history", history_set, "What is remembered."),
     OBJ("cost", cost_set, "What usage costs (tangram usage)."));
 
@@ -297,6 +308,7 @@ static void read_pool(struct daemon_config *c, const json_t *root)
 {
     const json_t *limits = json_object_get(root, "limits"), *queue = json_object_get(root, "queue");
     const json_t *plan = json_object_get(root, "plan"), *history = json_object_get(root, "history");
+    const json_t *moves = json_object_get(root, "moves");
 
     pool_settings_default(&c->pool);
     c->pool.plan.policy = enum_of(&plan_set, plan, "policy");
@@ -309,6 +321,9 @@ static void read_pool(struct daemon_config *c, const json_t *root)
     c->pool.max_ttl_ms = ms_of(&limits_set, limits, "max_ttl");
     c->pool.backfill_depth = (unsigned)int_of(&queue_set, queue, "backfill_depth", 0);
     c->pool.age_step_ms = ms_of(&queue_set, queue, "age_step");
+    c->pool.max_moves = (unsigned)int_of(&moves_set, moves, "max_per_request", 0);
+    c->pool.move_answer_ms = ms_of(&moves_set, moves, "answer_within");
+    c->pool.move_pause_ms = ms_of(&moves_set, moves, "pause");
     c->pool.keep_ended = (unsigned)int_of(&history_set, history, "keep_leases", 0);
     c->connections_max = (unsigned)int_of(&limits_set, limits, "connections", 0);
     c->keep_events = (unsigned)int_of(&history_set, history, "keep_events", 0);

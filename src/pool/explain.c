@@ -216,6 +216,10 @@ static void say_why_queued(const struct pool *pool, const struct pool_lease *lea
                  lease->tenant->compute_slots + lease->compute_slots - most);
         return;
     }
+    if (lease->shift) {
+        shift_explain(pool, lease, ret);
+        return;
+    }
     if (is_only_held(pool, lease)) {
         snprintf(ret->reason, sizeof(ret->reason),
                  "there is room, but it is kept for l-%" PRIu64 " (%s), the head of the queue",
@@ -259,6 +263,10 @@ void pool_explain(const struct pool *pool, const struct pool_lease *lease, int64
         return;
     }
     text_copy(ret->reason, sizeof(ret->reason), lease->reason);
+    if (!ret->reason[0]) {
+        move_explain(pool, lease, ret->reason, sizeof(ret->reason));
+        text_mend_utf8(ret->reason);
+    }
     if (!ret->reason[0]) {
         text_copy(ret->reason, sizeof(ret->reason), "it does not wait");
     }

@@ -177,13 +177,14 @@ static bool ends_in_time(const struct pool *pool, const struct pool_lease *lease
 }
 
 /* The hold as far as it binds this lease. */
-static void bind_hold(const struct pool *pool, struct pool_lease *lease, const struct hold *hold)
+static void bind_hold(struct pool *pool, struct pool_lease *lease, const struct hold *hold)
 {
     bool is_bound = hold && hold->count && hold->lease != lease->id &&
                     !ends_in_time(pool, lease, hold);
 
     lease->ask.excluded = is_bound ? hold->window : NULL;
     lease->ask.excluded_count = is_bound ? hold->count : 0;
+    moves_bind(pool, lease);
 }
 
 static uint16_t held_mask(const struct pool_lease *lease, const struct pool_gpu *gpu)
@@ -523,6 +524,51 @@ enum grant_result lease_grant(struct pool *pool, struct pool_lease *lease, const
     return is_complete ? GRANT_DONE : GRANT_BLOCKED;
 }
 
+bool lease_find_moves(struct pool *pool, struct pool_lease *lease, const struct hold *hold,
+                      struct plan_moves *ret)
+{
+    int8_t profiles[PLAN_CLASSES_MAX];
+    struct plan_moves found;
+
+    memcpy(profiles, lease->ask.profile, sizeof(profiles));
+    bind_quota(pool, lease);
+    bind_hold(pool, lease, hold);
+    refresh_stale(pool);
+    bool is_found = plan_find_moves(pool->plan, &lease->ask, (int)pool->settings.max_moves,
+                                    &found) == 0 && found.count;
+    lease->ask.excluded = NULL;
+    lease->ask.excluded_count = 0;
+    memcpy(lease->ask.profile, profiles, sizeof(profiles));
+    if (is_found) {
+        *ret = found;
+    }
+    return is_found;
+}
+
+struct pool_slice *lease_put(struct pool *pool, struct pool_lease *lease, struct pool_gpu *gpu,
+                             int profile, unsigned start)
+{
+    struct pool_slice *s = NULL;
+
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        s = gpu->slices[i];
+        if (s->state == POOL_SLICE_IDLE && s->profile == profile && s->start == start &&
+            slice_is_spare(s) && may_reuse(lease, s) && matching_ci(lease, s) == 0) {
+            s->ci[0].lease = lease->id;
+            slice_set_state(pool, s, POOL_SLICE_LEASED);
+            return s;
+        }
+    }
+    s = slice_new(pool, gpu, profile, start);
+    if (s) {
+        s->lease = lease->id;
+        slice_set_state(pool, s, POOL_SLICE_CREATING);
+        slice_add_ci(s, ci_profile_on(lease, gpu, profile), lease->id);
+        doom_for(pool, lease, s);
+    }
+    return s;
+}
+
 /* One part of what lease_grant() arranged, back to what it was. */
 static void undo_part(struct pool *pool, struct pool_lease *lease, struct pool_part *part)
 {
@@ -684,6 +730,9 @@ void hold_for(const struct pool *pool, const struct pool_lease *lease, struct ho
 {
     bool is_known = true;
 
+    if (moves_hold(lease, ret)) {
+        return;
+    }
     ret->count = 0;
     ret->free_at_ms = 0;
     ret->lease = lease->id;

@@ -8,6 +8,8 @@
  *   - a slice with a job has exactly one job, and only its result changes the slice's state;
  *   - a lease that is CUTTING, ACTIVE or RELEASING has `count` parts, and each part's compute
  *     instance (or whole GPU) names the lease; no other lease has parts;
+ *   - an ACTIVE or RELEASING lease that is moved has one part and a second slice, whose one compute
+ *     instance names the lease, too (move.c); nothing else is named by who does not name it;
  *   - a QUEUED lease is in the queue's list, an ended one in the list of the ended. */
 
 enum timer_kind { TIMER_LEASE, TIMER_GPU, TIMER_LOOK };
@@ -32,6 +34,8 @@ struct hold {
     int64_t free_at_ms; /* when the last of it is known to come free; 0 unknown */
     uint64_t lease;
 };
+
+#define SHIFTS_MAX 16 /* requests for which room is made at a time */
 
 struct gone_record {
     enum pool_record_kind kind;
@@ -65,6 +69,10 @@ struct pool {
     bool is_trial;         /* a preview: nothing is to be recorded, all is taken back */
     bool is_look_due;      /* a TIMER_LOOK is set: who waits for processes to end is looked after */
     struct hold hold;      /* of the last pass */
+    struct pool_lease *shifts[SHIFTS_MAX]; /* the requests that have one */
+    unsigned shift_count;
+    unsigned seekers; /* requests that have looked for moves in this pass */
+    struct plan_exclusion bound[POOL_MAX_COUNT + SHIFTS_MAX * (PLAN_MOVES_MAX + 1)];
     int64_t now_ms;
     struct pool_actions *out; /* of the current step */
     struct pool_change *changes;
@@ -156,6 +164,13 @@ bool lease_is_over_quota(const struct pool *pool, const struct pool_lease *lease
 void lease_ungrant(struct pool *pool, struct pool_lease *lease);
 void lease_add_part(struct pool_lease *lease, struct pool_gpu *gpu, struct pool_slice *slice,
                     unsigned ci);
+/* Moves that would let one part of it in; false: none, or none is needed. */
+bool lease_find_moves(struct pool *pool, struct pool_lease *lease, const struct hold *hold,
+                      struct plan_moves *ret);
+/* A slice for the lease at this very place: an idle one of the kind, or one to come, for which idle
+ * ones go; NULL when there is no room on the GPU's list. */
+struct pool_slice *lease_put(struct pool *pool, struct pool_lease *lease, struct pool_gpu *gpu,
+                             int profile, unsigned start);
 void hold_for(const struct pool *pool, const struct pool_lease *lease, struct hold *ret);
 /* Parts of the lease that one slice has room for: compute instances share one. */
 unsigned lease_parts_in_window(const struct pool_lease *lease, const struct pool_gpu *gpu);
@@ -209,6 +224,58 @@ void queue_on_look(struct pool *pool);
 /* Counts the lease's parts on its tenant, or no longer. */
 void lease_count_slots(struct pool_lease *lease, bool is_taken);
 int lease_resolve(struct pool *pool, struct pool_lease *lease, struct error *err);
+
+/* Lets go of one compute instance of the lease's; its slice is idle when it was the last. */
+void lease_drop_slice(struct pool *pool, struct pool_lease *lease, struct pool_slice *slice,
+                      unsigned ci);
+/* RELEASING: its end, when no process runs on anything of it any more. */
+void lease_end_if_checked(struct pool *pool, struct pool_lease *lease);
+/* The lease of an event, if the actor may change it; answers otherwise. */
+struct pool_lease *lease_of_event(struct pool *pool, const struct pool_event *event);
+
+/* move.c: leases that go elsewhere so that a request fits. */
+/* May it be asked to move now? */
+bool move_is_possible(const struct pool *pool, const struct pool_lease *lease);
+/* Looks for moves that make room for a request that is blocked, and begins them. */
+void moves_seek(struct pool *pool, struct pool_lease *lease, const struct hold *hold);
+/* What plan/ found, by lease; false: somebody in it may not be asked. */
+bool shift_from_plan(const struct pool *pool, const struct plan_moves *found,
+                     struct pool_shift *ret);
+/* Adds what is kept for other requests to what the lease's ask leaves alone. */
+void moves_bind(struct pool *pool, struct pool_lease *lease);
+/* What is kept for this request; false: nothing is. */
+bool moves_hold(const struct pool_lease *lease, struct hold *ret);
+/* Goes on with what has begun, and gives up what cannot come any more. */
+void moves_pass(struct pool *pool);
+/* The request needs no room any more, or cannot have it so. */
+void shift_end(struct pool *pool, struct pool_lease *lease, const char *why);
+/* A request for which all moves are done is still blocked. */
+void shift_check_use(struct pool *pool, struct pool_lease *lease);
+/* The slice cannot come, or is gone, or is on a GPU that does not answer.  False: it is not the
+ * second slice of the lease's move. */
+bool move_give_up(struct pool *pool, struct pool_lease *lease, const struct pool_slice *slice,
+                  const char *why);
+/* MAKING, ASKED: the holder keeps what it has. */
+void move_call_off(struct pool *pool, struct pool_lease *lease, const char *why);
+/* The same for all moves to a GPU. */
+void moves_leave_gpu(struct pool *pool, struct pool_gpu *gpu, const char *why);
+/* The second slice is there. */
+void move_on_made(struct pool *pool, struct pool_lease *lease, struct pool_slice *slice);
+void move_on_check(struct pool *pool, struct pool_lease *lease,
+                   const struct pool_job_result *result);
+void move_on_timer(struct pool *pool, struct pool_lease *lease);
+/* The lease is given back: nothing is asked of its holder any more. */
+void move_on_release(struct pool *pool, struct pool_lease *lease);
+/* The lease has no parts any more. */
+void move_drop(struct pool *pool, struct pool_lease *lease);
+/* At the start, when every lease has been read: moves of which nobody knows any more for whom. */
+void moves_tie(struct pool *pool);
+/* At the start, from its record. */
+void move_resume(struct pool *pool, struct pool_lease *lease);
+void move_on_answer(struct pool *pool, const struct pool_event *event);
+void move_explain(const struct pool *pool, const struct pool_lease *lease, char *buf, size_t size);
+void shift_explain(const struct pool *pool, const struct pool_lease *lease,
+                   struct pool_explanation *ret);
 
 /* apply.c */
 void pool_on_apply(struct pool *pool, const struct pool_event *event);

@@ -122,6 +122,7 @@ void lease_free(struct pool *pool, struct pool_lease *lease)
     free(lease->labels);
     free(lease->idempotency_key);
     free(lease->part);
+    free(lease->shift);
     free(lease);
 }
 
@@ -203,6 +204,7 @@ void lease_activate_if_settled(struct pool *pool, struct pool_lease *lease)
 /* Its places are arranged: it has them, or waits for the driver only. */
 static void start_grant(struct pool *pool, struct pool_lease *lease)
 {
+    shift_end(pool, lease, "the request has its place");
     lease_dequeue(pool, lease);
     lease_count_slots(lease, true);
     lease->state = POOL_LEASE_CUTTING;
@@ -226,32 +228,38 @@ static void forget_ended(struct pool *pool)
     }
 }
 
+void lease_drop_slice(struct pool *pool, struct pool_lease *lease, struct pool_slice *s,
+                      unsigned ci)
+{
+    s->ci[ci].lease = 0;
+    if (s->lease == lease->id) {
+        s->lease = 0;
+    }
+    if (s->state == POOL_SLICE_LEASED && !slice_is_leased(s)) {
+        slice_set_state(pool, s, POOL_SLICE_IDLE);
+        if (pool->settings.drops_idle) {
+            slice_doom(pool, s, 0, 0);
+        }
+    } else if (s->state == POOL_SLICE_CREATING && !s->job && !slice_is_leased(s) &&
+               s->gpu->is_scanned) {
+        slice_remove(pool, s); /* before the first scan it may be there, from before a crash */
+    } else {
+        pool_mark_slice(pool, s);
+        gpu_changed(pool, s->gpu);
+    }
+}
+
 /* Lets go of the parts: slices become idle and keep their last user's name. */
 static void drop_parts(struct pool *pool, struct pool_lease *lease)
 {
+    move_drop(pool, lease);
     for (unsigned i = 0; i < lease->part_count; i++) {
         struct pool_part *p = &lease->part[i];
-        struct pool_slice *s = p->slice;
-        if (!s) {
+        if (p->slice) {
+            lease_drop_slice(pool, lease, p->slice, p->ci);
+        } else {
             p->gpu->lease = 0;
             gpu_changed(pool, p->gpu);
-            continue;
-        }
-        s->ci[p->ci].lease = 0;
-        if (s->lease == lease->id) {
-            s->lease = 0;
-        }
-        if (s->state == POOL_SLICE_LEASED && !slice_is_leased(s)) {
-            slice_set_state(pool, s, POOL_SLICE_IDLE);
-            if (pool->settings.drops_idle) {
-                slice_doom(pool, s, 0, 0);
-            }
-        } else if (s->state == POOL_SLICE_CREATING && !s->job && !slice_is_leased(s) &&
-                   s->gpu->is_scanned) {
-            slice_remove(pool, s); /* before the first scan it may be there, from before a crash */
-        } else {
-            pool_mark_slice(pool, s);
-            gpu_changed(pool, s->gpu);
         }
     }
     if (lease->part_count) {
@@ -273,6 +281,7 @@ void lease_end(struct pool *pool, struct pool_lease *lease, enum pool_lease_stat
     };
     const struct pool_gpu *gpu = lease->part_count ? lease->part[0].gpu : NULL;
 
+    shift_end(pool, lease, "the request has ended");
     if (lease->is_queued) {
         lease_dequeue(pool, lease);
         pool->wants_queue_pass = true;
@@ -343,6 +352,10 @@ void lease_release(struct pool *pool, struct pool_lease *lease, enum pool_lease_
     text_copy(lease->end_reason, sizeof(lease->end_reason), why);
     lease_set_reason(lease, "%s", why);
     pool_mark_lease(pool, lease);
+    move_on_release(pool, lease);
+    for (unsigned i = 0; lease->is_movable && i < lease->part_count; i++) {
+        gpu_changed(pool, lease->part[i].gpu); /* plan/ must not move it any more */
+    }
     if (lease->part_count) {
         lease_check_parts(pool, lease);
     } else {
@@ -389,6 +402,18 @@ static void end_checked(struct pool *pool, struct pool_lease *lease)
     }
 }
 
+void lease_end_if_checked(struct pool *pool, struct pool_lease *lease)
+{
+    bool is_checked = lease->state == POOL_LEASE_RELEASING && lease->move.phase == POOL_MOVE_NONE;
+
+    for (unsigned i = 0; i < lease->part_count; i++) {
+        is_checked = is_checked && lease->part[i].is_checked;
+    }
+    if (is_checked) {
+        end_checked(pool, lease);
+    }
+}
+
 void lease_on_check(struct pool *pool, struct pool_lease *lease, struct pool_part *part,
                     const struct pool_job_result *result)
 {
@@ -414,12 +439,7 @@ void lease_on_check(struct pool *pool, struct pool_lease *lease, struct pool_par
         lease_arm_timer(pool, lease, lease->retry_at_ms);
         pool_mark_lease(pool, lease);
     }
-    for (unsigned i = 0; i < lease->part_count; i++) {
-        if (!lease->part[i].is_checked) {
-            return;
-        }
-    }
-    end_checked(pool, lease);
+    lease_end_if_checked(pool, lease);
 }
 
 void lease_on_timer(struct pool *pool, struct pool_lease *lease)
@@ -427,6 +447,7 @@ void lease_on_timer(struct pool *pool, struct pool_lease *lease)
     if (lease->timer_ms <= pool->now_ms) {
         lease->timer_ms = 0;
     }
+    move_on_timer(pool, lease);
     if (lease->state == POOL_LEASE_ACTIVE && lease->expires_ms > pool->now_ms) {
         lease_arm_timer(pool, lease, lease->expires_ms);
     } else if (lease->state == POOL_LEASE_RELEASING && lease->retry_at_ms > pool->now_ms) {
@@ -515,6 +536,18 @@ static void watch_holder(struct pool *pool, const struct pool_lease *lease)
     }
 }
 
+/* Behind the head only where backfilling is allowed: the hold is then the one that
+ * lease_try_new() has just made. */
+static void seek_at_once(struct pool *pool, struct pool_lease *lease)
+{
+    bool is_head = queue_head(pool) == lease;
+
+    pool->seekers = 0;
+    if (is_head || pool->settings.backfill_depth) {
+        moves_seek(pool, lease, is_head ? NULL : &pool->hold);
+    }
+}
+
 static void wait_in_queue(struct pool *pool, const struct pool_event *event,
                           struct pool_lease *lease)
 {
@@ -534,6 +567,7 @@ static void wait_in_queue(struct pool *pool, const struct pool_event *event,
         return;
     }
     lease_enqueue(pool, lease);
+    seek_at_once(pool, lease);
     arm_look(pool);
     pool_tell(pool, POOL_HIST_LEASE_QUEUED, NULL, lease, "l-%" PRIu64 " waits for %s", lease->id,
               lease->profile);
@@ -586,8 +620,7 @@ void lease_on_request(struct pool *pool, const struct pool_event *event)
     pool_reply(pool, event->reply_to, POOL_OK, lease->id, "%s", "");
 }
 
-/* The lease of an event, if the actor may change it; answers otherwise. */
-static struct pool_lease *lease_for(struct pool *pool, const struct pool_event *event)
+struct pool_lease *lease_of_event(struct pool *pool, const struct pool_event *event)
 {
     struct pool_lease *lease = pool_lease_get(pool, event->lease);
     bool is_own = lease && !strcmp(lease->tenant->name, event->actor.tenant) &&
@@ -614,7 +647,7 @@ static struct pool_lease *lease_for(struct pool *pool, const struct pool_event *
 
 void lease_on_release(struct pool *pool, const struct pool_event *event)
 {
-    struct pool_lease *lease = lease_for(pool, event);
+    struct pool_lease *lease = lease_of_event(pool, event);
     char why[120];
 
     if (!lease) {
@@ -629,7 +662,7 @@ void lease_on_release(struct pool *pool, const struct pool_event *event)
 
 void lease_on_renew(struct pool *pool, const struct pool_event *event)
 {
-    struct pool_lease *lease = lease_for(pool, event);
+    struct pool_lease *lease = lease_of_event(pool, event);
     int64_t ttl = event->ttl_ms, most = pool->settings.max_ttl_ms;
 
     if (!lease) {
@@ -712,6 +745,7 @@ void queue_pass(struct pool *pool)
     bool is_held = false;
 
     pool->wants_queue_pass = false;
+    moves_pass(pool);
     for (l = TAILQ_FIRST(&pool->queue); l; l = next) {
         next = TAILQ_NEXT(l, link);
         if (is_held && behind++ >= pool->settings.backfill_depth) {
@@ -723,9 +757,13 @@ void queue_pass(struct pool *pool)
         } else if (l->must_not_wait) {
             pool_explain(pool, l, pool->now_ms, pool->explanation);
             lease_end(pool, l, POOL_LEASE_REJECTED, pool->explanation->reason);
-        } else if (result == GRANT_BLOCKED && !is_held) {
-            hold_for(pool, l, &pool->hold);
-            is_held = true;
+        } else if (result == GRANT_BLOCKED) {
+            shift_check_use(pool, l);
+            moves_seek(pool, l, is_held ? &pool->hold : NULL);
+            if (!is_held) {
+                hold_for(pool, l, &pool->hold);
+                is_held = true;
+            }
         }
     }
     forget_ended(pool);

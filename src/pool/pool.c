@@ -18,6 +18,7 @@ static const char *const jobs[POOL_JOB_COUNT] = {"create",   "destroy", "create-
 static const char *const histories[POOL_HIST_COUNT] = {
     "lease.queued",     "lease.cutting",    "lease.granted",   "lease.released",
     "lease.expired",    "lease.rejected",   "lease.lost",      "lease.renewed",
+    "lease.move_asked", "lease.moved",      "lease.move_cancelled",
     "slice.created",    "slice.destroyed",  "slice.adopted",   "slice.disowned",
     "slice.foreign",    "slice.quarantined", "slice.vanished", "gpu.unresponsive",
     "gpu.recovered",    "gpu.lost",         "gpu.mode",        "gpu.xid",
@@ -60,6 +61,9 @@ void pool_settings_default(struct pool_settings *settings)
         .backfill_depth = 64,
         .keep_ended = 1000,
         .age_step_ms = 600000,
+        .max_moves = 1,
+        .move_answer_ms = 60000,
+        .move_pause_ms = 600000,
     };
     plan_settings_default(&settings->plan);
 }
@@ -626,6 +630,9 @@ static void dispatch(struct pool *pool, const struct pool_event *event)
         break;
     case POOL_EV_HOLDER_GONE:
         lease_on_holder_gone(pool, event);
+        break;
+    case POOL_EV_MOVE:
+        move_on_answer(pool, event);
         break;
     case POOL_EV_APPLY:
         pool_on_apply(pool, event);

@@ -157,6 +157,42 @@ struct pool_part {
     bool is_missing;          /* RELEASING: not even the slice was found */
 };
 
+/* A lease on its way to another slice (src/pool/move.c). */
+enum pool_move_phase {
+    POOL_MOVE_NONE,
+    POOL_MOVE_MAKING,  /* the new slice is being made */
+    POOL_MOVE_ASKED,   /* it is there; the holder was told, and may answer until due_ms */
+    POOL_MOVE_LEAVING, /* answered, or called off: no process may run on what is let go */
+    POOL_MOVE_PHASE_COUNT
+};
+const char *pool_move_phase_name(enum pool_move_phase phase);
+
+struct pool_move {
+    enum pool_move_phase phase;
+    struct pool_slice *slice; /* the second one, beside the lease's part: its compute instance names
+                                 the lease, too */
+    uint64_t request;         /* for whom room is made; 0: to keep the fleet together */
+    bool is_confirmed;        /* LEAVING: the lease has its new slice, and the old one is let go */
+    int64_t due_ms;           /* ASKED: the holder may answer until then */
+    uint64_t check_job;       /* LEAVING: looks for processes, 0 none */
+    int64_t retry_at_ms;      /* LEAVING: next look */
+};
+
+/* The moves that make room for one request: which lease goes where.  They begin in this order, each
+ * when its place is free. */
+struct pool_shift_move {
+    uint64_t lease;
+    struct pool_gpu *gpu;
+    uint8_t profile, start;
+    bool is_begun, is_done;
+};
+struct pool_shift {
+    struct pool_gpu *gpu; /* the window that is kept for the request */
+    uint8_t profile, start;
+    unsigned count;
+    struct pool_shift_move move[PLAN_MOVES_MAX];
+};
+
 /* What is asked for.  Strings are borrowed for the call. */
 struct pool_request {
     const char *profile; /* as written, what `want` was parsed from */
@@ -202,6 +238,10 @@ struct pool_lease {
     int64_t retry_at_ms; /* RELEASING: next look for processes */
     int64_t timer_ms;    /* the earliest timer that is set for it; 0 none */
     int64_t queue_key;   /* higher goes first */
+    struct pool_move move;     /* of a movable lease */
+    int64_t move_rest_ms;      /* it is not asked to move again before that */
+    struct pool_shift *shift;  /* QUEUED: room is being made for it; NULL none */
+    int64_t shift_rest_ms;     /* QUEUED: that is not tried again before */
     char reason[240];
     char end_reason[120]; /* RELEASING: what its reason will be */
     bool is_dirty, is_recorded;
@@ -240,6 +280,9 @@ struct pool_settings {
     unsigned keep_ended;             /* ended leases that are remembered */
     bool drops_idle;                 /* slices go as soon as nobody holds them */
     int64_t default_ttl_ms, max_ttl_ms; /* 0: none */
+    unsigned max_moves;      /* leases moved for one request, at most PLAN_MOVES_MAX; 0 none */
+    int64_t move_answer_ms;  /* how long a holder may take to answer */
+    int64_t move_pause_ms;   /* a lease whose holder refused is left alone so long */
 };
 void pool_settings_default(struct pool_settings *settings);
 
@@ -359,6 +402,7 @@ enum pool_event_kind {
     POOL_EV_RELEASE,     /* actor, lease, reply_to */
     POOL_EV_RENEW,       /* actor, lease, ttl_ms, reply_to */
     POOL_EV_HOLDER_GONE, /* lease */
+    POOL_EV_MOVE,        /* actor, lease, is_confirmed, text (MIG UUID, or NULL), reply_to */
     POOL_EV_APPLY,       /* actor, targets, target_count, is_dry_run, reply_to */
     POOL_EV_ADOPT,       /* actor, gpu, start, reply_to */
     POOL_EV_DISOWN,      /* actor, gpu, start, reply_to */
@@ -382,6 +426,7 @@ struct pool_event {
     const struct pool_target *targets;
     unsigned target_count;
     bool is_dry_run;
+    bool is_confirmed; /* MOVE: the holder has moved its work; false: it will not */
 };
 
 /* --- actions -------------------------------------------------------------------------------- */
@@ -398,6 +443,7 @@ enum pool_answer {
     POOL_ALREADY_ENDED,
     POOL_IN_USE,
     POOL_NOT_ALLOWED,  /* by the configuration */
+    POOL_NO_MOVE,      /* nothing was asked that could be answered so */
     POOL_ANSWER_COUNT
 };
 
@@ -410,6 +456,9 @@ enum pool_history {
     POOL_HIST_LEASE_REJECTED,
     POOL_HIST_LEASE_LOST,
     POOL_HIST_LEASE_RENEWED,
+    POOL_HIST_LEASE_MOVE_ASKED,     /* old_uuid, new_uuid */
+    POOL_HIST_LEASE_MOVED,          /* the same */
+    POOL_HIST_LEASE_MOVE_CANCELLED, /* the same */
     POOL_HIST_SLICE_CREATED,
     POOL_HIST_SLICE_DESTROYED,
     POOL_HIST_SLICE_ADOPTED,
@@ -448,6 +497,7 @@ struct pool_action {
     uint64_t pid_start;
     char tenant[POOL_TENANT_SIZE];
     char text[240];
+    char old_uuid[MIG_UUID_SIZE], new_uuid[MIG_UUID_SIZE]; /* of a move; "" none */
 };
 
 /* Grows as needed and is reused: set count to 0 between steps. */

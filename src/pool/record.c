@@ -80,6 +80,49 @@ static void add_times(struct json_out *w, const struct pool_lease *l)
     json_out_int(w, "queue_key", l->queue_key);
 }
 
+static void add_move(struct json_out *w, const struct pool_lease *l)
+{
+    const struct pool_move *m = &l->move;
+
+    json_out_int(w, "move_rest_ms", l->move_rest_ms);
+    if (m->phase == POOL_MOVE_NONE) {
+        return;
+    }
+    json_out_object(w, "move");
+    json_out_str(w, "phase", pool_move_phase_name(m->phase));
+    json_out_str(w, "gpu", m->slice->gpu->info.uuid);
+    json_out_int(w, "slice", (int64_t)m->slice->id);
+    json_out_int(w, "request", (int64_t)m->request);
+    json_out_bool(w, "confirmed", m->is_confirmed);
+    json_out_int(w, "due_ms", m->due_ms);
+    json_out_end_object(w);
+}
+
+static void add_place(struct json_out *w, const struct pool_gpu *gpu, int profile, unsigned start)
+{
+    json_out_str(w, "gpu", gpu->info.uuid);
+    json_out_int(w, "profile_id", gpu->geometry->profiles[profile].id);
+    json_out_int(w, "start", start);
+}
+
+static void add_shift(struct json_out *w, const struct pool_shift *s)
+{
+    json_out_object(w, "shift");
+    add_place(w, s->gpu, s->profile, s->start);
+    json_out_array(w, "moves");
+    for (unsigned i = 0; i < s->count; i++) {
+        const struct pool_shift_move *m = &s->move[i];
+        json_out_object(w, NULL);
+        json_out_int(w, "lease", (int64_t)m->lease);
+        add_place(w, m->gpu, m->profile, m->start);
+        json_out_bool(w, "begun", m->is_begun);
+        json_out_bool(w, "done", m->is_done);
+        json_out_end_object(w);
+    }
+    json_out_end_array(w);
+    json_out_end_object(w);
+}
+
 static char *lease_body(const struct pool_lease *l)
 {
     struct record_out out;
@@ -95,6 +138,13 @@ static char *lease_body(const struct pool_lease *l)
     json_out_int(w, "max_compute", l->tenant->max_compute);
     json_out_str(w, "reason", l->reason);
     json_out_str(w, "end_reason", l->end_reason);
+    if (l->is_movable) {
+        add_move(w, l);
+    }
+    json_out_int(w, "shift_rest_ms", l->shift_rest_ms);
+    if (l->shift) {
+        add_shift(w, l->shift);
+    }
     json_out_array(w, "parts");
     for (unsigned i = 0; i < l->part_count; i++) {
         add_part(w, &l->part[i]);
@@ -243,6 +293,11 @@ static int find_name(const char *name, const char *(*name_of)(unsigned), unsigne
 static const char *lease_state_at(unsigned i)
 {
     return pool_lease_state_name((enum pool_lease_state)i);
+}
+
+static const char *move_phase_at(unsigned i)
+{
+    return pool_move_phase_name((enum pool_move_phase)i);
 }
 
 static const char *slice_state_at(unsigned i)
@@ -430,6 +485,74 @@ static int load_part(struct pool *pool, struct pool_lease *lease, const json_t *
     return 0;
 }
 
+/* A move of which something is damaged is none: pool_start() sees to its slice. */
+static void load_move(struct pool *pool, struct pool_lease *l, const json_t *tree)
+{
+    int phase = find_name(get_text(tree, "phase"), move_phase_at, POOL_MOVE_PHASE_COUNT);
+    struct pool_gpu *gpu = phase > POOL_MOVE_NONE ? gpu_for_record(pool, get_text(tree, "gpu"))
+                                                  : NULL;
+    struct pool_slice *s = gpu ? slice_by_id(gpu, (uint64_t)get_int(tree, "slice")) : NULL;
+    bool is_possible = s && s->ci_count && s->ci[0].lease == l->id && l->count == 1 &&
+                       l->part_count == 1 && l->part[0].slice && l->part[0].slice != s;
+
+    if (!is_possible) {
+        return;
+    }
+    l->move = (struct pool_move){.phase = (enum pool_move_phase)phase, .slice = s,
+                                 .request = (uint64_t)get_int(tree, "request"),
+                                 .is_confirmed = json_is_true(json_object_get(tree, "confirmed")),
+                                 .due_ms = get_int(tree, "due_ms")};
+}
+
+/* False: nothing there, or not possible there. */
+static bool load_window(struct pool *pool, const json_t *tree, struct pool_gpu **ret_gpu,
+                        uint8_t *ret_profile, uint8_t *ret_start)
+{
+    struct pool_gpu *gpu = gpu_for_record(pool, get_text(tree, "gpu"));
+    int64_t start = get_int(tree, "start");
+    int profile = gpu && gpu->geometry
+                      ? mig_profile_by_id(gpu->geometry, (uint32_t)get_int(tree, "profile_id"))
+                      : MIG_PROFILE_NONE;
+
+    if (profile < 0 || start < 0 || start >= MIG_SLOTS_MAX ||
+        !(gpu->geometry->start_mask[profile] >> start & 1)) {
+        return false;
+    }
+    *ret_gpu = gpu;
+    *ret_profile = (uint8_t)profile;
+    *ret_start = (uint8_t)start;
+    return true;
+}
+
+/* One that is damaged is none: the request looks for moves again, and those under way are called
+ * off by pool_start(). */
+static void load_shift(struct pool *pool, struct pool_lease *l, const json_t *tree)
+{
+    const json_t *moves = json_object_get(tree, "moves"), *move = NULL;
+    struct pool_shift s = {.count = (unsigned)json_array_size(moves)};
+    bool is_whole = s.count && s.count <= PLAN_MOVES_MAX && pool->shift_count < SHIFTS_MAX &&
+                    load_window(pool, tree, &s.gpu, &s.profile, &s.start);
+    size_t i = 0;
+
+    if (!is_whole) {
+        return;
+    }
+    json_array_foreach(moves, i, move)
+    {
+        struct pool_shift_move *m = &s.move[i];
+        m->lease = (uint64_t)get_int(move, "lease");
+        m->is_begun = json_is_true(json_object_get(move, "begun"));
+        m->is_done = json_is_true(json_object_get(move, "done"));
+        is_whole = is_whole && m->lease != l->id &&
+                   load_window(pool, move, &m->gpu, &m->profile, &m->start);
+    }
+    if (is_whole) {
+        l->shift = xcalloc(1, sizeof(*l->shift));
+        *l->shift = s;
+        pool->shifts[pool->shift_count++] = l;
+    }
+}
+
 static void load_lease_fields(struct pool_lease *l, const json_t *tree)
 {
     l->uid = (unsigned)get_int(tree, "uid");
@@ -442,6 +565,8 @@ static void load_lease_fields(struct pool_lease *l, const json_t *tree)
     l->queue_key = get_int(tree, "queue_key");
     l->ttl_ms = get_int(tree, "ttl_ms");
     l->attempts = (unsigned)get_int(tree, "attempts");
+    l->move_rest_ms = get_int(tree, "move_rest_ms");
+    l->shift_rest_ms = get_int(tree, "shift_rest_ms");
     l->compute_slots = (unsigned)get_int(tree, "compute_slots");
     text_copy(l->reason, sizeof(l->reason), get_text(tree, "reason"));
     text_copy(l->end_reason, sizeof(l->end_reason), get_text(tree, "end_reason"));
@@ -449,8 +574,9 @@ static void load_lease_fields(struct pool_lease *l, const json_t *tree)
 
 /* Puts a lease that was read where its state says. */
 static void place_lease(struct pool *pool, struct pool_lease *l, enum pool_lease_state state,
-                        const json_t *parts)
+                        const json_t *tree)
 {
+    const json_t *parts = json_object_get(tree, "parts");
     bool is_whole = true;
     size_t i = 0;
     const json_t *part = NULL;
@@ -463,6 +589,7 @@ static void place_lease(struct pool *pool, struct pool_lease *l, enum pool_lease
     }
     if (state == POOL_LEASE_QUEUED) {
         lease_enqueue(pool, l);
+        load_shift(pool, l, json_object_get(tree, "shift"));
         return;
     }
     json_array_foreach(parts, i, part)
@@ -470,6 +597,9 @@ static void place_lease(struct pool *pool, struct pool_lease *l, enum pool_lease
         is_whole = load_part(pool, l, part) == 0 && is_whole;
     }
     l->tenant->compute_slots += l->part_count ? l->compute_slots : 0;
+    if (state == POOL_LEASE_ACTIVE || state == POOL_LEASE_RELEASING) {
+        load_move(pool, l, json_object_get(tree, "move"));
+    }
     if (!is_whole || l->part_count != l->count) {
         lease_set_reason(l, "its record is damaged: not all of its slices are known");
     }
@@ -511,7 +641,7 @@ static int load_lease(struct pool *pool, uint64_t id, const json_t *tree, struct
     l->end_state = (enum pool_lease_state)end_state;
     load_lease_fields(l, tree);
     lease_resolve(pool, l, NULL); /* what no GPU here offers any more waits for one that does */
-    place_lease(pool, l, (enum pool_lease_state)state, json_object_get(tree, "parts"));
+    place_lease(pool, l, (enum pool_lease_state)state, tree);
     if (!pool_lease_is_ended(l->state) && json_object_get(tree, "max_queued")) {
         l->tenant->max_queued = (unsigned)get_int(tree, "max_queued");
         l->tenant->max_compute = (unsigned)get_int(tree, "max_compute");

@@ -33,7 +33,9 @@ static void requeue_leases_of(struct pool *pool, struct pool_gpu *gpu, uint64_t 
         if (!lease) {
             return;
         }
-        lease_requeue(pool, lease, why);
+        if (!move_give_up(pool, lease, s, why)) {
+            lease_requeue(pool, lease, why);
+        }
     }
 }
 
@@ -72,6 +74,8 @@ void slice_settle(struct pool *pool, struct pool_slice *s)
         struct pool_lease *lease = pool_lease_get(pool, leases[i]);
         if (lease && lease->state == POOL_LEASE_CUTTING) {
             lease_activate_if_settled(pool, lease);
+        } else if (lease) {
+            move_on_made(pool, lease, s);
         }
     }
     if (is_whole) {
@@ -258,6 +262,10 @@ static void on_check(struct pool *pool, const struct pool_job_result *result)
 {
     struct pool_lease *lease = pool_lease_get(pool, result->job.lease);
 
+    if (lease && lease->move.check_job == result->job.id) {
+        move_on_check(pool, lease, result);
+        return;
+    }
     for (unsigned i = 0; lease && i < lease->part_count; i++) {
         if (lease->part[i].check_job == result->job.id) {
             lease_on_check(pool, lease, &lease->part[i], result);
@@ -450,6 +458,7 @@ void pool_on_health(struct pool *pool, struct pool_gpu *gpu, enum pool_health he
         gpu_ask_scan(pool, gpu);
     } else {
         let_go_of(pool, gpu, gpu->health_reason);
+        moves_leave_gpu(pool, gpu, gpu->health_reason);
     }
     gpu_changed(pool, gpu);
     pool->wants_queue_pass = true;

@@ -46,8 +46,12 @@ static bool is_same(const struct pool_slice *s, const struct mig_instance *found
     return !has_settled || !found->ci_count || s->state == POOL_SLICE_FOREIGN;
 }
 
-static void end_lease_of_missing(struct pool *pool, struct pool_lease *lease)
+static void end_lease_of_missing(struct pool *pool, struct pool_lease *lease,
+                                 const struct pool_slice *slice)
 {
+    if (move_give_up(pool, lease, slice, "the new slice is gone")) {
+        return;
+    }
     if (lease->state == POOL_LEASE_RELEASING) {
         lease_end(pool, lease, lease->end_state, "its slice is gone");
     } else if (lease->state == POOL_LEASE_ACTIVE) {
@@ -72,7 +76,7 @@ static void on_missing(struct pool *pool, struct pool_slice *s)
     for (unsigned c = 0; s && c < s->ci_count; c++) {
         struct pool_lease *lease = s->ci[c].lease ? pool_lease_get(pool, s->ci[c].lease) : NULL;
         if (lease) {
-            end_lease_of_missing(pool, lease);
+            end_lease_of_missing(pool, lease, s);
             s = slice_by_id(gpu, id);
         }
     }
@@ -95,7 +99,7 @@ static void drop_missing_cis(struct pool *pool, struct pool_slice *s,
         struct pool_lease *lease = ci->lease ? pool_lease_get(pool, ci->lease) : NULL;
         ci->is_settled = false; /* it is not reused, whatever becomes of the lease */
         if (lease) {
-            end_lease_of_missing(pool, lease);
+            end_lease_of_missing(pool, lease, s);
         }
         s->ci[c].lease = 0;
     }
@@ -122,7 +126,7 @@ static void on_found_unfinished(struct pool *pool, struct pool_slice *s,
     slice_doom(pool, s, 0, 0); /* before its lease goes, which would remove it from the books */
     for (unsigned c = 0; c < s->ci_count; c++) {
         struct pool_lease *lease = s->ci[c].lease ? pool_lease_get(pool, s->ci[c].lease) : NULL;
-        if (lease) {
+        if (lease && !move_give_up(pool, lease, s, "tangramd was interrupted while it was cut")) {
             lease_requeue(pool, lease, "tangramd was interrupted while it was cut");
         }
     }

@@ -370,7 +370,7 @@ static bool is_movable(const struct pool *pool, const struct pool_slice *s)
         return false;
     }
     lease = pool_find_lease(pool, s->ci[0].lease);
-    return lease && lease->is_movable && lease->state == POOL_LEASE_ACTIVE;
+    return lease && move_is_possible(pool, lease);
 }
 
 void gpu_refresh_plan(struct pool *pool, struct pool_gpu *gpu)

@@ -27,13 +27,25 @@ static void orphan_slice(struct pool *pool, struct pool_slice *s, uint64_t lease
               slice_label(s, label), lease);
 }
 
+/* A lease whose record is whole, and knows nothing of this slice. */
+static bool is_unnamed(const struct pool_lease *lease, const struct pool_slice *s)
+{
+    bool is_whole = lease->part_count == lease->count &&
+                    (lease->state == POOL_LEASE_ACTIVE || lease->state == POOL_LEASE_RELEASING);
+
+    for (unsigned i = 0; i < lease->part_count; i++) {
+        is_whole = is_whole && lease->part[i].slice != s;
+    }
+    return is_whole && lease->move.slice != s;
+}
+
 static void tie_slice(struct pool *pool, struct pool_slice *s)
 {
     for (unsigned c = 0; c < s->ci_count; c++) {
         uint64_t id = s->ci[c].lease;
         const struct pool_lease *lease = id ? pool_lease_get(pool, id) : NULL;
         bool is_known = lease && !pool_lease_is_ended(lease->state) &&
-                        lease->state != POOL_LEASE_QUEUED;
+                        lease->state != POOL_LEASE_QUEUED && !is_unnamed(lease, s);
         if (!id || is_known) {
             continue;
         }
@@ -62,6 +74,7 @@ static void resume_lease(struct pool *pool, struct pool_lease *lease)
     if (lease->expires_ms) {
         lease_arm_timer(pool, lease, lease->expires_ms);
     }
+    move_resume(pool, lease);
     if (lease->state == POOL_LEASE_CUTTING && lease->part_count != lease->count) {
         lease_requeue(pool, lease, "its record was damaged");
     } else if (lease->state == POOL_LEASE_RELEASING) {
@@ -126,6 +139,7 @@ void pool_start(struct pool *pool, int64_t now_ms, struct pool_actions *actions)
         next = l->hh.next;
         resume_lease(pool, l);
     }
+    moves_tie(pool);
     TAILQ_FOREACH(op, &pool->operations, link)
     {
         resume_operation(pool, op);

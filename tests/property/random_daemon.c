@@ -94,6 +94,7 @@ static void check_job(struct machine *m, const struct pool_job *job)
         for (unsigned i = 0; i < l->part_count; i++) {
             CHECK(!l->part[i].slice || l->part[i].slice->id != job->slice);
         }
+        CHECK(l->move.phase == POOL_MOVE_NONE || l->move.slice->id != job->slice);
     }
     for (unsigned i = 0; i < m->doomed_count; i++) {
         if (m->doomed[i] == job->slice) {
@@ -138,7 +139,8 @@ void take_batch(struct machine *m)
     m->has_reply = false;
     for (unsigned i = 0; i < b->action_count; i++) {
         const struct pool_action *a = &b->action[i];
-        if (a->kind == POOL_DO_HISTORY && a->history == POOL_HIST_LEASE_GRANTED) {
+        if (a->kind == POOL_DO_HISTORY && (a->history == POOL_HIST_LEASE_GRANTED ||
+                                           a->history == POOL_HIST_LEASE_MOVED)) {
             b->grant = xreallocarray(b->grant, b->grant_count + 1, sizeof(*b->grant));
             snapshot_grant(m, a->lease, &b->grant[b->grant_count++]);
         } else if (a->kind == POOL_DO_JOB) {
@@ -181,6 +183,22 @@ static void store(struct machine *m, struct pool_record *rec)
     m->db[i].body = TAKE_PTR(rec->body);
 }
 
+/* The holder may use the new slice from now on: nobody else may, before it was made anew. */
+static void ask_seen(struct machine *m, const struct pool_action *a)
+{
+    const struct book *b = find_book(m, a->lease);
+    struct unit *u = NULL;
+
+    CHECK(b && b->is_granted && a->new_uuid[0]);
+    for (unsigned i = 0; i < m->gpu_count && !u; i++) {
+        u = unit_by_uuid(&m->gpu[i], a->new_uuid);
+    }
+    if (u) {
+        CHECK(!u->user[0] || !strcmp(u->user, tenants[b->tenant])); /* law 6 */
+        text_copy(u->user, sizeof(u->user), tenants[b->tenant]);
+    }
+}
+
 static void history_seen(struct machine *m, const struct pool_action *a)
 {
     bool is_end = a->history >= POOL_HIST_LEASE_RELEASED && a->history <= POOL_HIST_LEASE_LOST;
@@ -192,6 +210,12 @@ static void history_seen(struct machine *m, const struct pool_action *a)
         CHECK(a->history != POOL_HIST_LEASE_LOST || b->is_broken);
         b->is_ended = true;
     }
+    if (a->history == POOL_HIST_LEASE_MOVE_ASKED) {
+        ask_seen(m, a);
+    }
+    m->asked += a->history == POOL_HIST_LEASE_MOVE_ASKED;
+    m->moved += a->history == POOL_HIST_LEASE_MOVED;
+    m->not_moved += a->history == POOL_HIST_LEASE_MOVE_CANCELLED;
     m->seen_lost += a->history == POOL_HIST_LEASE_LOST;
     m->seen_granted += a->history == POOL_HIST_LEASE_GRANTED;
     m->seen_rejected += a->history == POOL_HIST_LEASE_REJECTED;
@@ -280,7 +304,7 @@ static void trace(const struct machine *m, const struct pool_event *e)
 {
     static const char *const events[POOL_EV_COUNT] = {
         "tick", "result", "health", "xid", "scan", "request", "release", "renew", "holder gone",
-        "apply", "adopt", "disown"};
+        "move", "apply", "adopt", "disown"};
 
     printf("%u %s", m->step, events[e->kind]);
     if (e->result) {

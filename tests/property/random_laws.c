@@ -36,12 +36,37 @@ static void check_slices(struct machine *m, const struct pool_gpu *gpu)
             for (unsigned k = 0; l && k < l->part_count; k++) {
                 is_named = is_named || (l->part[k].slice == s && l->part[k].ci == c);
             }
+            is_named = is_named || (l && l->move.phase != POOL_MOVE_NONE && l->move.slice == s);
             CHECK(!l || is_named);
             CHECK(!l || s->state == POOL_SLICE_LEASED || s->state == POOL_SLICE_CREATING);
             CHECK(!l || !s->tenant[0] || !strcmp(s->tenant, l->tenant->name)); /* law 6 */
         }
     }
     CHECK(!(to_come & staying) || m->gpu[gpu->id].is_disturbed);
+}
+
+/* Where the holder has confirmed to be, also when that is not on disk yet. */
+static const struct book *told_last(const struct machine *m, const struct book *book)
+{
+    for (unsigned i = m->batch_count; i-- > 0;) {
+        for (unsigned k = 0; k < m->batch[i].grant_count; k++) {
+            if (m->batch[i].grant[k].id == book->id) {
+                return &m->batch[i].grant[k];
+            }
+        }
+    }
+    return book;
+}
+
+static void check_move(const struct pool_lease *l)
+{
+    bool has_one = l->move.phase != POOL_MOVE_NONE;
+
+    CHECK(!has_one || l->state == POOL_LEASE_ACTIVE || l->state == POOL_LEASE_RELEASING);
+    CHECK(!has_one || (l->is_movable && l->part_count == 1 && l->part[0].slice &&
+                       l->part[0].slice != l->move.slice));
+    CHECK(l->move.phase != POOL_MOVE_ASKED || (l->state == POOL_LEASE_ACTIVE && l->move.due_ms));
+    CHECK(!l->shift || l->state == POOL_LEASE_QUEUED);
 }
 
 static void check_lease(struct machine *m, const struct pool_lease *l)
@@ -54,6 +79,7 @@ static void check_lease(struct machine *m, const struct pool_lease *l)
     CHECK(l->part_count == (has_parts ? l->count : 0));
     CHECK(!pool_lease_is_ended(l->state) || l->ended_ms);
     CHECK(!b || !b->is_ended || pool_lease_is_ended(l->state));
+    check_move(l);
     for (unsigned i = 0; i < l->part_count; i++) {
         const struct pool_part *p = &l->part[i];
         if (p->slice) {
@@ -63,7 +89,8 @@ static void check_lease(struct machine *m, const struct pool_lease *l)
             CHECK(p->gpu->lease == l->id);
         }
         if (b && b->is_granted && l->state != POOL_LEASE_CUTTING) {
-            CHECK(b->part[i].gpu == p->gpu->id); /* law 2 */
+            b = told_last(m, b); /* law 2 */
+            CHECK(b->part[i].gpu == p->gpu->id);
             CHECK(!p->slice || !strcmp(b->part[i].mig_uuid, p->slice->ci[p->ci].mig_uuid));
         }
     }
@@ -169,9 +196,15 @@ void calm(struct machine *m)
     }
     work_off(m);
     for (unsigned i = 0; i < 30; i++) { /* back-offs end */
-        tick(m, 30000);
+        tick(m, chance(m, 2) ? 30000 : 1000);
         work_off(m);
+        if (chance(m, 2)) {
+            answer_move(m);
+            work_off(m);
+        }
     }
+    tick(m, 300000);
+    work_off(m);
     for (unsigned i = 0; i < m->gpu_count; i++) {
         step(m, &(struct pool_event){.kind = POOL_EV_SCAN, .gpu = i});
     }
@@ -196,6 +229,8 @@ static char *summary(const struct pool *pool)
             buf_addf(&b, " %u/%s", l->part[i].gpu->id,
                      l->part[i].slice ? l->part[i].slice->ci[l->part[i].ci].mig_uuid : "gpu");
         }
+        buf_addf(&b, " m%d,%u,%u r%" PRIu64, (int)l->move.phase, l->move.is_confirmed,
+                 l->shift ? l->shift->count : 0, l->move.request);
         buf_addf(&b, " t%u,%u,%u,%u\n", l->tenant->queued, l->tenant->compute_slots,
                  pool_lease_is_ended(l->state) ? 0 : l->tenant->max_queued,
                  pool_lease_is_ended(l->state) ? 0 : l->tenant->max_compute);

@@ -66,7 +66,7 @@ struct batch {
     unsigned record_count;
     struct pool_action *action;
     unsigned action_count;
-    struct book *grant;
+    struct book *grant; /* and moves that were confirmed: where the lease is from then on */
     unsigned grant_count;
     bool is_adoption, is_adopted;
     uint64_t adopted_serial;
@@ -98,6 +98,7 @@ struct machine {
     unsigned doomed_count, doomed_size;
     uint64_t next_serial, next_cookie;
     bool is_calm; /* no failures are injected */
+    bool is_moving; /* an episode of movable leases, with less trouble */
     bool is_traced;
     struct pool_action reply;
     bool has_reply;
@@ -106,7 +107,7 @@ struct machine {
     struct pool_explanation *why;
     struct pool_preview *preview;
     unsigned seen_granted, seen_lost, seen_rejected, seen_expired, crashes, reboots, foreign_seen,
-        quarantined, ops_done, ops_failed, modes;
+        quarantined, ops_done, ops_failed, modes, asked, moved, not_moved;
 };
 
 extern struct machine *machine; /* for the message when something fails */
@@ -155,3 +156,6 @@ void check_queue_empties(struct machine *m);
 void work_off(struct machine *m);
 void calm(struct machine *m);
 struct pool_actor actor_of(unsigned tenant, enum pool_role role);
+
+/* test_pool_random.c */
+void answer_move(struct machine *m);

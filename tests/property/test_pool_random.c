@@ -24,6 +24,9 @@ static const char *random_profile(struct machine *m)
         "2g.48gb+gfx", "1c.3g.20gb"};
     static char text[64];
 
+    if (m->is_moving && !chance(m, 8)) {
+        return names[draw(m, 6)];
+    }
     if (chance(m, 2)) {
         return names[draw(m, sizeof(names) / sizeof(*names))];
     }
@@ -49,7 +52,8 @@ static void request(struct machine *m)
     r.ttl_ms = chance(m, 3) ? 0 : 1000 + draw(m, 60000);
     r.priority = (int)draw(m, 5) - 2;
     r.must_not_wait = chance(m, 6);
-    r.is_movable = chance(m, 5);
+    r.is_movable = m->is_moving ? !chance(m, 6) : chance(m, 4);
+    r.count = m->is_moving && !chance(m, 8) ? 1 : r.count;
     r.name = chance(m, 5) ? "n\xc3\xa4me" : NULL;
     r.model = chance(m, 10) ? "A100" : NULL;
     r.holder_pid = chance(m, 8) ? 4711 : 0;
@@ -127,6 +131,37 @@ static void release_or_renew(struct machine *m, enum pool_event_kind kind)
     CHECK(may || m->reply.answer == POOL_FORBIDDEN);
     CHECK(!may || !was_ended || m->reply.answer == POOL_ALREADY_ENDED);
     CHECK(!may || was_ended || m->reply.answer == POOL_OK || kind == POOL_EV_RENEW);
+}
+
+/* A holder answers, or somebody else tries to; who says nothing is silent until it is too late. */
+void answer_move(struct machine *m)
+{
+    const struct pool_lease *l = NULL, *asked = NULL;
+    unsigned tenant = draw(m, TENANTS), n = 0;
+    enum pool_role role = chance(m, 4) ? (enum pool_role)draw(m, POOL_ROLE_COUNT)
+                                       : POOL_ROLE_OPERATOR;
+
+    for (l = pool_next_lease(m->pool, NULL); l; l = pool_next_lease(m->pool, l)) {
+        if (l->move.phase == POOL_MOVE_ASKED && draw(m, ++n) == 0) {
+            asked = l;
+        }
+    }
+    l = asked ? asked : random_lease(m);
+    if (!l) {
+        return;
+    }
+    bool is_own = !strcmp(l->tenant->name, tenants[tenant]) && role >= POOL_ROLE_TENANT;
+    bool may = is_own || role == POOL_ROLE_OPERATOR, is_wrong = chance(m, 6);
+    char uuid[MIG_UUID_SIZE];
+    text_copy(uuid, sizeof(uuid), asked && !is_wrong ? l->move.slice->ci[0].mig_uuid : "MIG-x");
+    const char *text = is_wrong || chance(m, 2) ? uuid : NULL;
+    struct pool_event e = {.kind = POOL_EV_MOVE, .lease = l->id, .actor = actor_of(tenant, role),
+                           .reply_to = ++m->next_cookie, .is_confirmed = !chance(m, 4),
+                           .text = text};
+    step(m, &e);
+    CHECK(m->has_reply);
+    CHECK(may || m->reply.answer == POOL_FORBIDDEN);
+    CHECK((m->reply.answer == POOL_OK) == (may && asked && !is_wrong));
 }
 
 static void want(struct pool_target *t, int profile, int ci_profile, unsigned count)
@@ -293,6 +328,11 @@ static void processes(struct machine *m)
             is_leased = is_leased || !strcmp(m->book[b].part[k].mig_uuid, ci->mig_uuid);
         }
     }
+    for (const struct pool_lease *l = pool_next_lease(m->pool, NULL); l && !m->batch_count;
+         l = pool_next_lease(m->pool, l)) { /* whoever is asked to move tries the new one */
+        is_leased = is_leased || (l->move.phase == POOL_MOVE_ASKED &&
+                                  !strcmp(l->move.slice->ci[0].mig_uuid, ci->mig_uuid));
+    }
     if (ci->process_count || is_leased || !u->is_ours) {
         ci->process_count = chance(m, 2) ? 0 : draw(m, 3);
         count_processes(&u->gi);
@@ -422,6 +462,10 @@ static void episode_begin(struct machine *m)
     m->settings.max_compute_per_tenant = chance(m, 3) ? 12 : 0;
     m->settings.backfill_depth = chance(m, 4) ? 0 : draw(m, 20);
     m->settings.age_step_ms = chance(m, 3) ? 0 : 60000;
+    m->is_moving = chance(m, 3);
+    m->settings.max_moves = draw(m, 5);
+    m->settings.move_answer_ms = 1000 + draw(m, 60000);
+    m->settings.move_pause_ms = draw(m, 100000);
     m->settings.default_ttl_ms = chance(m, 4) ? 30000 : 0;
     m->gpu_count = 0;
     for (unsigned n = 1 + draw(m, GPUS_MAX); n > 0; n--) {
@@ -448,12 +492,17 @@ static void random_step(struct machine *m)
     struct machine_gpu *g = &m->gpu[draw(m, m->gpu_count)];
     uint32_t what = draw(m, 1000);
 
+    if (m->is_moving && what >= 920 && what < 975 && !chance(m, 5)) {
+        what = 0;
+    }
     if (what < 330) {
         execute(m, g);
     } else if (what < 600) {
         deliver(m, g);
-    } else if (what < 750) {
+    } else if (what < 720) {
         request(m);
+    } else if (what < 760) {
+        answer_move(m);
     } else if (what < 830) {
         release_or_renew(m, chance(m, 4) ? POOL_EV_RENEW : POOL_EV_RELEASE);
     } else if (what < 890) {
@@ -514,12 +563,15 @@ static void the_laws_hold(void **state)
         episode_end(m);
     }
     print_message("granted %u, lost %u, rejected %u, expired %u; %u crashes, %u reboots; foreign %u, "
-                  "quarantined %u; applies done %u, failed %u; modes %u\n", m->seen_granted,
+                  "quarantined %u; applies done %u, failed %u; modes %u; asked to move %u, moved %u, "
+                  "stayed %u\n", m->seen_granted,
                   m->seen_lost, m->seen_rejected, m->seen_expired, m->crashes, m->reboots,
-                  m->foreign_seen, m->quarantined, m->ops_done, m->ops_failed, m->modes);
+                  m->foreign_seen, m->quarantined, m->ops_done, m->ops_failed, m->modes, m->asked,
+                  m->moved, m->not_moved);
     if (count >= STEPS) {
         CHECK(m->seen_granted > 1000 && m->seen_lost > 50 && m->crashes > 100 && m->reboots > 20);
-        CHECK(m->ops_done > 10 && m->ops_failed > 2 && m->modes > 20 && m->quarantined > 20);
+        CHECK(m->ops_done > 10 && m->ops_failed > 0 && m->modes > 20 && m->quarantined > 20);
+        CHECK(m->asked > 10 && m->moved > 4 && m->not_moved > 4);
     }
     free(m->why);
     free(m->preview);

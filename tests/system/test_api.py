@@ -193,6 +193,7 @@ def good_body(name):
             "SliceName": {"gpu": "0", "start": 6},
             "LayoutRequest": {"version": "v1", "mig-configs": {
                 "a": [{"devices": [99], "mig-enabled": False}]}},
+            "MoveAnswer": {"answer": "confirm"},
             "TokenRequest": {"name": "n", "tenant": "t"}}[name]
 
 

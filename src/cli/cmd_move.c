@@ -1,0 +1,99 @@
+/* tangram move: what a movable lease is asked, and the holder's answer.  The answer names the slice
+ * that was shown, so that it never counts for another one that is asked for meanwhile. */
+#include "base/text.h"
+#include "cli/cli.h"
+
+static void print_escaped(const char *before, const char *text, const char *after)
+{
+    CLEANUP(buf_done) struct buf b = BUF_INIT(65536);
+
+    text_add_escaped(&b, text);
+    printf("%s%s%s", before, b.data ? b.data : "", after);
+}
+
+static void print_asked(const json_t *lease, const json_t *move)
+{
+    CLEANUP(buf_done) struct buf where = BUF_INIT(256);
+    const char *state = js_text(move, "state", "");
+
+    out_add_placement(json_object_get(move, "placement"), &where);
+    printf("%s ", js_text(lease, "id", "it"));
+    if (!strcmp(state, "asked")) {
+        printf("is asked to move to GPU %lld %s", (long long)js_int(move, "gpu_index", -1),
+               where.data ? where.data : "");
+        print_escaped(", ", js_text(move, "mig_uuid", "?"), "");
+        print_escaped(", until ", js_text(move, "until", "?"), "");
+        if (js_str(move, "request")) {
+            print_escaped(", so that ", js_text(move, "request", ""), " fits");
+        }
+        printf(".\nWhen its work is there, or has stopped: tangram move %s --confirm\n",
+               js_text(lease, "id", "ID"));
+    } else if (!strcmp(state, "making")) {
+        printf("will be asked to move to GPU %lld %s: the slice is being made\n",
+               (long long)js_int(move, "gpu_index", -1), where.data ? where.data : "");
+    } else {
+        printf("%s; its %s slice on GPU %lld %s goes when no process uses it\n",
+               js_true(move, "confirmed") ? "has moved" : "does not move",
+               js_true(move, "confirmed") ? "old" : "other",
+               (long long)js_int(move, "gpu_index", -1), where.data ? where.data : "");
+    }
+}
+
+static int show(struct cli *cli, const json_t *lease)
+{
+    const json_t *move = json_object_get(lease, "move");
+
+    if (out_is_tree(&cli->out)) {
+        out_print_tree(&cli->out, lease);
+    } else if (json_is_object(move)) {
+        print_asked(lease, move);
+    } else {
+        printf("%s is not asked to move%s\n", js_text(lease, "id", "it"),
+               js_true(lease, "movable") ? "" : " (it is not movable)");
+    }
+    return CLI_OK;
+}
+
+static int answer(struct cli *cli, const json_t *lease, bool is_confirmed)
+{
+    CLEANUP(freep) char *path = cli_path("/v1/leases/", cli->args.args[0], "/move");
+    CLEANUP(json_decrefp) json_t *body = json_object(), *after = NULL;
+    const char *uuid = js_str(json_object_get(lease, "move"), "mig_uuid");
+
+    json_object_set_new(body, "answer", json_string(is_confirmed ? "confirm" : "refuse"));
+    if (uuid) {
+        json_object_set_new(body, "mig_uuid", json_string(uuid));
+    }
+    int rc = cli_call(cli, "POST", path, body, &after);
+    if (rc) {
+        return rc;
+    }
+    if (out_is_tree(&cli->out)) {
+        out_print_tree(&cli->out, after);
+    } else if (is_confirmed) {
+        print_escaped(js_text(after, "id", "it"), " has ", "");
+        print_escaped("", js_text(after, "mig_uuid", "?"), " now\n");
+    } else {
+        print_escaped(js_text(after, "id", "it"), " keeps ", "");
+        print_escaped("", js_text(after, "mig_uuid", "?"), "\n");
+    }
+    return CLI_OK;
+}
+
+int cmd_move(struct cli *cli)
+{
+    CLEANUP(freep) char *path = cli_path("/v1/leases/", cli->args.args[0], "");
+    CLEANUP(json_decrefp) json_t *lease = NULL;
+    bool confirms = cli_args_has(&cli->args, OPT_CONFIRM);
+    bool refuses = cli_args_has(&cli->args, OPT_REFUSE);
+    int rc = cli_no_csv(cli);
+
+    if (!rc && confirms && refuses) {
+        rc = cli_usage(cli, "--confirm and --refuse exclude each other");
+    }
+    rc = rc ? rc : cli_call(cli, "GET", path, NULL, &lease);
+    if (rc) {
+        return rc;
+    }
+    return confirms || refuses ? answer(cli, lease, confirms) : show(cli, lease);
+}

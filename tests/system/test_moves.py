@@ -1,0 +1,186 @@
+"""Movable leases: asked, moved, refused, silent, and the daemon killed in between."""
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+from conftest import BUILD, H100, until
+from test_identity import as_user, open_to_all
+
+QUICK = "moves: {max_per_request: 2, answer_within: 2s, pause: 1h}\n"
+
+
+def arrange(d):
+    """Two GPUs: a movable 1g alone on one, a 4g that stays on the other; a 7g then waits."""
+    small = d.lease("1g.10gb", movable=True)
+    fill = [d.lease("4g.40gb"), d.lease("2g.20gb")]
+    fixed = d.lease("4g.40gb")
+    assert small["gpu_index"] != fixed["gpu_index"]
+    for lease in fill:
+        d.release(lease)
+    return small, fixed
+
+
+def ask_big(d, **fields):
+    reply = d.request("POST", "/v1/leases", dict(fields, profile="7g.80gb"))
+    assert reply.status == 202 and reply.json["state"] == "queued", reply
+    return reply.json
+
+
+def lease_of(d, lease):
+    return d.get(f"/v1/leases/{lease['id']}").json
+
+
+def wait_asked(d, lease):
+    def look():
+        now = lease_of(d, lease)
+        return now if now["move"] and now["move"]["state"] == "asked" else None
+    return until(look, f"{lease['id']} to be asked")
+
+
+def answer(d, lease, word, **fields):
+    return d.request("POST", f"/v1/leases/{lease['id']}/move", dict(fields, answer=word))
+
+
+@pytest.fixture
+def two(daemon, machine):
+    def make(config=None, **kw):
+        return daemon(machine(f"{H100}:2", **kw), config=config)
+    return make
+
+
+def test_a_movable_lease_makes_room(two):
+    d = two()
+    small, _ = arrange(d)
+    assert small["movable"] and small["move"] is None
+    big = ask_big(d)
+    asked = wait_asked(d, small)
+    # until it is confirmed it has what it had, and both slices are there
+    assert asked["mig_uuid"] == small["mig_uuid"] != asked["move"]["mig_uuid"]
+    assert asked["move"]["request"] == big["id"] and asked["move"]["until"]
+    assert asked["move"]["env"]["CUDA_VISIBLE_DEVICES"] == asked["move"]["mig_uuid"]
+    shown = json.dumps(d.machine.show())
+    assert small["mig_uuid"] in shown and asked["move"]["mig_uuid"] in shown
+    event = d.events("lease.move_asked")[-1]
+    assert event["lease"] == small["id"] and event["move"]["mig_uuid"] == asked["move"]["mig_uuid"]
+    assert event["move"]["from_mig_uuid"] == small["mig_uuid"]
+    assert event["move"]["env"]["NVIDIA_VISIBLE_DEVICES"] == asked["move"]["mig_uuid"]
+    why = d.get(f"/v1/leases/{big['id']}/why").json
+    assert small["id"] in why["reason"] and "asked" in why["reason"], why
+    assert why["blocking"][0]["lease"] == small["id"] and why["blocking"][0]["until"]
+    reply = answer(d, small, "confirm", mig_uuid=asked["move"]["mig_uuid"])
+    assert reply.status == 200 and reply.json["mig_uuid"] == asked["move"]["mig_uuid"], reply
+    assert d.wait_state(big, "active")["gpu_index"] == small["gpu_index"]
+    moved = lease_of(d, small)
+    assert moved["move"] is None and moved["granted_at"] == small["granted_at"]
+    assert moved["env"]["CUDA_VISIBLE_DEVICES"] == asked["move"]["mig_uuid"]
+    assert d.events("lease.moved")[-1]["move"]["mig_uuid"] == moved["mig_uuid"]
+    assert small["mig_uuid"] not in json.dumps(d.machine.show())
+
+
+def test_what_is_no_answer(two):
+    d = two()
+    small, fixed = arrange(d)
+    assert answer(d, small, "confirm").json["reason"] == "no_move"
+    assert answer(d, fixed, "confirm").json["reason"] == "no_move"
+    assert answer(d, {"id": "l-999"}, "confirm").status == 404
+    ask_big(d)
+    wait_asked(d, small)
+    for body in ({}, {"answer": "perhaps"}, {"answer": None}, {"answer": "confirm", "x": 1},
+                 {"answer": "confirm", "mig_uuid": ""}, {"answer": "confirm", "mig_uuid": 1}):
+        reply = d.request("POST", f"/v1/leases/{small['id']}/move", body)
+        assert reply.status == 400, (body, reply)
+    wrong = answer(d, small, "confirm", mig_uuid=small["mig_uuid"])
+    assert wrong.status == 409 and wrong.json["reason"] == "no_move", wrong
+    assert lease_of(d, small)["mig_uuid"] == small["mig_uuid"]
+
+
+def test_a_refusal_and_silence_change_nothing(two):
+    d = two(QUICK)
+    small, _ = arrange(d)
+    big = ask_big(d)
+    new = wait_asked(d, small)["move"]["mig_uuid"]
+    assert answer(d, small, "refuse").status == 200
+    until(lambda: lease_of(d, small)["move"] is None, "the move to be over")
+    assert lease_of(d, small)["mig_uuid"] == small["mig_uuid"]
+    assert lease_of(d, big)["state"] == "queued"
+    assert new in [e["move"]["mig_uuid"] for e in d.events("lease.move_cancelled")]
+    assert small["id"] in d.get(f"/v1/leases/{big['id']}/why").json["reason"]
+    # The other one is silent.
+    d = two(QUICK)
+    small, _ = arrange(d)
+    big = ask_big(d)
+    wait_asked(d, small)
+    until(lambda: lease_of(d, small)["move"] is None, "the time to be over")
+    assert lease_of(d, small)["mig_uuid"] == small["mig_uuid"]
+    assert lease_of(d, big)["state"] == "queued"
+    assert "did not answer" in d.events("lease.move_cancelled")[-1]["message"]
+
+
+def test_processes_keep_the_old_slice(two):
+    d = two()
+    small, _ = arrange(d)
+    load = d.machine.load(small["mig_uuid"])
+    big = ask_big(d)
+    wait_asked(d, small)
+    assert answer(d, small, "confirm").status == 200
+    until(lambda: "still run" in d.get(f"/v1/leases/{small['id']}/why").json["reason"],
+          "the process to be seen")
+    assert small["mig_uuid"] in json.dumps(d.machine.show())
+    assert lease_of(d, big)["state"] == "queued"
+    load.kill()
+    load.wait()
+    d.wait_state(big, "active")
+
+
+@pytest.mark.parametrize("when", ["asked", "confirmed", "left"])
+def test_kill_9_in_the_middle(two, when):
+    d = two()
+    small, _ = arrange(d)
+    load = d.machine.load(small["mig_uuid"]) if when == "confirmed" else None
+    big = ask_big(d)
+    new = wait_asked(d, small)["move"]["mig_uuid"]
+    if when != "asked":
+        assert answer(d, small, "confirm").status == 200
+    d.kill()
+    d.start()
+    now = lease_of(d, small)
+    if when == "asked":
+        assert now["mig_uuid"] == small["mig_uuid"] and now["move"]["mig_uuid"] == new
+        assert now["move"]["state"] == "asked" and lease_of(d, big)["state"] == "queued"
+        assert answer(d, small, "confirm").status == 200
+    elif when == "confirmed":
+        assert now["mig_uuid"] == new and now["move"]["mig_uuid"] == small["mig_uuid"]
+        load.kill()
+        load.wait()
+    d.wait_state(big, "active")
+    assert lease_of(d, small)["mig_uuid"] == new
+    assert small["mig_uuid"] not in json.dumps(d.machine.show())
+
+
+def test_the_command_line_answers(two):
+    d = two()
+    small, fixed = arrange(d)
+    assert "not movable" in d.cli("move", fixed["id"], check=0).stdout
+    assert "not asked" in d.cli("move", small["id"], check=0).stdout
+    assert d.cli("move", small["id"], "--confirm").returncode == 5
+    ask_big(d)
+    new = wait_asked(d, small)["move"]["mig_uuid"]
+    assert new in d.cli("move", small["id"], check=0).stdout
+    assert d.cli("move", small["id"], "--confirm", "--refuse").returncode == 2
+    assert d.cli("move", "l-999", "--confirm").returncode == 1
+    assert new in d.cli("move", small["id"], "--confirm", check=0).stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become other users")
+def test_other_tenants_cannot_answer(two):
+    d = open_to_all(two())
+    small, _ = arrange(d)
+    ask_big(d)
+    wait_asked(d, small)
+    assert as_user(d, 60123, "move", small["id"], "--confirm").returncode == 4
+    shown = json.loads(as_user(d, 60123, "leases", small["id"], "-o", "json").stdout)
+    assert shown["move"]["env"] == {}
+    assert lease_of(d, small)["mig_uuid"] == small["mig_uuid"]

@@ -1,0 +1,374 @@
+/* Leases that are moved so that a request fits: every course that a move can take. */
+#include "../pool_world.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+struct scene {
+    struct world w;
+    uint64_t small, fixed, big; /* a movable 1g, a 2g that stays, a 7g that waits */
+    struct pool_explanation why;
+};
+
+static struct pool_lease const *lease(const struct scene *s, uint64_t id)
+{
+    return pool_find_lease(s->w.pool, id);
+}
+
+/* GPU a holds a movable 1g, GPU b a 2g that is not movable, and somebody wants a whole one. */
+static struct scene *setup(unsigned max_moves)
+{
+    struct scene *s = xcalloc(1, sizeof(*s));
+    struct pool_settings settings;
+
+    pool_settings_default(&settings);
+    settings.max_moves = max_moves;
+    s->w.now_ms = 1000000;
+    world_add_gpu(&s->w, "H100-SXM5-80GB", true);
+    world_add_gpu(&s->w, "H100-SXM5-80GB", true);
+    world_boot(&s->w, &settings);
+    world_start(&s->w);
+    world_settle(&s->w);
+    s->small = world_ask(&s->w, "vision", "1g.10gb", (struct pool_request){.is_movable = true});
+    uint64_t fill = world_ask(&s->w, "nlp", "4g.40gb", (struct pool_request){0});
+    uint64_t fill2 = world_ask(&s->w, "nlp", "2g.20gb", (struct pool_request){0});
+    s->fixed = world_ask(&s->w, "speech", "4g.40gb", (struct pool_request){0});
+    world_settle(&s->w);
+    world_release(&s->w, "nlp", fill);
+    world_release(&s->w, "nlp", fill2);
+    world_settle(&s->w);
+    assert_ptr_not_equal(lease(s, s->small)->part[0].gpu, lease(s, s->fixed)->part[0].gpu);
+    return s;
+}
+
+static void done(struct scene *s)
+{
+    world_done(&s->w);
+    free(s);
+}
+
+static void ask_big(struct scene *s)
+{
+    s->big = world_ask(&s->w, "nlp", "7g.80gb", (struct pool_request){0});
+    world_settle(&s->w);
+}
+
+static enum pool_answer answer(struct scene *s, const char *tenant, bool is_confirmed,
+                               const char *uuid)
+{
+    struct pool_event e = {.kind = POOL_EV_MOVE, .lease = s->small, .text = uuid,
+                           .is_confirmed = is_confirmed, .reply_to = ++s->w.next_cookie,
+                           .actor = {.tenant = tenant, .role = POOL_ROLE_TENANT}};
+    world_step(&s->w, &e);
+    return s->w.reply.answer;
+}
+
+static const char *explain(struct scene *s, uint64_t id)
+{
+    pool_explain(s->w.pool, lease(s, id), s->w.now_ms, &s->why);
+    return s->why.reason;
+}
+
+static struct mig_instance *instance_of(struct scene *s, const struct pool_slice *slice)
+{
+    struct world_gpu *g = &s->w.gpu[slice->gpu->id];
+
+    for (unsigned i = 0; i < g->gi_count; i++) {
+        if (g->gi[i].start == slice->start) {
+            return &g->gi[i];
+        }
+    }
+    fail_msg("the slice is not there");
+    return &g->gi[0];
+}
+
+static void a_confirmed_move_makes_room(void **state)
+{
+    struct scene *s = setup(1);
+    char old[MIG_UUID_SIZE];
+    (void)state;
+    const struct pool_gpu *was_on = lease(s, s->small)->part[0].gpu;
+    text_copy(old, sizeof(old), lease(s, s->small)->part[0].slice->ci[0].mig_uuid);
+    ask_big(s);
+    const struct pool_lease *small = lease(s, s->small);
+    assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_QUEUED);
+    assert_int_equal(small->move.phase, POOL_MOVE_ASKED);
+    assert_string_equal(small->part[0].slice->ci[0].mig_uuid, old); /* until it is confirmed */
+    assert_int_equal(s->w.history[POOL_HIST_LEASE_MOVE_ASKED], 1);
+    assert_non_null(strstr(explain(s, s->big), "l-1 (vision; asked"));
+    assert_int_equal(s->why.block_count, 1);
+    assert_int_equal(s->why.block[0].until_ms, small->move.due_ms);
+    assert_non_null(strstr(explain(s, s->small), "makes room for l-"));
+    const char *uuid = small->move.slice->ci[0].mig_uuid;
+    assert_int_equal(answer(s, "speech", true, NULL), POOL_FORBIDDEN);
+    assert_int_equal(answer(s, "vision", true, old), POOL_NO_MOVE);
+    assert_int_equal(answer(s, "vision", true, uuid), POOL_OK);
+    assert_ptr_not_equal(small->part[0].gpu, was_on);
+    assert_string_not_equal(small->part[0].slice->ci[0].mig_uuid, old);
+    world_settle(&s->w);
+    assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_ACTIVE);
+    assert_int_equal(world_state(&s->w, s->small), POOL_LEASE_ACTIVE);
+    assert_int_equal(small->move.phase, POOL_MOVE_NONE);
+    assert_int_equal(answer(s, "vision", true, NULL), POOL_NO_MOVE);
+    assert_int_equal(s->w.history[POOL_HIST_LEASE_MOVED], 1);
+    done(s);
+}
+
+static void nobody_is_asked_who_is_not_movable_or_when_it_is_off(void **state)
+{
+    struct scene *s = setup(0);
+    (void)state;
+    ask_big(s);
+    assert_int_equal(lease(s, s->small)->move.phase, POOL_MOVE_NONE);
+    assert_null(lease(s, s->big)->shift);
+    assert_int_equal(answer(s, "vision", true, NULL), POOL_NO_MOVE);
+    done(s);
+}
+
+/* Whose old slice still has a process keeps both until it ends. */
+static void the_old_slice_is_left_when_nothing_runs_on_it(void **state)
+{
+    struct scene *s = setup(1);
+    (void)state;
+    ask_big(s);
+    struct mig_instance *old = instance_of(s, lease(s, s->small)->part[0].slice);
+    old->process_count = 1;
+    assert_int_equal(answer(s, "vision", true, NULL), POOL_OK);
+    world_settle(&s->w);
+    world_wait(&s->w, 5000);
+    world_settle(&s->w);
+    assert_int_equal(lease(s, s->small)->move.phase, POOL_MOVE_LEAVING);
+    assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_QUEUED);
+    assert_non_null(strstr(explain(s, s->small), "1 process(es) still run"));
+    old->process_count = 0;
+    world_wait(&s->w, 2000);
+    world_settle(&s->w);
+    assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_ACTIVE);
+    done(s);
+}
+
+/* Nobody else gets what is kept for the request meanwhile. */
+static void the_window_is_kept(void **state)
+{
+    struct scene *s = setup(1);
+    (void)state;
+    ask_big(s);
+    uint64_t other = world_ask(&s->w, "late", "3g.40gb", (struct pool_request){.ttl_ms = 1000});
+    world_settle(&s->w);
+    if (world_state(&s->w, other) == POOL_LEASE_ACTIVE) {
+        assert_ptr_not_equal(lease(s, other)->part[0].gpu, lease(s, s->small)->part[0].gpu);
+    }
+    uint64_t more = world_ask(&s->w, "late", "4g.40gb", (struct pool_request){.ttl_ms = 1000});
+    world_settle(&s->w);
+    assert_int_equal(world_state(&s->w, more), POOL_LEASE_QUEUED);
+    answer(s, "vision", true, NULL);
+    world_settle(&s->w);
+    assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_ACTIVE);
+    done(s);
+}
+
+static void expect_called_off(struct scene *s)
+{
+    world_settle(&s->w);
+    assert_int_equal(lease(s, s->small)->move.phase, POOL_MOVE_NONE);
+    assert_int_equal(world_state(&s->w, s->small), POOL_LEASE_ACTIVE);
+    assert_int_equal(s->w.history[POOL_HIST_LEASE_MOVE_CANCELLED], 1);
+    assert_int_equal(s->w.history[POOL_HIST_LEASE_MOVED], 0);
+}
+
+static void a_refusal_is_kept_to_and_asked_again_later(void **state)
+{
+    struct scene *s = setup(1);
+    (void)state;
+    ask_big(s);
+    const struct pool_slice *had = lease(s, s->small)->part[0].slice;
+    assert_int_equal(answer(s, "vision", false, NULL), POOL_OK);
+    expect_called_off(s);
+    assert_ptr_equal(lease(s, s->small)->part[0].slice, had);
+    assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_QUEUED);
+    assert_non_null(strstr(explain(s, s->big), "l-1 (vision)"));
+    world_wait(&s->w, 300000);
+    world_settle(&s->w);
+    assert_int_equal(s->w.history[POOL_HIST_LEASE_MOVE_ASKED], 1);
+    world_wait(&s->w, 400000);
+    world_settle(&s->w);
+    assert_int_equal(s->w.history[POOL_HIST_LEASE_MOVE_ASKED], 2);
+    done(s);
+}
+
+static void silence_is_a_refusal(void **state)
+{
+    struct scene *s = setup(1);
+    (void)state;
+    ask_big(s);
+    instance_of(s, lease(s, s->small)->move.slice)->process_count = 1; /* it had begun */
+    world_wait(&s->w, 61000);
+    world_settle(&s->w);
+    assert_int_equal(lease(s, s->small)->move.phase, POOL_MOVE_LEAVING);
+    assert_false(lease(s, s->small)->move.is_confirmed);
+    assert_int_equal(answer(s, "vision", true, NULL), POOL_NO_MOVE);
+    instance_of(s, lease(s, s->small)->move.slice)->process_count = 0;
+    world_wait(&s->w, 2000);
+    expect_called_off(s);
+    done(s);
+}
+
+static void a_request_that_ends_calls_it_off(void **state)
+{
+    struct scene *s = setup(1);
+    (void)state;
+    ask_big(s);
+    world_release(&s->w, "nlp", s->big);
+    expect_called_off(s);
+    /* It was not the holder's fault: the next one may be helped at once. */
+    ask_big(s);
+    assert_int_equal(lease(s, s->small)->move.phase, POOL_MOVE_ASKED);
+    done(s);
+}
+
+static void a_request_that_is_served_otherwise_calls_it_off(void **state)
+{
+    struct scene *s = setup(1);
+    (void)state;
+    ask_big(s);
+    world_release(&s->w, "speech", s->fixed);
+    world_settle(&s->w);
+    /* The new 1g is on that GPU: the request still waits for one of the two. */
+    assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_QUEUED);
+    answer(s, "vision", false, NULL);
+    expect_called_off(s);
+    assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_ACTIVE);
+    done(s);
+}
+
+/* Released in the middle: its processes are waited for on both slices. */
+static void a_holder_may_release_in_the_middle(void **state)
+{
+    struct scene *s = setup(1);
+    (void)state;
+    ask_big(s);
+    struct mig_instance *next = instance_of(s, lease(s, s->small)->move.slice);
+    next->process_count = 1;
+    world_release(&s->w, "vision", s->small);
+    world_settle(&s->w);
+    assert_int_equal(world_state(&s->w, s->small), POOL_LEASE_RELEASING);
+    next->process_count = 0;
+    world_wait(&s->w, 3000);
+    world_settle(&s->w);
+    assert_int_equal(world_state(&s->w, s->small), POOL_LEASE_RELEASED);
+    assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_ACTIVE);
+    done(s);
+}
+
+static void a_time_limit_ends_it_in_the_middle(void **state)
+{
+    struct scene *s = setup(1);
+    (void)state;
+    struct pool_event e = {.kind = POOL_EV_RENEW, .lease = s->small, .ttl_ms = 5000,
+                           .actor = {.tenant = "vision", .role = POOL_ROLE_TENANT}};
+    world_step(&s->w, &e);
+    ask_big(s);
+    assert_int_equal(lease(s, s->small)->move.phase, POOL_MOVE_ASKED);
+    world_wait(&s->w, 6000);
+    world_settle(&s->w);
+    assert_int_equal(world_state(&s->w, s->small), POOL_LEASE_EXPIRED);
+    assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_ACTIVE);
+    done(s);
+}
+
+static int fail_create(struct world *w, const struct pool_job *job)
+{
+    (void)w;
+    return job->kind == POOL_JOB_CREATE ? -EBUSY : 0;
+}
+
+static void a_driver_that_fails_changes_nothing(void **state)
+{
+    struct scene *s = setup(1);
+    (void)state;
+    const struct pool_slice *had = lease(s, s->small)->part[0].slice;
+    s->w.fail = fail_create;
+    ask_big(s);
+    expect_called_off(s);
+    assert_ptr_equal(lease(s, s->small)->part[0].slice, had);
+    assert_int_equal(s->w.history[POOL_HIST_LEASE_MOVE_ASKED], 0);
+    s->w.fail = NULL;
+    world_wait(&s->w, 40000);
+    world_settle(&s->w);
+    assert_int_equal(lease(s, s->small)->move.phase, POOL_MOVE_ASKED);
+    done(s);
+}
+
+static void set_health(struct scene *s, const struct pool_gpu *gpu, enum pool_health health)
+{
+    struct pool_event e = {.kind = POOL_EV_HEALTH, .gpu = gpu->id, .health = health, .text = "x"};
+
+    world_step(&s->w, &e);
+}
+
+static void a_lost_gpu_calls_it_off(void **state)
+{
+    struct scene *s = setup(1);
+    (void)state;
+    ask_big(s);
+    set_health(s, lease(s, s->small)->move.slice->gpu, POOL_HEALTH_LOST);
+    expect_called_off(s);
+    done(s);
+    s = setup(1);
+    ask_big(s);
+    set_health(s, lease(s, s->small)->part[0].gpu, POOL_HEALTH_LOST);
+    world_settle(&s->w);
+    /* What the room was for is gone. */
+    world_wait(&s->w, 10000);
+    world_settle(&s->w);
+    assert_int_equal(lease(s, s->small)->move.phase, POOL_MOVE_NONE);
+    assert_null(lease(s, s->big)->shift);
+    done(s);
+}
+
+static void what_is_destroyed_by_hand_is_noticed(void **state)
+{
+    struct scene *s = setup(1);
+    (void)state;
+    ask_big(s);
+    const struct pool_slice *to = lease(s, s->small)->move.slice;
+    struct world_gpu *g = &s->w.gpu[to->gpu->id];
+    struct mig_instance *gone = instance_of(s, to);
+    *gone = g->gi[--g->gi_count];
+    world_step(&s->w, &(struct pool_event){.kind = POOL_EV_SCAN, .gpu = to->gpu->id});
+    expect_called_off(s);
+    done(s);
+    s = setup(1);
+    ask_big(s);
+    const struct pool_slice *from = lease(s, s->small)->part[0].slice;
+    g = &s->w.gpu[from->gpu->id];
+    gone = instance_of(s, from);
+    *gone = g->gi[--g->gi_count];
+    world_step(&s->w, &(struct pool_event){.kind = POOL_EV_SCAN, .gpu = from->gpu->id});
+    world_settle(&s->w);
+    assert_int_equal(world_state(&s->w, s->small), POOL_LEASE_LOST);
+    assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_ACTIVE);
+    done(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_confirmed_move_makes_room),
+        cmocka_unit_test(nobody_is_asked_who_is_not_movable_or_when_it_is_off),
+        cmocka_unit_test(the_old_slice_is_left_when_nothing_runs_on_it),
+        cmocka_unit_test(the_window_is_kept),
+        cmocka_unit_test(a_refusal_is_kept_to_and_asked_again_later),
+        cmocka_unit_test(silence_is_a_refusal),
+        cmocka_unit_test(a_request_that_ends_calls_it_off),
+        cmocka_unit_test(a_request_that_is_served_otherwise_calls_it_off),
+        cmocka_unit_test(a_holder_may_release_in_the_middle),
+        cmocka_unit_test(a_time_limit_ends_it_in_the_middle),
+        cmocka_unit_test(a_driver_that_fails_changes_nothing),
+        cmocka_unit_test(a_lost_gpu_calls_it_off),
+        cmocka_unit_test(what_is_destroyed_by_hand_is_noticed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
