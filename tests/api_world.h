@@ -101,12 +101,12 @@ static inline void aw_step(void *userdata, struct pool_event *event)
     }
 }
 
-static inline bool aw_identify(void *userdata, const struct http_peer *peer,
-                               struct api_identity *ret)
+static inline int aw_identify(void *userdata, const struct http_peer *peer,
+                              struct api_identity *ret)
 {
     (void)peer;
     *ret = aw_of(userdata)->who;
-    return !aw_of(userdata)->is_stranger;
+    return aw_of(userdata)->is_stranger ? -ENOENT : 0;
 }
 
 static inline void aw_facts(void *userdata, struct api_facts *ret)

@@ -86,8 +86,9 @@ struct api_host {
      * POOL_DO_REPLY action (best not from inside, but that is allowed). */
     void (*step)(void *userdata, struct pool_event *event);
 
-    /* false: nobody that this machine knows (403).  Called for every request: to be quick. */
-    bool (*identify)(void *userdata, const struct http_peer *peer, struct api_identity *ret);
+    /* 0 with *ret; -ENOENT: nobody that this machine knows (403); -EAGAIN: it is being asked for, and
+     * api_on_identified() will be called.  For every request: to be quick. */
+    int (*identify)(void *userdata, const struct http_peer *peer, struct api_identity *ret);
 
     void (*facts)(void *userdata, struct api_facts *ret);
 
@@ -127,6 +128,9 @@ const struct http_route *api_routes(void);
 
 /* The answer to an event that came through host.step(), after its commit. */
 void api_on_reply(struct api *api, const struct pool_action *reply);
+
+/* Somebody who was being asked for may be known now. */
+void api_on_identified(struct api *api);
 
 /* code: 0 with the token that was made or revoked (the secret only after making one), or -errno
  * (-ENOENT: no such token) with a message. */

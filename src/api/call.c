@@ -239,6 +239,31 @@ static bool check_state(struct api_call *call)
     return true;
 }
 
+/* The call begins anew when it is known who the client is. */
+static void look_at_client(struct api_held *held, bool is_late)
+{
+    const struct api_host *host = &held->call.api->host;
+    struct api_identity who;
+
+    if (host->identify(host->userdata, http_peer(held->call.req), &who) != -EAGAIN) {
+        api_dispatch(TAKE_PTR(held->call.req), held->call.api, held->call.route);
+    } else if (is_late) {
+        http_set_header(held->call.req, "Retry-After", "5");
+        api_problem(&held->call, 503, "identity_unknown", NULL,
+                    "this machine's user database does not say who you are; it is asked further, "
+                    "try again");
+    }
+}
+
+static void wait_for_identity(struct api_call *call)
+{
+    struct api *api = call->api;
+    struct api_held *held = api_hold(call);
+
+    held->is_asking = true;
+    api_wait(held, 0, 0, api_now_ms(api) + API_IDENTITY_MS, look_at_client);
+}
+
 static bool check_who(struct api_call *call)
 {
     const struct api_host *host = &call->api->host;
@@ -247,7 +272,12 @@ static bool check_who(struct api_call *call)
         return true;
     }
     call->who.limits = (struct pool_limits){-1, -1};
-    if (!host->identify(host->userdata, http_peer(call->req), &call->who)) {
+    int rc = host->identify(host->userdata, http_peer(call->req), &call->who);
+    if (rc == -EAGAIN) {
+        wait_for_identity(call);
+        return false;
+    }
+    if (rc < 0) {
         api_problem(call, 403, "forbidden", NULL,
                     "this machine does not know who you are; ask its administrator for an entry "
                     "under 'tenants' in the configuration");

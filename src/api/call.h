@@ -37,6 +37,7 @@ struct api_held {
     uint64_t lease, operation; /* what is awaited; 0 none */
     int64_t deadline_ms;
     bool wants_capture;
+    bool is_asking; /* who the client is */
     char *changes, *blocking; /* JSON arrays: what the pool said right after the step */
     TAILQ_ENTRY(api_held) link;
     UT_hash_handle hh; /* by cookie */
@@ -71,6 +72,8 @@ struct api {
 #define API_OUT_BYTES (64u * 1024 * 1024)
 /* A change that was not committed after this long is answered with 503. */
 #define API_COMMIT_MS 30000
+/* A client of whom is not known after this long who it is is answered with 503. */
+#define API_IDENTITY_MS 5000
 
 /* --- answering (each once per call; harmless when the client has gone) ---------------------- */
 

@@ -198,6 +198,18 @@ void api_wake(struct api *api, uint64_t lease, bool is_operation)
     }
 }
 
+void api_on_identified(struct api *api)
+{
+    struct api_held *held = NULL, *next = NULL;
+
+    for (held = TAILQ_FIRST(&api->held); held; held = next) {
+        next = TAILQ_NEXT(held, link);
+        if (held->is_asking) {
+            look_at(held, false);
+        }
+    }
+}
+
 int64_t api_next_deadline_ms(const struct api *api)
 {
     return api->deadline_ms;

@@ -83,6 +83,8 @@ struct daemon {
     int64_t next_scan_ms; /* monotonic: when the next regular scan is due */
     char sim_library[4096];
     struct known_user *users;
+    struct userdb *userdb;
+    sd_event_source *userdb_source;
     struct known_token *tokens;
     uint64_t next_token;
 };
@@ -121,7 +123,9 @@ int setclock_load(struct daemon *d, const char *body, size_t len);
 void setclock_mend(struct daemon *d);
 
 /* identity.c */
-bool identity_find(struct daemon *d, const struct http_peer *peer, struct api_identity *ret);
+int identity_init(struct daemon *d, struct error *err);
+/* As identify() of struct api_host. */
+int identity_find(struct daemon *d, const struct http_peer *peer, struct api_identity *ret);
 void identity_done(struct daemon *d);
 
 /* tokens.c */

@@ -121,7 +121,7 @@ static void host_step(void *userdata, struct pool_event *event)
     daemon_step(userdata, event);
 }
 
-static bool host_identify(void *userdata, const struct http_peer *peer, struct api_identity *ret)
+static int host_identify(void *userdata, const struct http_peer *peer, struct api_identity *ret)
 {
     return identity_find(userdata, peer, ret);
 }
@@ -210,7 +210,7 @@ int daemon_open(struct daemon *d, struct error *err)
     d->pool = pool_new(&d->config.pool);
     d->meter = meter_new(&d->config.rates);
     if ((rc = add_gpus(d, err)) < 0 || (rc = load_records(d, err)) < 0 ||
-        (rc = loop_init(d, err)) < 0 || (rc = work_init(d, err)) < 0 ||
+        (rc = loop_init(d, err)) < 0 || (rc = work_init(d, err)) < 0 || (rc = identity_init(d, err)) < 0 ||
         (rc = open_doors(d, err)) < 0) {
         return rc;
     }

@@ -1,8 +1,10 @@
 """Who may do what: on the socket by user and group, over TCP by token."""
 import json
 import os
+import pathlib
 import socket
 import subprocess
+import time
 import urllib.error
 import urllib.request
 
@@ -87,6 +89,64 @@ def test_a_tenant_changes_and_sees_only_its_own(daemon, machine):
     seen = leased(as_user(d, 60123, "leases", lease["id"], "-o", "json"))
     assert seen["name"] is None and seen["labels"] == {} and seen["env"] == {}
     assert d.get(f"/v1/leases/{lease['id']}").json["state"] == "active"
+
+
+def hanging(gate, first_uid):
+    """A wrapper under which the user database hangs for these users while the file is there."""
+    assert (BUILD / "tests/unit/libnss-shim.so").exists()
+    asan = os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0"
+    return ("env", f"LD_PRELOAD={BUILD}/tests/unit/libnss-shim.so", f"NSS_SHIM_GATE={gate}",
+            f"NSS_SHIM_FROM={first_uid}", f"ASAN_OPTIONS={asan}")
+
+
+def start_as(d, uid, *args):
+    return subprocess.Popen(["setpriv", "--reuid", str(uid), "--regid", "65534", "--clear-groups",
+                             BUILD / "tangram", *args], text=True, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE,
+                            env=dict(os.environ, TANGRAM_SOCKET=str(d.socket)))
+
+
+def test_a_user_database_that_hangs_stops_nobody_else(daemon, machine, tmp_path):
+    """Who is not known yet waits for the answer; who is known, and root, do not notice."""
+    gate = tmp_path / "gate"
+    gate.touch()
+    d = open_to_all(daemon(machine(), config=ROLES, start=False))
+    d.start(wrapper=hanging(gate, 1000))
+    assert as_user(d, 2, "status").returncode == 0
+    waiting = [start_as(d, uid, "lease", "-p", "1g.10gb", "-o", "json") for uid in (4242, 60123)]
+    many = [start_as(d, 70000 + i, "status") for i in range(12)]  # more than threads
+    until(lambda: "users" in threads_of(d), "the database to be asked")
+    for _ in range(20):
+        start = time.monotonic()
+        assert d.get("/v1/leases").json == {"leases": []}
+        assert as_user(d, 2, "queue").returncode == 0
+        assert time.monotonic() - start < 3
+    assert all(p.poll() is None for p in waiting)
+    many[0].kill()  # one that leaves while it is asked for
+    gate.unlink()
+    tenants = [json.loads(p.communicate(timeout=20)[0])["tenant"] for p in waiting]
+    assert tenants == ["vision", "uid-60123"]
+    assert [p.wait(20) for p in many] == [-9] + [0] * 11
+    until(lambda: "users" not in threads_of(d), "the threads to end")
+
+
+def test_a_user_database_that_never_answers(daemon, machine, tmp_path):
+    """Others hear of it in time, root gets in as an operator, and the daemon ends all the same."""
+    gate = tmp_path / "gate"
+    gate.touch()
+    d = open_to_all(daemon(machine(), config=ROLES, start=False))
+    d.start(wrapper=hanging(gate, 0))
+    other = start_as(d, 60123, "status")
+    assert d.get("/v1").json["you"]["role"] == "operator"  # after some seconds
+    assert "user database" in other.communicate(timeout=20)[1] and other.returncode == 6
+    start = time.monotonic()
+    assert d.get("/v1").status == 200 and time.monotonic() - start < 2  # it is not waited for again
+    d.stop()
+
+
+def threads_of(d):
+    return [(p / "comm").read_text().strip()
+            for p in pathlib.Path(f"/proc/{d.proc.pid}/task").iterdir()]
 
 
 def free_port():
