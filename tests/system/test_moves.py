@@ -40,6 +40,11 @@ def wait_asked(d, lease):
     return until(look, f"{lease['id']} to be asked")
 
 
+def wait_event(d, kind):
+    """The last of its kind: what is shown by GET is a commit ahead of the events."""
+    return until(lambda: d.events(kind), kind)[-1]
+
+
 def answer(d, lease, word, **fields):
     return d.request("POST", f"/v1/leases/{lease['id']}/move", dict(fields, answer=word))
 
@@ -63,7 +68,7 @@ def test_a_movable_lease_makes_room(two):
     assert asked["move"]["env"]["CUDA_VISIBLE_DEVICES"] == asked["move"]["mig_uuid"]
     shown = json.dumps(d.machine.show())
     assert small["mig_uuid"] in shown and asked["move"]["mig_uuid"] in shown
-    event = d.events("lease.move_asked")[-1]
+    event = wait_event(d, "lease.move_asked")
     assert event["lease"] == small["id"] and event["move"]["mig_uuid"] == asked["move"]["mig_uuid"]
     assert event["move"]["from_mig_uuid"] == small["mig_uuid"]
     assert event["move"]["env"]["NVIDIA_VISIBLE_DEVICES"] == asked["move"]["mig_uuid"]
@@ -76,7 +81,7 @@ def test_a_movable_lease_makes_room(two):
     moved = lease_of(d, small)
     assert moved["move"] is None and moved["granted_at"] == small["granted_at"]
     assert moved["env"]["CUDA_VISIBLE_DEVICES"] == asked["move"]["mig_uuid"]
-    assert d.events("lease.moved")[-1]["move"]["mig_uuid"] == moved["mig_uuid"]
+    assert wait_event(d, "lease.moved")["move"]["mig_uuid"] == moved["mig_uuid"]
     assert small["mig_uuid"] not in json.dumps(d.machine.show())
 
 
@@ -106,7 +111,7 @@ def test_a_refusal_and_silence_change_nothing(two):
     until(lambda: lease_of(d, small)["move"] is None, "the move to be over")
     assert lease_of(d, small)["mig_uuid"] == small["mig_uuid"]
     assert lease_of(d, big)["state"] == "queued"
-    assert new in [e["move"]["mig_uuid"] for e in d.events("lease.move_cancelled")]
+    assert wait_event(d, "lease.move_cancelled")["move"]["mig_uuid"] == new
     assert small["id"] in d.get(f"/v1/leases/{big['id']}/why").json["reason"]
     # The other one is silent.
     d = two(QUICK)
@@ -116,7 +121,7 @@ def test_a_refusal_and_silence_change_nothing(two):
     until(lambda: lease_of(d, small)["move"] is None, "the time to be over")
     assert lease_of(d, small)["mig_uuid"] == small["mig_uuid"]
     assert lease_of(d, big)["state"] == "queued"
-    assert "did not answer" in d.events("lease.move_cancelled")[-1]["message"]
+    assert "did not answer" in wait_event(d, "lease.move_cancelled")["message"]
 
 
 def test_processes_keep_the_old_slice(two):
