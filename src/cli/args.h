@@ -27,6 +27,7 @@ enum cli_opt {
     OPT_NAME,
     OPT_PRIORITY,
     OPT_MOVABLE,
+    OPT_ON_MOVE,
     OPT_CONFIRM,
     OPT_REFUSE,
     OPT_LABEL,

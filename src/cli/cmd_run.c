@@ -7,6 +7,7 @@
  * sees one job.  Only signals that somebody sent to us alone are handed on. */
 #include "base/clock.h"
 #include "cli/lease.h"
+#include "cli/mover.h"
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -78,7 +79,7 @@ static int wait_for_child(pid_t child, const sigset_t *set)
     }
 }
 
-static int run_child(const struct cli *cli, const json_t *lease)
+static int run_child(struct cli *cli, const json_t *lease)
 {
     CLEANUP(closep) int read_end = -1;
     pid_t parent = getpid();
@@ -105,7 +106,10 @@ static int run_child(const struct cli *cli, const json_t *lease)
     if (read(read_end, &why, sizeof(why)) == (ssize_t)sizeof(why)) {
         cli_say("cannot run '%s': %s", cli->args.args[0], strerror(why));
     }
-    return wait_for_child(child, &set);
+    pid_t mover = why ? 0 : mover_start(cli, js_text(lease, "id", ""), child);
+    int status = wait_for_child(child, &set);
+    mover_stop(mover);
+    return status;
 }
 
 /* Gives the lease back.  A daemon that is away for a moment is waited for; it also sees by itself
@@ -158,6 +162,12 @@ int cmd_run(struct cli *cli)
         return rc;
     }
     json_object_set_new(request, "lifetime", json_string("client"));
+    if (cli_args_has(&cli->args, OPT_ON_MOVE)) {
+        if (js_int(request, "count", 1) > 1) {
+            return cli_usage(cli, "--on-move: a lease of several slices is not moved");
+        }
+        json_object_set_new(request, "movable", json_true());
+    }
     rc = lease_obtain(cli, request, &signals, &lease);
     if (rc) {
         return rc;

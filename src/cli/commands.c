@@ -37,6 +37,9 @@ const struct cli_option cli_options[] = {
     {OPT_MOVABLE, 0, "movable", NULL,
      "you may be asked to move to another slice so that another request fits", HINT_NONE, NULL,
      false, false},
+    {OPT_ON_MOVE, 0, "on-move", "COMMAND",
+     "movable; runs COMMAND with sh when asked to move: exit status 0 confirms", HINT_NONE, NULL,
+     false, false},
     {OPT_CONFIRM, 0, "confirm", NULL, "the work is on the new slice now", HINT_NONE, NULL, false,
      false},
     {OPT_REFUSE, 0, "refuse", NULL, "the work stays where it is", HINT_NONE, NULL, false, false},
@@ -88,8 +91,13 @@ const struct cli_command cli_commands[] = {
      "The command gets CUDA_VISIBLE_DEVICES, NVIDIA_VISIBLE_DEVICES and TANGRAM_LEASE, and this "
      "program's standard input, output and error. The slice is given back however the command "
      "ends, also when this program is killed; the exit status is the command's. Without --wait "
-     "nothing waits in the queue: if it cannot be had now, the exit status is 3.",
-     OPTIONS(OPT_PROFILE, OPT_COUNT_N, OPT_WAIT, OPT_MODEL, OPT_NAME, OPT_PRIORITY), 1, -1,
+     "nothing waits in the queue: if it cannot be had now, the exit status is 3. The command of "
+     "--on-move finds TANGRAM_LEASE, TANGRAM_OLD_MIG_UUID, TANGRAM_NEW_MIG_UUID (also as "
+     "CUDA_VISIBLE_DEVICES), TANGRAM_COMMAND_PID and TANGRAM_MOVE_UNTIL; it brings the work to the "
+     "new slice, or stops it, and ends with 0, or with another status to stay.",
+     OPTIONS(OPT_PROFILE, OPT_COUNT_N, OPT_WAIT, OPT_MODEL, OPT_NAME, OPT_PRIORITY, OPT_MOVABLE,
+             OPT_ON_MOVE),
+     1, -1,
      HINT_COMMAND, NULL, true, cmd_run},
     {"lease", "", "obtain a slice and keep it until it is released",
      "Without --wait nothing waits in the queue: if it cannot be had now, the exit status is 3. "

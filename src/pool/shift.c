@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define SEEKERS_MAX 4      /* requests that look for moves in one pass: each looks at every GPU */
-#define SHIFT_PAUSE_MS 30000 /* after one that has failed otherwise than by a refusal */
+#define SHIFT_PAUSE_MS 5000 /* after one that came to nothing */
 
 /* --- what is kept ----------------------------------------------------------------------------- */
 

@@ -51,9 +51,17 @@ def answer(d, lease, word, **fields):
 
 @pytest.fixture
 def two(daemon, machine):
+    made = []
+
     def make(config=None, **kw):
-        return daemon(machine(f"{H100}:2", **kw), config=config)
-    return make
+        d = daemon(machine(f"{H100}:2", **kw), config=config)
+        d.runs = []
+        made.append(d)
+        return d
+    yield make
+    for proc in (proc for d in made for proc in d.runs):
+        proc.kill()
+        proc.wait()
 
 
 def test_a_movable_lease_makes_room(two):
@@ -189,3 +197,97 @@ def test_other_tenants_cannot_answer(two):
     shown = json.loads(as_user(d, 60123, "leases", small["id"], "-o", "json").stdout)
     assert shown["move"]["env"] == {}
     assert lease_of(d, small)["mig_uuid"] == small["mig_uuid"]
+
+
+def run_movable(d, hook, *command):
+    env = dict(os.environ, TANGRAM_SOCKET=str(d.socket))
+    proc = subprocess.Popen([BUILD / "tangram", "run", "-p", "1g.10gb", "--on-move", hook, "--",
+                             *command], env=env, text=True, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE)
+    d.runs.append(proc)
+    until(lambda: any(l["state"] == "active" for l in d.get("/v1/leases").json["leases"]), "it")
+    return proc
+
+
+def arrange_run(d, hook, *command):
+    """As arrange(), with the 1g held by `tangram run`."""
+    proc = run_movable(d, hook, *command)
+    small = d.get("/v1/leases").json["leases"][0]
+    fill = [d.lease("4g.40gb"), d.lease("2g.20gb")]
+    fixed = d.lease("4g.40gb")
+    assert small["movable"] and small["gpu_index"] != fixed["gpu_index"]
+    for lease in fill:
+        d.release(lease)
+    return proc, small
+
+
+def test_run_moves_with_a_hook(two, tmp_path):
+    """The hook stops the command's work on the old slice and begins on the new one."""
+    d = two()
+    note = tmp_path / "note"
+    hook = (f'echo "$TANGRAM_LEASE $TANGRAM_OLD_MIG_UUID $TANGRAM_NEW_MIG_UUID '
+            f'$CUDA_VISIBLE_DEVICES $(id -u)" > {note}; kill -USR1 $TANGRAM_COMMAND_PID')
+    proc, small = arrange_run(d, hook, "sh", "-c",
+                              'trap "echo asked" USR1; trap "exit 7" TERM; '
+                              'while :; do sleep 0.05; done')
+    big = ask_big(d)
+    d.wait_state(big, "active")
+    proc.send_signal(signal.SIGTERM)
+    out, err = proc.communicate(timeout=20)
+    assert out == "asked\n" and proc.returncode == 7, (out, err)
+    words = note.read_text().split()
+    assert words[0] == small["id"] and words[1] == small["mig_uuid"]
+    assert words[2] == words[3] != words[1] and words[4] == str(os.getuid())
+    assert wait_event(d, "lease.moved")["move"]["mig_uuid"] == words[2]
+
+
+def test_run_stays_when_the_hook_says_so(two):
+    d = two()
+    proc, small = arrange_run(d, "exit 9", "sleep", "600")
+    ask_big(d)
+    wait_event(d, "lease.move_cancelled")
+    assert lease_of(d, small)["mig_uuid"] == small["mig_uuid"]
+    proc.send_signal(signal.SIGTERM)
+    assert "stays where it is" in proc.communicate(timeout=20)[1]
+
+
+def is_alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_run_ends_a_hook_that_takes_too_long(two, tmp_path):
+    d = two(QUICK)
+    note = tmp_path / "note"
+    proc, small = arrange_run(d, f"sleep 601 & echo $! > {note}; wait", "sleep", "600")
+    ask_big(d)
+    wait_event(d, "lease.move_cancelled")
+    d.wait_state(small, "active")
+    assert lease_of(d, small)["mig_uuid"] == small["mig_uuid"]
+    until(lambda: not is_alive(int(note.read_text())), "what the hook started to be gone")
+    proc.send_signal(signal.SIGTERM)
+    assert "did not end in time" in proc.communicate(timeout=20)[1]
+
+
+def test_run_hears_of_a_move_that_was_asked_while_the_daemon_restarted(two, tmp_path):
+    d = two()
+    gate = tmp_path / "gate"
+    proc, small = arrange_run(d, f"test -e {gate}", "sleep", "600")
+    gate.touch()
+    big = ask_big(d)
+    d.kill()  # at some point of it: making, asked or answered
+    d.start()
+    d.wait_state(big, "active")
+    assert lease_of(d, small)["mig_uuid"] != small["mig_uuid"]
+    proc.kill()
+    proc.wait()
+    d.wait_state(small, "released")
+
+
+def test_a_hook_is_for_one_slice(two):
+    d = two()
+    done = d.cli("run", "-p", "1g.10gb", "-n", "2", "--on-move", "true", "--", "true")
+    assert done.returncode == 2 and "several" in done.stderr
