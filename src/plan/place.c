@@ -3,6 +3,7 @@
 #include "plan/batch.h"
 #include "plan/fleet.h"
 #include "plan/plan.h"
+#include "plan/set.h"
 #include <assert.h>
 #include <math.h>
 #include <string.h>
@@ -298,8 +299,8 @@ static int place_exactly(const struct plan *p, const struct plan_ask *const *ask
     return 0;
 }
 
-int plan_place_set(struct plan *p, const struct plan_ask *const *asks, size_t count,
-                   struct plan_spot *ret)
+int plan_place_each(struct plan *p, const struct plan_ask *const *asks, size_t count,
+                    struct plan_spot *ret)
 {
     CLEANUP(freep) struct plan_gpu *before = xcalloc(count, sizeof(*before));
     CLEANUP(freep) struct plan_spot *spots = xcalloc(count, sizeof(*spots));

@@ -130,12 +130,6 @@ int plan_place(const struct plan *plan, const struct plan_ask *ask, struct plan_
 double plan_score(const struct plan *plan, const struct plan_ask *ask, uint32_t gpu_id,
                   struct mig_slice slice);
 
-/* Places for all or for none, the larger ones first, each where plan_place() would put it after the
- * others; when that fails, an exact search over all of them together (batch.h; not with
- * exclusions).  -ENOSPC.  ret has room for count spots; each idle slice is named once. */
-int plan_place_set(struct plan *plan, const struct plan_ask *const *asks, size_t count,
-                   struct plan_spot *ret);
-
 /* For simulation in bulk: marks the spot busy (forgetting idle slices that it destroys), and free
  * again.  is_movable makes it known to plan_moves(). */
 void plan_take(struct plan *plan, const struct plan_spot *spot, bool is_movable, float move_cost);

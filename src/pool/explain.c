@@ -336,16 +336,16 @@ static void preview_one(struct pool *pool, struct pool_lease *l, struct pool_pre
 
 /* Requests side by side in this order: one lease each, taken back in the end. */
 static void preview_in_order(struct pool *pool, const struct pool_actor *actor,
-                             const struct pool_request *const *requests, unsigned count,
+                             const struct pool_request *requests, unsigned count,
                              struct pool_preview *ret)
 {
-    CLEANUP(freep) struct pool_lease **leases = xcalloc(count, sizeof(*leases));
+    CLEANUP(freep) struct pool_lease **leases = xcalloc(count, sizeof(struct pool_lease *));
     uint64_t next_lease = pool->next_lease, next_slice = pool->next_slice;
 
     memset(ret, 0, sizeof(*ret));
     ret->is_fitting = ret->is_possible = true;
     for (unsigned i = 0; i < count && ret->is_fitting; i++) {
-        leases[i] = lease_new(pool, actor, requests[i]);
+        leases[i] = lease_new(pool, actor, &requests[i]);
         preview_one(pool, leases[i], ret);
     }
     forget_previewed(&ret->blocked, next_lease, next_slice);
@@ -362,57 +362,60 @@ static void preview_in_order(struct pool *pool, const struct pool_actor *actor,
     pool->next_slice = next_slice;
 }
 
-/* Memory slots of one part, on the model where it takes most. */
-static unsigned size_of(const struct pool *pool, const struct pool_request *r)
+/* Requests that are placed together; false when they do not fit that way. */
+static bool preview_together(struct pool *pool, const struct pool_actor *actor,
+                             const struct pool_request *requests, unsigned count,
+                             struct pool_preview *ret)
 {
-    struct plan_ask ask;
-    unsigned size = 0;
+    CLEANUP(freep) struct pool_lease **leases = xcalloc(count, sizeof(struct pool_lease *));
+    uint64_t next_lease = pool->next_lease, next_slice = pool->next_slice;
+    unsigned parts = 0;
+    bool fits = true;
+    char why[240];
 
-    plan_ask_init(&ask);
-    if (r->want.kind == MIG_WANT_GPU ||
-        plan_ask_resolve(pool->plan, &r->want, &ask, NULL) < 0) {
-        return MIG_SLOTS_MAX;
+    memset(ret, 0, sizeof(*ret));
+    for (unsigned i = 0; i < count; i++) {
+        leases[i] = lease_new(pool, actor, &requests[i]);
+        lease_impossible_reason(pool, leases[i], why, sizeof(why));
+        parts += leases[i]->count;
+        fits = fits && !*why;
     }
-    for (int c = 0; c < pool->class_count; c++) {
-        if (ask.profile[c] >= 0 && pool->classes[c].geometry->profiles[ask.profile[c]].size > size) {
-            size = pool->classes[c].geometry->profiles[ask.profile[c]].size;
+    fits = fits && parts <= POOL_MAX_COUNT && lease_try_new_set(pool, leases, count);
+    ret->is_fitting = ret->is_possible = fits;
+    for (unsigned i = 0; i < count && fits; i++) {
+        for (unsigned k = 0; k < leases[i]->part_count; k++) {
+            note_step(leases[i], &leases[i]->part[k], ret);
         }
     }
-    return size;
-}
-
-/* Largest first; equal ones stay as they stood. */
-static void sort_by_size(const struct pool *pool, const struct pool_request **requests,
-                         unsigned count)
-{
-    for (unsigned i = 1; i < count; i++) {
-        const struct pool_request *r = requests[i];
-        unsigned at = i;
-        for (; at && size_of(pool, requests[at - 1]) < size_of(pool, r); at--) {
-            requests[at] = requests[at - 1];
-        }
-        requests[at] = r;
+    for (unsigned i = count; i-- > 0;) {
+        lease_ungrant(pool, leases[i]);
+        lease_free(pool, leases[i]);
     }
+    pool->next_lease = next_lease;
+    pool->next_slice = next_slice;
+    return fits;
 }
 
-/* As they were asked for; if that does not fit, largest first, which is easier. */
+/* Several: the best places for all of them together.  Should that be too much to look at, or one
+ * alone: as they would be granted one after the other. */
 void pool_preview(struct pool *pool, const struct pool_actor *actor,
                   const struct pool_request *requests, unsigned request_count, int64_t now_ms,
                   struct pool_preview *ret)
 {
-    CLEANUP(freep) const struct pool_request **order = xcalloc(request_count, sizeof(*order));
     bool was_meta_dirty = pool->is_meta_dirty, wanted_pass = pool->wants_queue_pass;
+    bool is_together = false;
 
     pool->now_ms = now_ms;
     pool->is_trial = true;
-    for (unsigned i = 0; i < request_count; i++) {
-        order[i] = &requests[i];
+    pool->last_set = (struct plan_set){0};
+    is_together = request_count > 1 &&
+                  preview_together(pool, actor, requests, request_count, ret);
+    if (!is_together) {
+        preview_in_order(pool, actor, requests, request_count, ret);
     }
-    preview_in_order(pool, actor, order, request_count, ret);
-    if (!ret->is_fitting && ret->is_possible && request_count > 1) {
-        sort_by_size(pool, order, request_count);
-        preview_in_order(pool, actor, order, request_count, ret);
-    }
+    ret->set = pool->last_set;
+    ret->has_set = ret->is_fitting && (is_together || request_count == 1) &&
+                   (ret->set.is_proven || ret->set.opened_least || ret->set.created);
     pool->is_trial = false;
     pool->is_meta_dirty = was_meta_dirty;
     pool->wants_queue_pass = wanted_pass;

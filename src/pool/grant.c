@@ -16,7 +16,6 @@
 #include <string.h>
 #include <strings.h>
 
-#define UNREAD_BUSY 64         /* of a GPU that has not been scanned: looked at last */
 #define IDLE_CANDIDATES_MAX 64 /* idle slices of one profile that are scored for one request */
 
 bool lease_allows_gpu(const struct pool_lease *lease, const struct pool_gpu *gpu)
@@ -66,8 +65,7 @@ int lease_resolve(struct pool *pool, struct pool_lease *lease, struct error *err
     return rc;
 }
 
-/* The compute-instance profile of the lease within a slice profile. */
-static int ci_profile_on(const struct pool_lease *lease, const struct pool_gpu *gpu, int profile)
+int lease_ci_profile_on(const struct pool_lease *lease, const struct pool_gpu *gpu, int profile)
 {
     int resolved = MIG_PROFILE_NONE, ci = MIG_PROFILE_NONE;
 
@@ -78,73 +76,6 @@ static int ci_profile_on(const struct pool_lease *lease, const struct pool_gpu *
         return mig_compute_by_slices(p, p->slices);
     }
     return ci;
-}
-
-/* Why it will not have slices unless its administrator does something; NULL if it may. */
-static const char *never_cut_reason(const struct pool_gpu *gpu)
-{
-    bool has_mode = gpu->info.is_mig_enabled || gpu->info.is_mig_pending ||
-                    (gpu->mig_policy == POOL_MIG_ON_DEMAND && gpu->info.is_resetless);
-
-    if (!gpu->info.is_mig_capable) {
-        return "it cannot do MIG";
-    }
-    if (!has_mode) {
-        return gpu->mig_policy == POOL_MIG_KEEP
-                   ? "its MIG mode is off, and mig_mode: keep keeps it so"
-                   : "its MIG mode is off and needs the administrator";
-    }
-    if (!gpu->geometry) {
-        return gpu->info.is_mig_enabled ? "it does not tell what it can be cut into"
-                                        : "its MIG mode comes on with its next reset";
-    }
-    return NULL;
-}
-
-bool lease_is_possible_on(const struct pool_lease *lease, const struct pool_gpu *gpu,
-                          const char **why)
-{
-    int profile = lease_profile_on(lease, gpu);
-    bool is_whole = lease->want.kind == MIG_WANT_GPU;
-
-    *why = NULL;
-    if (!lease_allows_gpu(lease, gpu)) {
-        *why = "it is another model";
-    } else if (!gpu->is_managed) {
-        *why = "it is not managed by tangram";
-    } else if (is_whole) {
-        *why = gpu->info.is_mig_enabled && profile < 0 ? "no profile takes all of it" : NULL;
-    } else if (never_cut_reason(gpu)) {
-        *why = never_cut_reason(gpu);
-    } else if (profile < 0 || !gpu->geometry->profiles[profile].start_count) {
-        *why = "it does not offer this profile";
-    }
-    return !*why;
-}
-
-unsigned lease_possible_count(const struct pool *pool, const struct pool_lease *lease)
-{
-    static const struct mig_use empty;
-    unsigned total = 0;
-    const char *why = NULL;
-
-    for (unsigned i = 0; i < pool->gpu_count && total < lease->count; i++) {
-        const struct pool_gpu *gpu = pool->gpus[i];
-        unsigned most = lease->tenant->max_compute;
-        if (!lease_is_possible_on(lease, gpu, &why) ||
-            (most && lease_slots_on(pool, lease, gpu->class_id) > most)) {
-            continue;
-        }
-        if (lease->want.kind == MIG_WANT_GPU) {
-            total++;
-            continue;
-        }
-        int p = lease_profile_on(lease, gpu);
-        int ci = ci_profile_on(lease, gpu, p);
-        int each = ci >= 0 ? gpu->geometry->profiles[p].compute[ci].max_count : 1;
-        total += (unsigned)(mig_remaining(gpu->geometry, &empty, p) * (each > 0 ? each : 1));
-    }
-    return total;
 }
 
 void lease_add_part(struct pool_lease *lease, struct pool_gpu *gpu, struct pool_slice *slice,
@@ -264,7 +195,7 @@ static int matching_ci(const struct pool_lease *lease, const struct pool_slice *
 {
     bool is_single = s->ci_count == 1 && s->ci[0].is_settled && !s->ci[0].lease;
 
-    return is_single && s->ci[0].profile == ci_profile_on(lease, s->gpu, s->profile) ? 0 : -1;
+    return is_single && s->ci[0].profile == lease_ci_profile_on(lease, s->gpu, s->profile) ? 0 : -1;
 }
 
 static struct pool_slice *best_idle(struct pool *pool, struct pool_lease *lease)
@@ -299,17 +230,21 @@ static struct pool_slice *best_idle(struct pool *pool, struct pool_lease *lease)
     return best;
 }
 
+static void take_as_it_is(struct pool *pool, struct pool_lease *lease, struct pool_slice *s)
+{
+    s->ci[0].lease = lease->id;
+    lease_add_part(lease, s->gpu, s, 0);
+    slice_set_state(pool, s, POOL_SLICE_LEASED);
+}
+
 static bool take_idle(struct pool *pool, struct pool_lease *lease)
 {
     struct pool_slice *s = best_idle(pool, lease);
 
-    if (!s) {
-        return false;
+    if (s) {
+        take_as_it_is(pool, lease, s);
     }
-    s->ci[0].lease = lease->id;
-    lease_add_part(lease, s->gpu, s, 0);
-    slice_set_state(pool, s, POOL_SLICE_LEASED);
-    return true;
+    return s;
 }
 
 /* Compute slices of the slice that no compute instance has. */
@@ -326,7 +261,7 @@ static unsigned free_compute(const struct pool_slice *s)
 /* A free compute instance of the wanted profile in the slice, made if there is room; -1 none. */
 static int ci_in_slice(const struct pool_lease *lease, struct pool_slice *s)
 {
-    int profile = ci_profile_on(lease, s->gpu, s->profile);
+    int profile = lease_ci_profile_on(lease, s->gpu, s->profile);
 
     for (unsigned c = 0; c < s->ci_count; c++) {
         if (!s->ci[c].lease && s->ci[c].is_settled && s->ci[c].profile == profile) {
@@ -424,15 +359,12 @@ static void refresh_stale(struct pool *pool)
     }
 }
 
-static bool take_cut(struct pool *pool, struct pool_lease *lease)
+/* One more part, cut there. */
+static bool cut_at(struct pool *pool, struct pool_lease *lease, struct pool_gpu *gpu,
+                   struct mig_slice where)
 {
-    struct plan_spot spot;
+    struct pool_slice *s = slice_new(pool, gpu, where.profile, where.start);
 
-    if (plan_place(pool->plan, &lease->ask, &spot) < 0) {
-        return false;
-    }
-    struct pool_gpu *gpu = pool->gpus[spot.gpu_id];
-    struct pool_slice *s = slice_new(pool, gpu, spot.slice.profile, spot.slice.start);
     if (!s) {
         return false;
     }
@@ -442,10 +374,18 @@ static bool take_cut(struct pool *pool, struct pool_lease *lease)
         snprintf(s->tenant, sizeof(s->tenant), "%s", lease->tenant->name);
     }
     slice_set_state(pool, s, POOL_SLICE_CREATING);
-    slice_add_ci(s, ci_profile_on(lease, gpu, s->profile), lease->id);
+    slice_add_ci(s, lease_ci_profile_on(lease, gpu, s->profile), lease->id);
     lease_add_part(lease, gpu, s, 0);
     doom_for(pool, lease, s);
     return true;
+}
+
+static bool take_cut(struct pool *pool, struct pool_lease *lease)
+{
+    struct plan_spot spot;
+
+    return plan_place(pool->plan, &lease->ask, &spot) == 0 &&
+           cut_at(pool, lease, pool->gpus[spot.gpu_id], spot.slice);
 }
 
 static bool take_part(struct pool *pool, struct pool_lease *lease)
@@ -500,17 +440,159 @@ static unsigned slots_of_parts(const struct pool_lease *lease)
     return slots;
 }
 
+/* --- several parts at once -------------------------------------------------------------------- */
+
+static bool is_shared(const struct pool_lease *lease)
+{
+    return lease->want.compute_instance_slices;
+}
+
+/* Are its parts slices that are to be placed together? */
+static bool is_gang(const struct pool_lease *lease)
+{
+    return lease->want.kind != MIG_WANT_GPU && lease->count > 1;
+}
+
+/* Slices that the parts which are missing need; compute instances share them. */
+static unsigned slices_missing(const struct pool *pool, const struct pool_lease *lease)
+{
+    unsigned left = lease->count - lease->part_count, each = UINT_MAX;
+
+    if (lease->want.kind == MIG_WANT_GPU) {
+        return 0; /* it has them already, or there are none */
+    }
+    for (unsigned i = 0; i < pool->gpu_count; i++) {
+        if (lease_profile_on(lease, pool->gpus[i]) >= 0) {
+            unsigned n = lease_parts_in_window(lease, pool->gpus[i]);
+            each = n < each ? n : each;
+        }
+    }
+    return each == UINT_MAX ? left : (left + each - 1) / each;
+}
+
+/* The slice that stands there, when the lease may have it as it is. */
+static struct pool_slice *reusable_at(const struct pool *pool, const struct pool_lease *lease,
+                                      unsigned gpu_id, struct mig_slice where)
+{
+    const struct pool_gpu *gpu = pool->gpus[gpu_id];
+
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        struct pool_slice *s = gpu->slices[i];
+        if (s->start == where.start && s->profile == where.profile &&
+            s->state == POOL_SLICE_IDLE && may_reuse(lease, s) && matching_ci(lease, s) >= 0) {
+            return s;
+        }
+    }
+    return NULL;
+}
+
+static bool may_keep(const void *pool, const void *lease, uint32_t gpu, struct mig_slice where)
+{
+    return reusable_at(pool, lease, gpu, where);
+}
+
+/* Leases that may have each other's slices have one owner: the first of them. */
+static const void *owner_of(struct pool_lease *const *leases, unsigned index)
+{
+    for (unsigned i = 0; i < index && !is_shared(leases[index]); i++) {
+        if (leases[i]->tenant == leases[index]->tenant && !is_shared(leases[i])) {
+            return leases[i];
+        }
+    }
+    return leases[index];
+}
+
+/* What stands already is taken before anything is cut: a cut would clear it away. */
+static bool take_spot(struct pool *pool, struct pool_lease *lease,
+                      const struct plan_set_spot *spot, bool takes_kept)
+{
+    struct pool_slice *s = NULL;
+
+    if (lease->part_count == lease->count || spot->is_kept != takes_kept) {
+        return true;
+    }
+    if (!takes_kept) {
+        bool is_cut = cut_at(pool, lease, pool->gpus[spot->gpu_id], spot->slice);
+        while (is_cut && is_shared(lease) && lease->part_count < lease->count &&
+               take_compute_instance(pool, lease)) {
+        }
+        return is_cut;
+    }
+    s = reusable_at(pool, lease, spot->gpu_id, spot->slice);
+    if (s) {
+        take_as_it_is(pool, lease, s);
+        while (is_shared(lease) && lease->part_count < lease->count &&
+               take_compute_instance(pool, lease)) {
+        }
+    }
+    return s;
+}
+
+/* Places for all parts that the leases still lack, together; plan/ chooses them. */
+static bool take_together(struct pool *pool, struct pool_lease *const *leases, unsigned count,
+                          struct plan_set *ret)
+{
+    struct plan_set_ask asks[PLAN_SET_MAX];
+    struct plan_set_spot spots[PLAN_SET_MAX];
+    unsigned lease_of[PLAN_SET_MAX], n = 0;
+    struct plan_keep keep = {may_keep, pool};
+
+    refresh_stale(pool);
+    for (unsigned i = 0; i < count; i++) {
+        for (unsigned k = slices_missing(pool, leases[i]); k > 0; k--) {
+            if (n == PLAN_SET_MAX) {
+                return false;
+            }
+            asks[n] = (struct plan_set_ask){&leases[i]->ask, owner_of(leases, i)};
+            lease_of[n++] = i;
+        }
+    }
+    bool is_placed = plan_place_set(pool->plan, asks, n, &keep, ret, spots) == 0;
+    for (unsigned pass = 0; pass < 2; pass++) {
+        for (unsigned i = 0; is_placed && i < n; i++) {
+            is_placed = take_spot(pool, leases[lease_of[i]], &spots[i], pass == 0);
+        }
+    }
+    return is_placed;
+}
+
+/* What slices of its tenant have room for without a driver call, or with one for the compute
+ * instance alone. */
+static void take_shares(struct pool *pool, struct pool_lease *lease)
+{
+    while (is_shared(lease) && lease->part_count < lease->count &&
+           (take_idle(pool, lease) || take_compute_instance(pool, lease))) {
+    }
+}
+
+/* --- grants ----------------------------------------------------------------------------------- */
+
+/* What the lease may not have now is left out while a place for it is looked for. */
+static void bind(struct pool *pool, struct pool_lease *lease, const struct hold *hold)
+{
+    memcpy(lease->resolved, lease->ask.profile, sizeof(lease->resolved));
+    bind_quota(pool, lease);
+    bind_hold(pool, lease, hold);
+}
+
+static void unbind(struct pool_lease *lease)
+{
+    lease->ask.excluded = NULL;
+    lease->ask.excluded_count = 0;
+    memcpy(lease->ask.profile, lease->resolved, sizeof(lease->resolved));
+}
+
 enum grant_result lease_grant(struct pool *pool, struct pool_lease *lease, const struct hold *hold)
 {
-    int8_t profiles[PLAN_CLASSES_MAX];
-
     if (lease_is_over_quota(pool, lease)) {
         return GRANT_QUOTA;
     }
-    memcpy(profiles, lease->ask.profile, sizeof(profiles));
-    bind_quota(pool, lease);
-    bind_hold(pool, lease, hold);
-    while (lease->part_count < lease->count && take_part(pool, lease)) {
+    bind(pool, lease, hold);
+    if (is_gang(lease)) {
+        take_shares(pool, lease);
+        (void)take_together(pool, &lease, 1, &pool->last_set);
+    }
+    while (!is_gang(lease) && lease->part_count < lease->count && take_part(pool, lease)) {
     }
     bool is_complete = lease->part_count == lease->count;
     if (is_complete) {
@@ -518,27 +600,98 @@ enum grant_result lease_grant(struct pool *pool, struct pool_lease *lease, const
     } else {
         lease_ungrant(pool, lease);
     }
-    lease->ask.excluded = NULL;
-    lease->ask.excluded_count = 0;
-    memcpy(lease->ask.profile, profiles, sizeof(profiles));
+    unbind(lease);
     return is_complete ? GRANT_DONE : GRANT_BLOCKED;
+}
+
+/* Would these, together, be more than one of their tenants may have? */
+static bool are_over_quota(struct pool_lease *const *leases, unsigned count)
+{
+    bool is_over = false;
+
+    for (unsigned i = 0; i < count; i++) {
+        lease_count_slots(leases[i], true);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        const struct pool_tenant *t = leases[i]->tenant;
+        is_over = is_over || (t->max_compute && t->compute_slots > t->max_compute);
+        lease_count_slots(leases[i], false);
+    }
+    return is_over;
+}
+
+/* Bound by what is of this lease only: the pool has one list for what is kept for others. */
+static struct plan_exclusion *bind_alone(struct pool *pool, struct pool_lease *lease,
+                                         const struct hold *hold)
+{
+    struct plan_exclusion *own = NULL;
+
+    bind(pool, lease, hold);
+    if (lease->ask.excluded_count) {
+        own = xcalloc(lease->ask.excluded_count, sizeof(*own));
+        memcpy(own, lease->ask.excluded, lease->ask.excluded_count * sizeof(*own));
+        lease->ask.excluded = own;
+    }
+    return own;
+}
+
+/* What needs no plan: whole GPUs, and shares of slices.  False: it is hopeless. */
+static bool begin_grant(struct pool *pool, struct pool_lease *lease, const struct hold *hold,
+                        struct plan_exclusion **ret_own)
+{
+    bool is_over = lease_is_over_quota(pool, lease);
+
+    *ret_own = bind_alone(pool, lease, hold);
+    lease_count_slots(lease, true); /* the next one of its tenant has to see it */
+    if (is_over) {
+        return false;
+    }
+    while (lease->want.kind == MIG_WANT_GPU && lease->part_count < lease->count &&
+           take_part(pool, lease)) {
+    }
+    take_shares(pool, lease);
+    return true;
+}
+
+bool lease_grant_all(struct pool *pool, struct pool_lease *const *leases, unsigned count,
+                     const struct hold *hold, struct plan_set *ret)
+{
+    CLEANUP(freep) struct plan_exclusion **own =
+        xcalloc(count + 1, sizeof(struct plan_exclusion *));
+    bool fits = true;
+    unsigned begun = 0;
+
+    while (fits && begun < count) {
+        fits = begin_grant(pool, leases[begun], hold, &own[begun]);
+        begun++;
+    }
+    fits = fits && take_together(pool, leases, count, ret);
+    for (unsigned i = 0; i < begun; i++) {
+        lease_count_slots(leases[i], false);
+        unbind(leases[i]);
+        free(own[i]);
+        fits = fits && leases[i]->part_count == leases[i]->count;
+    }
+    for (unsigned i = 0; fits && i < count; i++) {
+        leases[i]->compute_slots = slots_of_parts(leases[i]);
+    }
+    fits = fits && !are_over_quota(leases, count);
+    for (unsigned i = count; !fits && i-- > 0;) {
+        lease_ungrant(pool, leases[i]);
+    }
+    return fits;
 }
 
 bool lease_find_moves(struct pool *pool, struct pool_lease *lease, const struct hold *hold,
                       struct plan_moves *ret)
 {
-    int8_t profiles[PLAN_CLASSES_MAX];
     struct plan_moves found;
 
-    memcpy(profiles, lease->ask.profile, sizeof(profiles));
-    bind_quota(pool, lease);
-    bind_hold(pool, lease, hold);
+    bind(pool, lease, hold);
     refresh_stale(pool);
     bool is_found = plan_find_moves(pool->plan, &lease->ask, (int)pool->settings.max_moves,
                                     &found) == 0 && found.count;
-    lease->ask.excluded = NULL;
-    lease->ask.excluded_count = 0;
-    memcpy(lease->ask.profile, profiles, sizeof(profiles));
+    unbind(lease);
     if (is_found) {
         *ret = found;
     }
@@ -563,7 +716,7 @@ struct pool_slice *lease_put(struct pool *pool, struct pool_lease *lease, struct
     if (s) {
         s->lease = lease->id;
         slice_set_state(pool, s, POOL_SLICE_CREATING);
-        slice_add_ci(s, ci_profile_on(lease, gpu, profile), lease->id);
+        slice_add_ci(s, lease_ci_profile_on(lease, gpu, profile), lease->id);
         doom_for(pool, lease, s);
     }
     return s;
@@ -611,151 +764,4 @@ void lease_ungrant(struct pool *pool, struct pool_lease *lease)
         gpu_refresh_plan(pool, gpu);
     }
     free(TAKE_PTR(lease->part));
-}
-
-/* --- the hold --------------------------------------------------------------------------------- */
-
-/* When the slots of a window come free: ret_at_ms 0 is unknown.  False: never, as far as we can
- * say (foreign, quarantined). */
-static bool window_opens(const struct pool *pool, const struct pool_gpu *gpu, uint16_t window,
-                         int64_t *ret_at_ms, unsigned *ret_busy)
-{
-    int64_t at = pool->now_ms;
-    bool is_known = gpu->is_scanned && !gpu->wants_scan;
-
-    *ret_busy = is_known ? 0 : UNREAD_BUSY;
-    for (unsigned i = 0; i < gpu->slice_count; i++) {
-        const struct pool_slice *s = gpu->slices[i];
-        if (!(slice_mask(s) & window) || slice_is_spare(s)) {
-            continue;
-        }
-        if (s->state == POOL_SLICE_FOREIGN || s->state == POOL_SLICE_QUARANTINED) {
-            return false;
-        }
-        int64_t until = slice_until_ms(pool, s);
-        is_known = is_known && until;
-        at = until > at ? until : at;
-        *ret_busy += (unsigned)__builtin_popcount(slice_mask(s) & window);
-    }
-    *ret_at_ms = is_known ? at : 0;
-    return true;
-}
-
-struct window {
-    const struct pool_gpu *gpu;
-    uint16_t mask;
-    int64_t at_ms;
-    unsigned busy;
-};
-
-/* Known before unknown, then sooner, then less busy, then as found. */
-static bool is_better(const struct window *a, const struct window *b)
-{
-    if (!b->gpu || !a->at_ms != !b->at_ms) {
-        return !b->gpu || a->at_ms;
-    }
-    return a->at_ms != b->at_ms ? a->at_ms < b->at_ms : a->busy < b->busy;
-}
-
-/* A GPU without MIG is one window. */
-static void look_at_whole(const struct pool *pool, const struct pool_lease *lease,
-                          const struct pool_gpu *gpu, uint16_t taken, struct window *best)
-{
-    const struct pool_lease *holder = pool_find_lease(pool, gpu->lease);
-    struct window w = {.gpu = gpu, .mask = UINT16_MAX, .at_ms = pool->now_ms};
-
-    if (lease->want.kind != MIG_WANT_GPU || gpu->info.is_mig_enabled || gpu->has_mode_wish || taken || !lease_allows_gpu(lease, gpu)) {
-        return;
-    }
-    if (holder) {
-        int64_t until = holder->state == POOL_LEASE_ACTIVE ? holder->expires_ms : 0;
-        w.at_ms = until > pool->now_ms ? until : 0;
-        w.busy = 1;
-    } else if (gpu->processes || gpu->slice_count) {
-        w.at_ms = 0;
-        w.busy = 1;
-    }
-    if (!gpu->is_scanned || gpu->wants_scan) {
-        w.at_ms = 0;
-        w.busy = UNREAD_BUSY;
-    }
-    if (is_better(&w, best)) {
-        *best = w;
-    }
-}
-
-static void look_at_gpu(const struct pool *pool, const struct pool_lease *lease,
-                        const struct pool_gpu *gpu, uint16_t taken, struct window *best)
-{
-    int p = lease_profile_on(lease, gpu);
-    bool is_ours = gpu->health == POOL_HEALTH_OK && gpu->is_managed;
-    bool is_out = !is_ours || gpu->lease ||
-                  (!gpu->info.is_mig_enabled && !gpu_can_switch_on(pool, gpu)) || p < 0;
-
-    if (is_ours) {
-        look_at_whole(pool, lease, gpu, taken, best);
-    }
-    for (unsigned i = 0; !is_out && i < gpu->geometry->profiles[p].start_count; i++) {
-        struct window w = {.gpu = gpu};
-        w.mask = mig_window(gpu->geometry, p, gpu->geometry->profiles[p].starts[i]);
-        if (!(w.mask & taken) && window_opens(pool, gpu, w.mask, &w.at_ms, &w.busy) &&
-            is_better(&w, best)) {
-            *best = w;
-        }
-    }
-}
-
-static struct plan_exclusion *hold_entry(struct hold *hold, unsigned gpu_id)
-{
-    for (unsigned i = 0; i < hold->count; i++) {
-        if (hold->window[i].gpu_id == gpu_id) {
-            return &hold->window[i];
-        }
-    }
-    return NULL;
-}
-
-unsigned lease_parts_in_window(const struct pool_lease *lease, const struct pool_gpu *gpu)
-{
-    int p = lease_profile_on(lease, gpu);
-    unsigned each = lease->want.compute_instance_slices;
-
-    if (p < 0 || !each || each >= gpu->geometry->profiles[p].slices) {
-        return 1;
-    }
-    return gpu->geometry->profiles[p].slices / each;
-}
-
-void hold_for(const struct pool *pool, const struct pool_lease *lease, struct hold *ret)
-{
-    bool is_known = true;
-
-    if (moves_hold(lease, ret)) {
-        return;
-    }
-    ret->count = 0;
-    ret->free_at_ms = 0;
-    ret->lease = lease->id;
-    for (unsigned n = 0; n < lease->count;) {
-        struct window best = {0};
-        for (unsigned i = 0; i < pool->gpu_count; i++) {
-            const struct pool_gpu *gpu = pool->gpus[i];
-            const struct plan_exclusion *e = hold_entry(ret, gpu->id);
-            look_at_gpu(pool, lease, gpu, e ? e->mask : 0, &best);
-        }
-        if (!best.gpu) {
-            ret->count = 0; /* it cannot be served soon: nobody is held up for it */
-            return;
-        }
-        struct plan_exclusion *e = hold_entry(ret, best.gpu->id);
-        if (!e) {
-            e = &ret->window[ret->count++];
-            *e = (struct plan_exclusion){.gpu_id = best.gpu->id};
-        }
-        e->mask |= best.mask;
-        n += lease_parts_in_window(lease, best.gpu);
-        is_known = is_known && best.at_ms;
-        ret->free_at_ms = best.at_ms > ret->free_at_ms ? best.at_ms : ret->free_at_ms;
-    }
-    ret->free_at_ms = is_known ? ret->free_at_ms : 0;
 }

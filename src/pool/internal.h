@@ -73,6 +73,7 @@ struct pool {
     unsigned shift_count;
     unsigned seekers; /* requests that have looked for moves in this pass */
     struct plan_exclusion bound[POOL_MAX_COUNT + SHIFTS_MAX * (PLAN_MOVES_MAX + 1)];
+    struct plan_set last_set; /* how good the places of the last gang are */
     int64_t now_ms;
     struct pool_actions *out; /* of the current step */
     struct pool_change *changes;
@@ -156,6 +157,10 @@ void pool_on_scan(struct pool *pool, struct pool_gpu *gpu, const struct mig_scan
 enum grant_result { GRANT_DONE, GRANT_BLOCKED, GRANT_QUOTA };
 /* All parts or none.  DONE: the lease is ACTIVE or CUTTING. */
 enum grant_result lease_grant(struct pool *pool, struct pool_lease *lease, const struct hold *hold);
+/* The parts of all of them, placed together; all or none.  As lease_grant(), and none of them is
+ * counted on its tenant.  *ret says how good the places are that plan/ had to find. */
+bool lease_grant_all(struct pool *pool, struct pool_lease *const *leases, unsigned count,
+                     const struct hold *hold, struct plan_set *ret);
 /* Compute slots that the whole lease takes on GPUs of this class; -1: GPUs without one. */
 unsigned lease_slots_on(const struct pool *pool, const struct pool_lease *lease, int class_id);
 /* Is there no GPU on which its tenant's quota leaves enough? */
@@ -171,26 +176,34 @@ bool lease_find_moves(struct pool *pool, struct pool_lease *lease, const struct 
  * ones go; NULL when there is no room on the GPU's list. */
 struct pool_slice *lease_put(struct pool *pool, struct pool_lease *lease, struct pool_gpu *gpu,
                              int profile, unsigned start);
-void hold_for(const struct pool *pool, const struct pool_lease *lease, struct hold *ret);
 /* Parts of the lease that one slice has room for: compute instances share one. */
 unsigned lease_parts_in_window(const struct pool_lease *lease, const struct pool_gpu *gpu);
 bool lease_allows_gpu(const struct pool_lease *lease, const struct pool_gpu *gpu);
 /* Profile index on this GPU that answers the lease; MIG_PROFILE_NONE if none does. */
 int lease_profile_on(const struct pool_lease *lease, const struct pool_gpu *gpu);
-/* Could this GPU ever hold one part of it?  With why not. */
-bool lease_is_possible_on(const struct pool_lease *lease, const struct pool_gpu *gpu,
-                          const char **why);
-/* Parts that all GPUs here, empty, could hold of it; not counted beyond what it asks for. */
-unsigned lease_possible_count(const struct pool *pool, const struct pool_lease *lease);
+/* The compute-instance profile of the lease within a slice profile. */
+int lease_ci_profile_on(const struct pool_lease *lease, const struct pool_gpu *gpu, int profile);
+
+/* hold.c: what is kept for the head of the queue. */
+void hold_for(const struct pool *pool, const struct pool_lease *lease, struct hold *ret);
 
 /* lease.c: the life of a lease and the queue. */
 struct pool_lease *lease_new(struct pool *pool, const struct pool_actor *actor,
                              const struct pool_request *request);
 void lease_free(struct pool *pool, struct pool_lease *lease);
-/* possible.c: why no GPU here could ever hold it; "" when one could.  Resolves its profile. */
+/* possible.c: could this GPU ever hold one part of it?  With why not. */
+bool lease_is_possible_on(const struct pool_lease *lease, const struct pool_gpu *gpu,
+                          const char **why);
+/* Parts that all GPUs here, empty, could hold of it; not counted beyond what it asks for. */
+unsigned lease_possible_count(const struct pool *pool, const struct pool_lease *lease);
+/* Why no GPU here could ever hold it; "" when one could.  Resolves its profile. */
 void lease_impossible_reason(struct pool *pool, struct pool_lease *lease, char *buf, size_t size);
 /* Tries a new request: those who wait come first. */
 enum grant_result lease_try_new(struct pool *pool, struct pool_lease *lease);
+/* The same for several new ones, all or none (lease_grant_all()). */
+bool lease_try_new_set(struct pool *pool, struct pool_lease *const *leases, unsigned count);
+/* Its places are arranged, and counted: it has them, or waits for the driver only. */
+void lease_start(struct pool *pool, struct pool_lease *lease);
 void lease_enqueue(struct pool *pool, struct pool_lease *lease);
 void lease_dequeue(struct pool *pool, struct pool_lease *lease);
 void lease_set_reason(struct pool_lease *lease, const char *fmt, ...)
@@ -216,14 +229,20 @@ void lease_on_request(struct pool *pool, const struct pool_event *event);
 void lease_on_release(struct pool *pool, const struct pool_event *event);
 void lease_on_renew(struct pool *pool, const struct pool_event *event);
 void lease_on_holder_gone(struct pool *pool, const struct pool_event *event);
+/* Counts the lease's parts on its tenant, or no longer. */
+void lease_count_slots(struct pool_lease *lease, bool is_taken);
+/* Drops the oldest ended ones beyond the settings' keep_ended. */
+void lease_forget_ended(struct pool *pool);
+int lease_resolve(struct pool *pool, struct pool_lease *lease, struct error *err);
+
+/* queue.c: who is served when something comes free. */
 void queue_pass(struct pool *pool);
 /* The first in the queue that others have to leave room for; NULL none.  Who waits because of a
  * quota waits for itself alone. */
 struct pool_lease *queue_head(const struct pool *pool);
 void queue_on_look(struct pool *pool);
-/* Counts the lease's parts on its tenant, or no longer. */
-void lease_count_slots(struct pool_lease *lease, bool is_taken);
-int lease_resolve(struct pool *pool, struct pool_lease *lease, struct error *err);
+/* Somebody waits: sees to it that the queue is looked at now and then. */
+void queue_arm_look(struct pool *pool);
 
 /* Lets go of one compute instance of the lease's; its slice is idle when it was the last. */
 void lease_drop_slice(struct pool *pool, struct pool_lease *lease, struct pool_slice *slice,

@@ -17,7 +17,6 @@
 
 #define ATTEMPTS_MAX 8
 #define RECHECK_MS 1000
-#define LOOK_MS 5000               /* between two looks at a queue that nothing has happened to */
 #define PRIORITY_MOST (1 << 18)    /* more counts no more */
 #define NO_AGEING_STEP_MS (INT64_C(1) << 43)
 
@@ -201,12 +200,8 @@ void lease_activate_if_settled(struct pool *pool, struct pool_lease *lease)
               "l-%" PRIu64 " has %s", lease->id, lease->profile);
 }
 
-/* Its places are arranged: it has them, or waits for the driver only. */
-static void start_grant(struct pool *pool, struct pool_lease *lease)
+void lease_start(struct pool *pool, struct pool_lease *lease)
 {
-    shift_end(pool, lease, "the request has its place");
-    lease_dequeue(pool, lease);
-    lease_count_slots(lease, true);
     lease->state = POOL_LEASE_CUTTING;
     lease->started_ms = pool->now_ms;
     pool_mark_lease(pool, lease);
@@ -217,7 +212,7 @@ static void start_grant(struct pool *pool, struct pool_lease *lease)
     }
 }
 
-static void forget_ended(struct pool *pool)
+void lease_forget_ended(struct pool *pool)
 {
     while (pool->ended_count > pool->settings.keep_ended) {
         struct pool_lease *oldest = TAILQ_FIRST(&pool->ended);
@@ -508,16 +503,6 @@ static bool answer_repeat(struct pool *pool, const struct pool_event *event)
     return true;
 }
 
-/* Somebody waits, perhaps for a process to end that nobody has a lease for, or for a place that the
- * head of the queue no longer needs: no event tells of that. */
-static void arm_look(struct pool *pool)
-{
-    if (!pool->is_look_due && !TAILQ_EMPTY(&pool->queue)) {
-        pool->is_look_due = true;
-        pool_add_timer(pool, pool->now_ms + LOOK_MS, TIMER_LOOK, 0);
-    }
-}
-
 /* A lease that is refused before it has begun leaves nothing behind. */
 static void refuse(struct pool *pool, const struct pool_event *event, struct pool_lease *lease,
                    enum pool_answer answer, const char *why)
@@ -568,26 +553,45 @@ static void wait_in_queue(struct pool *pool, const struct pool_event *event,
     }
     lease_enqueue(pool, lease);
     seek_at_once(pool, lease);
-    arm_look(pool);
+    queue_arm_look(pool);
     pool_tell(pool, POOL_HIST_LEASE_QUEUED, NULL, lease, "l-%" PRIu64 " waits for %s", lease->id,
               lease->profile);
     watch_holder(pool, lease);
     pool_reply(pool, event->reply_to, POOL_OK, lease->id, "%s", "");
 }
 
-enum grant_result lease_try_new(struct pool *pool, struct pool_lease *lease)
+/* A new request may pass those who wait only by leaving alone what the head waits for.  False: it
+ * may not pass at all. */
+static bool hold_for_new(struct pool *pool, const struct pool_lease *lease,
+                         const struct hold **ret_hold)
 {
-    /* It may pass those who wait only by leaving alone what the head waits for. */
     const struct pool_lease *head = queue_head(pool);
 
+    *ret_hold = NULL;
     if (!head || head->queue_key < lease->queue_key) {
-        return lease_grant(pool, lease, NULL);
+        return true;
     }
     if (!pool->settings.backfill_depth) {
-        return GRANT_BLOCKED;
+        return false;
     }
     hold_for(pool, head, &pool->hold);
-    return lease_grant(pool, lease, &pool->hold);
+    *ret_hold = &pool->hold;
+    return true;
+}
+
+enum grant_result lease_try_new(struct pool *pool, struct pool_lease *lease)
+{
+    const struct hold *hold = NULL;
+
+    return hold_for_new(pool, lease, &hold) ? lease_grant(pool, lease, hold) : GRANT_BLOCKED;
+}
+
+bool lease_try_new_set(struct pool *pool, struct pool_lease *const *leases, unsigned count)
+{
+    const struct hold *hold = NULL;
+
+    return hold_for_new(pool, leases[0], &hold) &&
+           lease_grant_all(pool, leases, count, hold, &pool->last_set);
 }
 
 void lease_on_request(struct pool *pool, const struct pool_event *event)
@@ -615,7 +619,9 @@ void lease_on_request(struct pool *pool, const struct pool_event *event)
         wait_in_queue(pool, event, lease);
         return;
     }
-    start_grant(pool, lease);
+    shift_end(pool, lease, "the request has its place");
+    lease_count_slots(lease, true);
+    lease_start(pool, lease);
     watch_holder(pool, lease);
     pool_reply(pool, event->reply_to, POOL_OK, lease->id, "%s", "");
 }
@@ -697,76 +703,4 @@ void lease_on_holder_gone(struct pool *pool, const struct pool_event *event)
     if (lease && !pool_lease_is_ended(lease->state)) {
         lease_release(pool, lease, POOL_LEASE_RELEASED, "the process that asked for it has ended");
     }
-}
-
-/* --- the queue -------------------------------------------------------------------------------- */
-
-struct pool_lease *queue_head(const struct pool *pool)
-{
-    struct pool_lease *l = NULL;
-
-    TAILQ_FOREACH(l, &pool->queue, link)
-    {
-        if (!lease_is_over_quota(pool, l)) {
-            break;
-        }
-    }
-    return l;
-}
-
-static bool has_strange_processes(const struct pool_gpu *gpu)
-{
-    bool has_some = gpu->processes && !gpu->info.is_mig_enabled && !gpu->lease;
-
-    for (unsigned i = 0; i < gpu->slice_count; i++) {
-        const struct pool_slice *s = gpu->slices[i];
-        has_some = has_some || (s->state == POOL_SLICE_IDLE && s->processes);
-    }
-    return has_some;
-}
-
-void queue_on_look(struct pool *pool)
-{
-    pool->is_look_due = false;
-    pool->wants_queue_pass = !TAILQ_EMPTY(&pool->queue); /* what is kept for the head may have moved */
-    for (unsigned i = 0; i < pool->gpu_count && !TAILQ_EMPTY(&pool->queue); i++) {
-        struct pool_gpu *gpu = pool->gpus[i];
-        if (gpu->is_managed && gpu->health == POOL_HEALTH_OK && has_strange_processes(gpu)) {
-            gpu_ask_scan(pool, gpu);
-        }
-    }
-    arm_look(pool);
-}
-
-void queue_pass(struct pool *pool)
-{
-    struct pool_lease *l = NULL, *next = NULL;
-    unsigned behind = 0;
-    bool is_held = false;
-
-    pool->wants_queue_pass = false;
-    moves_pass(pool);
-    for (l = TAILQ_FIRST(&pool->queue); l; l = next) {
-        next = TAILQ_NEXT(l, link);
-        if (is_held && behind++ >= pool->settings.backfill_depth) {
-            break;
-        }
-        enum grant_result result = lease_grant(pool, l, is_held ? &pool->hold : NULL);
-        if (result == GRANT_DONE) {
-            start_grant(pool, l);
-        } else if (l->must_not_wait) {
-            pool_explain(pool, l, pool->now_ms, pool->explanation);
-            lease_end(pool, l, POOL_LEASE_REJECTED, pool->explanation->reason);
-        } else if (result == GRANT_BLOCKED) {
-            shift_check_use(pool, l);
-            moves_seek(pool, l, is_held ? &pool->hold : NULL);
-            if (!is_held) {
-                hold_for(pool, l, &pool->hold);
-                is_held = true;
-            }
-        }
-    }
-    forget_ended(pool);
-    arm_look(pool);
-    pool->wants_queue_pass = false;
 }

@@ -4,6 +4,7 @@
 #include "mig/gpu.h"
 #include "mig/mig.h"
 #include "plan/plan.h"
+#include "plan/set.h"
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
@@ -246,6 +247,7 @@ struct pool_lease {
     char end_reason[120]; /* RELEASING: what its reason will be */
     bool is_dirty, is_recorded;
     struct plan_ask ask; /* the profile by class */
+    int8_t resolved[PLAN_CLASSES_MAX]; /* the same, while some of them are out of the question */
     TAILQ_ENTRY(pool_lease) dirty_link;
     TAILQ_ENTRY(pool_lease) link; /* in the queue, or among the ended */
     bool is_keyed;                /* is among the tenant's keyed ones */
@@ -582,6 +584,8 @@ struct pool_preview {
     struct pool_preview_step step[POOL_MAX_COUNT];
     unsigned step_count;
     struct pool_explanation blocked; /* when it does not fit */
+    bool has_set;        /* several slices that were placed together: how well */
+    struct plan_set set; /* valid with has_set */
 };
 void pool_preview(struct pool *pool, const struct pool_actor *actor,
                   const struct pool_request *requests, unsigned request_count, int64_t now_ms,

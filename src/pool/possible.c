@@ -5,6 +5,73 @@
 #include <limits.h>
 #include <stdio.h>
 
+/* Why it will not have slices unless its administrator does something; NULL if it may. */
+static const char *never_cut_reason(const struct pool_gpu *gpu)
+{
+    bool has_mode = gpu->info.is_mig_enabled || gpu->info.is_mig_pending ||
+                    (gpu->mig_policy == POOL_MIG_ON_DEMAND && gpu->info.is_resetless);
+
+    if (!gpu->info.is_mig_capable) {
+        return "it cannot do MIG";
+    }
+    if (!has_mode) {
+        return gpu->mig_policy == POOL_MIG_KEEP
+                   ? "its MIG mode is off, and mig_mode: keep keeps it so"
+                   : "its MIG mode is off and needs the administrator";
+    }
+    if (!gpu->geometry) {
+        return gpu->info.is_mig_enabled ? "it does not tell what it can be cut into"
+                                        : "its MIG mode comes on with its next reset";
+    }
+    return NULL;
+}
+
+bool lease_is_possible_on(const struct pool_lease *lease, const struct pool_gpu *gpu,
+                          const char **why)
+{
+    int profile = lease_profile_on(lease, gpu);
+    bool is_whole = lease->want.kind == MIG_WANT_GPU;
+
+    *why = NULL;
+    if (!lease_allows_gpu(lease, gpu)) {
+        *why = "it is another model";
+    } else if (!gpu->is_managed) {
+        *why = "it is not managed by tangram";
+    } else if (is_whole) {
+        *why = gpu->info.is_mig_enabled && profile < 0 ? "no profile takes all of it" : NULL;
+    } else if (never_cut_reason(gpu)) {
+        *why = never_cut_reason(gpu);
+    } else if (profile < 0 || !gpu->geometry->profiles[profile].start_count) {
+        *why = "it does not offer this profile";
+    }
+    return !*why;
+}
+
+unsigned lease_possible_count(const struct pool *pool, const struct pool_lease *lease)
+{
+    static const struct mig_use empty;
+    unsigned total = 0;
+    const char *why = NULL;
+
+    for (unsigned i = 0; i < pool->gpu_count && total < lease->count; i++) {
+        const struct pool_gpu *gpu = pool->gpus[i];
+        unsigned most = lease->tenant->max_compute;
+        if (!lease_is_possible_on(lease, gpu, &why) ||
+            (most && lease_slots_on(pool, lease, gpu->class_id) > most)) {
+            continue;
+        }
+        if (lease->want.kind == MIG_WANT_GPU) {
+            total++;
+            continue;
+        }
+        int p = lease_profile_on(lease, gpu);
+        int ci = lease_ci_profile_on(lease, gpu, p);
+        int each = ci >= 0 ? gpu->geometry->profiles[p].compute[ci].max_count : 1;
+        total += (unsigned)(mig_remaining(gpu->geometry, &empty, p) * (each > 0 ? each : 1));
+    }
+    return total;
+}
+
 /* Compute slots that the whole lease takes at least. */
 static unsigned least_slots(const struct pool *pool, const struct pool_lease *lease)
 {

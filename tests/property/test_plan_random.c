@@ -1,6 +1,7 @@
 /* Random fleets: what plan/ answers is held against a look at every GPU and every start. */
 #include "base/cleanup.h"
 #include "plan/plan.h"
+#include "plan/set.h"
 #include "replay/models.h"
 #include "replay/random.h"
 #include <math.h>
@@ -257,7 +258,7 @@ static void place_a_set(struct fleet *f)
         random_ask(f, &asks[i], out[i]);
         list[i] = &asks[i];
     }
-    int r = plan_place_set(f->plan, list, 3, spots);
+    int r = plan_place_each(f->plan, list, 3, spots);
     check_same(f);
     for (int i = 0; r == 0 && i < 3; i++) {
         const struct plan_gpu *g = &f->gpu[spots[i].gpu_id];

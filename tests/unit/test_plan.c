@@ -1,5 +1,6 @@
 #include "base/cleanup.h"
 #include "plan/plan.h"
+#include "plan/set.h"
 #include "replay/models.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -179,11 +180,11 @@ static void a_set_is_all_or_nothing(void **state)
     struct plan_spot spots[4];
 
     (void)state;
-    assert_int_equal(plan_place_set(p, fits, 2, spots), 0);
+    assert_int_equal(plan_place_each(p, fits, 2, spots), 0);
     assert_int_equal(spots[1].slice.profile, three.profile[0]);
-    assert_int_equal(plan_place_set(p, fits, 4, spots), -ENOSPC);
-    assert_int_equal(plan_place_set(p, fails, 3, spots), -ENOSPC);
-    assert_int_equal(plan_place_set(p, fails, 2, spots), 0);
+    assert_int_equal(plan_place_each(p, fits, 4, spots), -ENOSPC);
+    assert_int_equal(plan_place_each(p, fails, 3, spots), -ENOSPC);
+    assert_int_equal(plan_place_each(p, fails, 2, spots), 0);
     assert_int_equal(spots[1].slice.start, 0);
 }
 
@@ -199,7 +200,7 @@ static void a_set_that_fits_is_found(void **state)
     (void)state;
     mig_use_add(&h100, &gpu.busy, slice("1g.10gb", 0).profile, 5);
     plan_update_gpu(p, 1, &gpu);
-    assert_int_equal(plan_place_set(p, set, 3, spots), 0);
+    assert_int_equal(plan_place_each(p, set, 3, spots), 0);
     assert_int_equal(spots[2].slice.start, 0);
     assert_int_equal(spots[2].slice.profile, four.profile[0]);
     assert_int_equal(spots[0].slice.profile, three.profile[0]);

@@ -1,0 +1,546 @@
+/* Several slices at once: dynamic programming over the GPUs.
+ *
+ * Asks that are the same form a kind; a way to fill one GPU serves so many of each kind, and of the
+ * ways that serve the same the cheapest is kept (a column).  What is served so far is one number in
+ * mixed radix (a state: digit k counts kind k).  best[state] is the least cost at which the GPUs
+ * looked at so far serve just that:
+ *
+ *     best'[s] = min(best[s], min over the GPU's columns c of best[s - c] + cost(c))
+ *
+ * and the state in which everybody is served is the answer.  Costs add up over GPUs, so this is
+ * exact.  GPUs that look alike share their columns, and no more of them are looked at than there
+ * are slices to place. */
+#include "plan/set.h"
+#include "plan/cost.h"
+#include "plan/fleet.h"
+#include <assert.h>
+#include <errno.h>
+#include <math.h>
+#include <string.h>
+
+#define KINDS_MAX 16
+#define STATES_MAX 4096
+#define GPUS_MAX 256
+#define FILLS_MAX 200000  /* layouts looked at, all GPUs together */
+#define WORK_MAX 4000000  /* sums compared: some milliseconds */
+#define NEVER INT64_MAX
+
+/* One number for the costs in their order: each field has room for PLAN_SET_MAX slices. */
+#define COST_CUT (INT64_C(1) << 32)
+#define COST_DESTROY (COST_CUT << 8)
+#define COST_OPEN (COST_DESTROY << 11)
+#define FINENESS 1024.0  /* of the cost function, in the lowest field */
+#define COST_MOST 10000.0 /* of one slice, so that the field holds them all */
+
+struct kind {
+    const struct plan_ask *ask;
+    const void *owner;
+    unsigned count, step; /* step: what one more is worth in a state's number */
+};
+
+struct column {
+    int64_t cost;
+    uint16_t state; /* what it serves */
+    uint16_t kept;  /* bit i: slices[i] stands there already */
+    uint8_t count, destroyed;
+    struct mig_slice slices[MIG_SLOTS_MAX];
+    uint8_t kinds[MIG_SLOTS_MAX];
+};
+
+/* GPUs that look alike. */
+struct look {
+    uint32_t gpu, seen; /* the first, and how many of them are candidates */
+    unsigned first, count;
+    bool is_plain; /* neither idle slices nor reservations */
+};
+
+struct set {
+    const struct plan *plan;
+    const struct plan_keep *keep;
+    struct kind kinds[KINDS_MAX];
+    unsigned kind_count, state_count, total;
+    struct look *looks;
+    unsigned look_count;
+    struct column *columns;
+    unsigned column_count, column_size, fills;
+    struct {
+        uint32_t gpu;
+        unsigned look;
+    } candidates[GPUS_MAX];
+    unsigned candidate_count;
+    int64_t *best;
+    uint16_t *choice; /* by candidate and state: column of its look + 1, 0 none */
+};
+
+/* --- kinds and states --- */
+
+static bool is_same_ask(const struct plan_ask *a, const struct plan_ask *b)
+{
+    bool is_same = memcmp(a->profile, b->profile, sizeof(a->profile)) == 0 &&
+                   a->excluded_count == b->excluded_count;
+
+    for (size_t i = 0; is_same && i < a->excluded_count; i++) {
+        is_same = a->excluded[i].gpu_id == b->excluded[i].gpu_id &&
+                  a->excluded[i].mask == b->excluded[i].mask;
+    }
+    return is_same;
+}
+
+static unsigned find_kind(const struct set *s, const struct plan_set_ask *ask)
+{
+    unsigned k = 0;
+
+    while (k < s->kind_count &&
+           !(s->kinds[k].owner == ask->owner && is_same_ask(s->kinds[k].ask, ask->ask))) {
+        k++;
+    }
+    return k;
+}
+
+static int find_kinds(struct set *s, const struct plan_set_ask *asks, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        unsigned k = find_kind(s, &asks[i]);
+        if (k == KINDS_MAX) {
+            return -E2BIG;
+        }
+        if (k == s->kind_count) {
+            s->kinds[s->kind_count++] = (struct kind){.ask = asks[i].ask, .owner = asks[i].owner};
+        }
+        s->kinds[k].count++;
+    }
+    s->state_count = 1;
+    s->total = (unsigned)count;
+    for (unsigned k = 0; k < s->kind_count; k++) {
+        s->kinds[k].step = s->state_count;
+        s->state_count *= s->kinds[k].count + 1;
+        if (s->state_count > STATES_MAX) {
+            return -E2BIG;
+        }
+    }
+    return 0;
+}
+
+/* Does the state serve at least as many of each kind as the other? */
+static bool contains(const struct set *s, unsigned state, unsigned other)
+{
+    for (unsigned k = 0; k < s->kind_count; k++) {
+        unsigned radix = s->kinds[k].count + 1;
+        if (state % radix < other % radix) {
+            return false;
+        }
+        state /= radix;
+        other /= radix;
+    }
+    return true;
+}
+
+/* --- columns: the ways to fill one GPU --- */
+
+struct fill {
+    struct set *set;
+    uint32_t gpu;
+    unsigned first; /* of its columns */
+    bool is_open;       /* something is busy on it already */
+    struct mig_use use; /* what is busy, and what has been placed */
+    double cost;        /* of the cost function */
+    unsigned takes[KINDS_MAX];
+    struct column now;
+    int r;
+};
+
+static bool is_excluded(const struct plan_ask *ask, uint32_t gpu, uint16_t window)
+{
+    for (size_t i = 0; i < ask->excluded_count; i++) {
+        if (ask->excluded[i].gpu_id == gpu) {
+            return ask->excluded[i].mask & window;
+        }
+    }
+    return false;
+}
+
+/* Which idle slice is it?  -1 none. */
+static int idle_at(const struct plan_detail *d, struct mig_slice slice)
+{
+    for (int i = 0; d && i < d->idle_count; i++) {
+        if (d->idle[i].profile == slice.profile && d->idle[i].start == slice.start) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+static bool is_kept(const struct set *s, unsigned kind, uint32_t gpu, struct mig_slice slice)
+{
+    return s->keep && idle_at(plan_gpu_detail(s->plan, gpu), slice) >= 0 &&
+           s->keep->may_keep(s->keep->arg, s->kinds[kind].owner, gpu, slice);
+}
+
+/* Idle slices that cannot stay beside what is placed: its slots, or its engines. */
+static unsigned destroyed_by(const struct fill *f)
+{
+    const struct plan_detail *d = plan_gpu_detail(f->set->plan, f->gpu);
+    const struct mig_geometry *g = &plan_gpu_index(f->set->plan, f->gpu)->geometry;
+    struct mig_use use = f->use;
+    unsigned n = 0;
+
+    for (int i = 0; d && i < d->idle_count; i++) {
+        bool is_used = false;
+        for (unsigned k = 0; k < f->now.count; k++) {
+            is_used = is_used || (f->now.kept >> k & 1 && idle_at(d, f->now.slices[k]) == i);
+        }
+        if (is_used) {
+            continue;
+        }
+        if (mig_fits(g, &use, d->idle[i].profile, d->idle[i].start)) {
+            mig_use_add(g, &use, d->idle[i].profile, d->idle[i].start);
+        } else {
+            n++;
+        }
+    }
+    return n;
+}
+
+static void keep_column(struct fill *f)
+{
+    struct set *s = f->set;
+    struct column c = f->now;
+    unsigned i = f->first;
+
+    c.state = 0;
+    for (unsigned k = 0; k < s->kind_count; k++) {
+        c.state = (uint16_t)(c.state + f->takes[k] * s->kinds[k].step);
+    }
+    c.destroyed = (uint8_t)destroyed_by(f);
+    c.cost = (int64_t)llround(f->cost * FINENESS) +
+             COST_CUT * (c.count - __builtin_popcount(c.kept)) + COST_DESTROY * c.destroyed +
+             (f->is_open ? 0 : COST_OPEN);
+    while (i < s->column_count && s->columns[i].state != c.state) {
+        i++;
+    }
+    if (i < s->column_count) {
+        if (c.cost < s->columns[i].cost) {
+            s->columns[i] = c;
+        }
+        return;
+    }
+    if (s->column_count == s->column_size) {
+        s->column_size = s->column_size ? 2 * s->column_size : 64;
+        s->columns = xreallocarray(s->columns, s->column_size, sizeof(*s->columns));
+    }
+    s->columns[s->column_count++] = c;
+}
+
+static void fill_from(struct fill *f, int slot);
+
+/* With one more of the kind at the slot. */
+/* NOLINTNEXTLINE(misc-no-recursion) */
+static void fill_with(struct fill *f, unsigned kind, int profile, int slot)
+{
+    struct set *s = f->set;
+    const struct plan_index *x = plan_gpu_index(s->plan, f->gpu);
+    const struct mig_geometry *g = &x->geometry;
+    struct mig_slice slice = {(uint8_t)profile, (uint8_t)slot};
+    double cost = f->cost;
+    unsigned at = f->now.count++;
+
+    f->cost += fmin(plan_cost(s->plan->settings.policy, &s->plan->settings, g, &x->mix, &f->use,
+                              slice), COST_MOST);
+    mig_use_add(g, &f->use, profile, slot);
+    f->now.slices[at] = slice;
+    f->now.kinds[at] = (uint8_t)kind;
+    f->now.kept |= (uint16_t)(is_kept(s, kind, f->gpu, slice) << at);
+    f->takes[kind]++;
+    fill_from(f, slot + g->profiles[profile].size);
+    f->takes[kind]--;
+    f->now.kept &= (uint16_t)~(1u << at);
+    f->now.count--;
+    mig_use_remove(g, &f->use, profile, slot);
+    f->cost = cost;
+}
+
+static void fill_from(struct fill *f, int slot) /* NOLINT(misc-no-recursion) */
+{
+    struct set *s = f->set;
+    int class_id = plan_gpu_class(s->plan, f->gpu);
+    const struct mig_geometry *g = &plan_gpu_index(s->plan, f->gpu)->geometry;
+
+    if (++s->fills > FILLS_MAX) {
+        f->r = -E2BIG;
+        return;
+    }
+    if (f->now.count) {
+        keep_column(f);
+    }
+    for (int at = slot; f->r == 0 && at < g->slots; at++) {
+        for (unsigned k = 0; f->r == 0 && k < s->kind_count; k++) {
+            int p = s->kinds[k].ask->profile[class_id];
+            if (p >= 0 && f->takes[k] < s->kinds[k].count && mig_fits(g, &f->use, p, at) &&
+                !is_excluded(s->kinds[k].ask, f->gpu, mig_window(g, p, at))) {
+                fill_with(f, k, p, at);
+            }
+        }
+    }
+}
+
+/* --- GPUs --- */
+
+static bool is_plain(const struct set *s, uint32_t gpu)
+{
+    const struct plan_detail *d = plan_gpu_detail(s->plan, gpu);
+
+    for (unsigned k = 0; k < s->kind_count; k++) {
+        if (is_excluded(s->kinds[k].ask, gpu, UINT16_MAX)) {
+            return false;
+        }
+    }
+    return !d || !d->idle_count;
+}
+
+/* -1: none looks like it so far. */
+static int find_look(const struct set *s, uint32_t gpu)
+{
+    for (unsigned i = 0; i < s->look_count; i++) {
+        uint32_t other = s->looks[i].gpu;
+        if (s->looks[i].is_plain && plan_gpu_class(s->plan, other) == plan_gpu_class(s->plan, gpu) &&
+            plan_gpu_state(s->plan, other) == plan_gpu_state(s->plan, gpu)) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
+static bool is_of_use(const struct set *s, uint32_t gpu)
+{
+    bool is_wanted = false;
+
+    if (!plan_has_gpu(s->plan, gpu) || !plan_is_usable(s->plan, gpu)) {
+        return false;
+    }
+    for (unsigned k = 0; k < s->kind_count; k++) {
+        is_wanted = is_wanted || s->kinds[k].ask->profile[plan_gpu_class(s->plan, gpu)] >= 0;
+    }
+    return is_wanted;
+}
+
+static int add_candidate(struct set *s, uint32_t gpu)
+{
+    bool plain = is_plain(s, gpu);
+    int at = plain ? find_look(s, gpu) : -1;
+
+    if (at < 0) {
+        struct fill f = {.set = s, .gpu = gpu, .first = s->column_count,
+                         .use = *plan_gpu_busy(s->plan, gpu)};
+        f.is_open = f.use.mask != 0;
+        at = (int)s->look_count++;
+        s->looks = xreallocarray(s->looks, s->look_count, sizeof(*s->looks));
+        fill_from(&f, 0);
+        s->looks[at] = (struct look){.gpu = gpu, .first = f.first, .is_plain = plain,
+                                     .count = s->column_count - f.first};
+        if (f.r < 0) {
+            return f.r;
+        }
+    }
+    if (!s->looks[at].count || s->looks[at].seen == s->total) {
+        return 0; /* nothing fits, or there are enough that look like it */
+    }
+    if (s->candidate_count == GPUS_MAX) {
+        return -E2BIG;
+    }
+    s->looks[at].seen++;
+    s->candidates[s->candidate_count].gpu = gpu;
+    s->candidates[s->candidate_count++].look = (unsigned)at;
+    return 0;
+}
+
+static int find_candidates(struct set *s)
+{
+    uint64_t work = 0;
+    int r = 0;
+
+    for (uint32_t gpu = 0; r == 0 && gpu < s->plan->gpu_count; gpu++) {
+        if (is_of_use(s, gpu)) {
+            r = add_candidate(s, gpu);
+        }
+    }
+    for (unsigned i = 0; i < s->candidate_count; i++) {
+        work += (uint64_t)s->looks[s->candidates[i].look].count * s->state_count;
+    }
+    return r == 0 && work > WORK_MAX ? -E2BIG : r;
+}
+
+/* --- the program --- */
+
+static void add_gpu(struct set *s, unsigned candidate)
+{
+    const struct look *look = &s->looks[s->candidates[candidate].look];
+    uint16_t *choice = &s->choice[(size_t)candidate * s->state_count];
+
+    /* From above, so that a GPU is used once: what is below is still without it. */
+    for (unsigned state = s->state_count; state-- > 1;) {
+        for (unsigned i = 0; i < look->count; i++) {
+            const struct column *c = &s->columns[look->first + i];
+            if (c->state > state || s->best[state - c->state] == NEVER ||
+                !contains(s, state, c->state)) {
+                continue;
+            }
+            int64_t cost = s->best[state - c->state] + c->cost;
+            if (cost < s->best[state]) {
+                s->best[state] = cost;
+                choice[state] = (uint16_t)(i + 1);
+            }
+        }
+    }
+}
+
+/* Hands the column's slices to asks that are not served yet. */
+static void write_column(const struct set *s, const struct column *c, uint32_t gpu,
+                         const struct plan_set_ask *asks, bool *is_served,
+                         struct plan_set_spot *spots)
+{
+    for (unsigned i = 0; i < c->count; i++) {
+        size_t at = 0;
+        while (is_served[at] || find_kind(s, &asks[at]) != c->kinds[i]) {
+            at++;
+        }
+        is_served[at] = true;
+        spots[at] = (struct plan_set_spot){gpu, c->slices[i], c->kept >> i & 1};
+    }
+}
+
+static void write_answer(const struct set *s, const struct plan_set_ask *asks,
+                         struct plan_set *ret, struct plan_set_spot *spots)
+{
+    bool is_served[PLAN_SET_MAX] = {false};
+    unsigned state = s->state_count - 1;
+
+    *ret = (struct plan_set){.is_proven = true};
+    for (unsigned i = s->candidate_count; i-- > 0;) {
+        uint16_t pick = s->choice[(size_t)i * s->state_count + state];
+        if (!pick) {
+            continue;
+        }
+        const struct look *look = &s->looks[s->candidates[i].look];
+        const struct column *c = &s->columns[look->first + pick - 1];
+        write_column(s, c, s->candidates[i].gpu, asks, is_served, spots);
+        ret->opened += !plan_gpu_busy(s->plan, s->candidates[i].gpu)->mask;
+        ret->destroyed += c->destroyed;
+        ret->created += c->count - (unsigned)__builtin_popcount(c->kept);
+        state -= c->state;
+    }
+    assert(state == 0);
+    ret->opened_least = ret->opened;
+}
+
+static int solve(struct set *s, const struct plan_set_ask *asks, struct plan_set *ret,
+                 struct plan_set_spot *spots)
+{
+    s->best = xcalloc(s->state_count, sizeof(*s->best));
+    s->choice = xcalloc((size_t)s->candidate_count * s->state_count + 1, sizeof(*s->choice));
+    for (unsigned i = 1; i < s->state_count; i++) {
+        s->best[i] = NEVER;
+    }
+    for (unsigned i = 0; i < s->candidate_count; i++) {
+        add_gpu(s, i);
+    }
+    if (s->best[s->state_count - 1] == NEVER) {
+        return -ENOSPC;
+    }
+    write_answer(s, asks, ret, spots);
+    return 0;
+}
+
+/* --- when there is too much to look at --- */
+
+/* GPUs that one kind needs beyond those in use, whatever becomes of the others. */
+static unsigned opened_least(const struct set *s)
+{
+    unsigned most = 0;
+
+    for (unsigned k = 0; k < s->kind_count; k++) {
+        unsigned used = 0, each = 1;
+        for (uint32_t gpu = 0; gpu < s->plan->gpu_count; gpu++) {
+            if (!plan_has_gpu(s->plan, gpu) || !plan_is_usable(s->plan, gpu)) {
+                continue;
+            }
+            int p = s->kinds[k].ask->profile[plan_gpu_class(s->plan, gpu)];
+            const struct mig_use *busy = plan_gpu_busy(s->plan, gpu);
+            unsigned n = p < 0 ? 0 : (unsigned)mig_remaining(&plan_gpu_index(s->plan, gpu)->geometry,
+                                                             busy, p);
+            used += busy->mask ? n : 0;
+            each = !busy->mask && n > each ? n : each;
+        }
+        unsigned left = s->kinds[k].count > used ? s->kinds[k].count - used : 0;
+        most = (left + each - 1) / each > most ? (left + each - 1) / each : most;
+    }
+    return most;
+}
+
+/* What the spots of plan_place_each() come to; idle slices of the very profile serve if they may. */
+static void take_over(struct set *s, const struct plan_set_ask *asks,
+                      const struct plan_spot *found, size_t count, struct plan_set *ret,
+                      struct plan_set_spot *spots)
+{
+    *ret = (struct plan_set){.opened_least = s->kind_count < KINDS_MAX ? opened_least(s) : 0};
+    for (size_t i = 0; i < count; i++) {
+        uint32_t gpu = found[i].gpu_id;
+        int idle = idle_at(plan_gpu_detail(s->plan, gpu), found[i].slice);
+        bool is_new_gpu = !plan_gpu_busy(s->plan, gpu)->mask;
+        for (size_t k = 0; k < i; k++) {
+            is_new_gpu = is_new_gpu && found[k].gpu_id != gpu;
+        }
+        bool may = idle >= 0 && s->keep &&
+                   s->keep->may_keep(s->keep->arg, asks[i].owner, gpu, found[i].slice);
+        spots[i] = (struct plan_set_spot){gpu, found[i].slice, may};
+        ret->opened += is_new_gpu;
+        ret->created += !may;
+        ret->destroyed += (unsigned)__builtin_popcount(found[i].destroy) - may;
+    }
+}
+
+static int place_roughly(struct plan *p, struct set *s, const struct plan_set_ask *asks,
+                         size_t count, struct plan_set *ret, struct plan_set_spot *spots)
+{
+    const struct plan_ask *each[PLAN_SET_MAX];
+    struct plan_spot found[PLAN_SET_MAX];
+
+    for (size_t i = 0; i < count; i++) {
+        each[i] = asks[i].ask;
+    }
+    int r = plan_place_each(p, each, count, found);
+    if (r < 0) {
+        *ret = (struct plan_set){0};
+        return r;
+    }
+    take_over(s, asks, found, count, ret, spots);
+    return 0;
+}
+
+int plan_place_set(struct plan *p, const struct plan_set_ask *asks, size_t count,
+                   const struct plan_keep *keep, struct plan_set *ret,
+                   struct plan_set_spot *ret_spots)
+{
+    CLEANUP(freep) struct set *s = xcalloc(1, sizeof(*s));
+    int r = 0;
+
+    if (count > PLAN_SET_MAX) {
+        return -E2BIG;
+    }
+    *ret = (struct plan_set){.is_proven = true};
+    s->plan = p;
+    s->keep = keep;
+    r = find_kinds(s, asks, count);
+    if (r == 0) {
+        r = find_candidates(s);
+    }
+    if (r == 0 && count) {
+        r = solve(s, asks, ret, ret_spots);
+    } else if (r < 0) {
+        r = place_roughly(p, s, asks, count, ret, ret_spots);
+    }
+    free(s->looks);
+    free(s->columns);
+    free(s->best);
+    free(s->choice);
+    return r;
+}

@@ -1,0 +1,202 @@
+/* The queue: who is served when something comes free.
+ *
+ * From the head on, each request is given its places if there are any.  The first that finds none
+ * is the head; what it waits for is kept free (hold.c), and those behind it may have what is left,
+ * so they never delay it.
+ *
+ * Places are chosen one request after the other, and what was chosen for one may stand in the way
+ * of a later one although both would fit.  So nothing is begun before the pass is over: a request
+ * that finds no place is tried once more together with those that have got theirs in this pass, all
+ * placed anew at once (plan/set.h).  Only if all of them have places is that taken; so nobody loses
+ * his place for somebody behind him. */
+#include "pool/internal.h"
+
+#define LOOK_MS 5000 /* between two looks at a queue that nothing has happened to */
+#define JOINED_MAX 8 /* requests that are placed together at most */
+#define JOINS_MAX 4  /* attempts in one pass */
+
+/* What a pass has arranged and not begun. */
+struct pass {
+    struct pool_lease *lease[JOINED_MAX];
+    bool is_bound[JOINED_MAX]; /* by the hold, when it was placed by itself */
+    unsigned count;
+    unsigned joined;   /* the first so many were placed together */
+    bool join_is_bound;
+    unsigned attempts;
+    bool is_held;
+};
+
+struct pool_lease *queue_head(const struct pool *pool)
+{
+    struct pool_lease *l = NULL;
+
+    TAILQ_FOREACH(l, &pool->queue, link)
+    {
+        if (!lease_is_over_quota(pool, l)) {
+            break;
+        }
+    }
+    return l;
+}
+
+static bool has_strange_processes(const struct pool_gpu *gpu)
+{
+    bool has_some = gpu->processes && !gpu->info.is_mig_enabled && !gpu->lease;
+
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        const struct pool_slice *s = gpu->slices[i];
+        has_some = has_some || (s->state == POOL_SLICE_IDLE && s->processes);
+    }
+    return has_some;
+}
+
+void queue_on_look(struct pool *pool)
+{
+    pool->is_look_due = false;
+    pool->wants_queue_pass = !TAILQ_EMPTY(&pool->queue); /* what is kept for the head may have moved */
+    for (unsigned i = 0; i < pool->gpu_count && !TAILQ_EMPTY(&pool->queue); i++) {
+        struct pool_gpu *gpu = pool->gpus[i];
+        if (gpu->is_managed && gpu->health == POOL_HEALTH_OK && has_strange_processes(gpu)) {
+            gpu_ask_scan(pool, gpu);
+        }
+    }
+    queue_arm_look(pool);
+}
+
+/* Somebody waits, perhaps for a process to end that nobody has a lease for, or for a place that the
+ * head of the queue no longer needs: no event tells of that. */
+void queue_arm_look(struct pool *pool)
+{
+    if (!pool->is_look_due && !TAILQ_EMPTY(&pool->queue)) {
+        pool->is_look_due = true;
+        pool_add_timer(pool, pool->now_ms + LOOK_MS, TIMER_LOOK, 0);
+    }
+}
+
+/* --- a pass ----------------------------------------------------------------------------------- */
+
+static void begin(struct pool *pool, struct pass *pass)
+{
+    for (unsigned i = 0; i < pass->count; i++) {
+        lease_start(pool, pass->lease[i]);
+    }
+    pass->count = pass->joined = 0;
+}
+
+/* It has its places.  Whoever comes after that sees it gone from the queue. */
+static void arrange(struct pool *pool, struct pass *pass, struct pool_lease *lease)
+{
+    shift_end(pool, lease, "the request has its place");
+    lease_dequeue(pool, lease);
+    lease_count_slots(lease, true);
+    if (pass->count == JOINED_MAX) {
+        begin(pool, pass);
+    }
+    pass->is_bound[pass->count] = pass->is_held;
+    pass->lease[pass->count++] = lease;
+}
+
+static const struct hold *hold_if(const struct pool *pool, bool is_bound)
+{
+    return is_bound ? &pool->hold : NULL;
+}
+
+static void take_back_all(struct pool *pool, struct pass *pass)
+{
+    for (unsigned i = pass->count; i-- > 0;) {
+        lease_count_slots(pass->lease[i], false);
+        lease_ungrant(pool, pass->lease[i]);
+    }
+}
+
+/* The same steps again lead to the same places. */
+static void restore(struct pool *pool, struct pass *pass)
+{
+    struct plan_set ignored;
+    unsigned kept = 0;
+    bool is_joined = pass->joined &&
+                     lease_grant_all(pool, pass->lease, pass->joined,
+                                     hold_if(pool, pass->join_is_bound), &ignored);
+
+    for (unsigned i = 0; i < pass->count; i++) {
+        struct pool_lease *l = pass->lease[i];
+        bool is_placed = is_joined && i < pass->joined;
+        if (is_placed ||
+            lease_grant(pool, l, hold_if(pool, pass->is_bound[i])) == GRANT_DONE) {
+            lease_count_slots(l, true);
+            pass->is_bound[kept] = pass->is_bound[i];
+            pass->lease[kept++] = l;
+        } else {
+            lease_enqueue(pool, l);
+        }
+    }
+    pass->count = kept;
+}
+
+/* Would it fit if those who have got their places in this pass had others? */
+static bool join(struct pool *pool, struct pass *pass, struct pool_lease *lease)
+{
+    struct pool_lease *all[JOINED_MAX + 1];
+    struct plan_set set;
+
+    if (!pass->count || pass->count == JOINED_MAX || pass->attempts == JOINS_MAX ||
+        lease->want.kind == MIG_WANT_GPU) {
+        return false;
+    }
+    pass->attempts++;
+    take_back_all(pool, pass);
+    for (unsigned i = 0; i < pass->count; i++) {
+        all[i] = pass->lease[i];
+    }
+    all[pass->count] = lease;
+    if (!lease_grant_all(pool, all, pass->count + 1, hold_if(pool, pass->is_held), &set)) {
+        restore(pool, pass);
+        return false;
+    }
+    for (unsigned i = 0; i < pass->count; i++) {
+        lease_count_slots(pass->lease[i], true);
+    }
+    pass->joined = pass->count + 1; /* it is arranged next */
+    pass->join_is_bound = pass->is_held;
+    return true;
+}
+
+static void serve(struct pool *pool, struct pass *pass, struct pool_lease *l)
+{
+    enum grant_result result = lease_grant(pool, l, hold_if(pool, pass->is_held));
+
+    if (result == GRANT_DONE || (result == GRANT_BLOCKED && join(pool, pass, l))) {
+        arrange(pool, pass, l);
+    } else if (l->must_not_wait) {
+        pool_explain(pool, l, pool->now_ms, pool->explanation);
+        lease_end(pool, l, POOL_LEASE_REJECTED, pool->explanation->reason);
+    } else if (result == GRANT_BLOCKED) {
+        shift_check_use(pool, l);
+        moves_seek(pool, l, hold_if(pool, pass->is_held));
+        if (!pass->is_held) {
+            hold_for(pool, l, &pool->hold);
+            pass->is_held = true;
+        }
+    }
+}
+
+void queue_pass(struct pool *pool)
+{
+    struct pool_lease *l = NULL, *next = NULL;
+    struct pass pass = {0};
+    unsigned behind = 0;
+
+    pool->wants_queue_pass = false;
+    moves_pass(pool);
+    for (l = TAILQ_FIRST(&pool->queue); l; l = next) {
+        next = TAILQ_NEXT(l, link);
+        if (pass.is_held && behind++ >= pool->settings.backfill_depth) {
+            break;
+        }
+        serve(pool, &pass, l);
+    }
+    begin(pool, &pass);
+    lease_forget_ended(pool);
+    queue_arm_look(pool);
+    pool->wants_queue_pass = false;
+}
