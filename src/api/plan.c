@@ -60,6 +60,15 @@ static void reply_plan(struct api_call *call, const struct pool_preview *found)
     } else {
         json_out_null(&w, "estimate_ms");
     }
+    if (found->has_set) {
+        json_out_bool(&w, "proven", found->set.is_proven);
+        json_out_int(&w, "gpus_opened", found->set.opened);
+        json_out_int(&w, "gpus_opened_least", found->set.opened_least);
+    } else {
+        json_out_null(&w, "proven");
+        json_out_null(&w, "gpus_opened");
+        json_out_null(&w, "gpus_opened_least");
+    }
     json_out_array(&w, "steps");
     for (unsigned i = 0; i < found->step_count; i++) {
         add_step(&w, &found->step[i]);

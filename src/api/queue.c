@@ -1,9 +1,22 @@
 /* The queue, and what stands in the way of those who wait. */
 #include "api/call.h"
+#include "base/text.h"
 #include <string.h>
 
-/* Explaining costs a look at every GPU: done for so many from the head. */
-#define EXPLAINED_MAX 64
+/* Explaining costs a look at every GPU, so it is done once for all that wait alike, and for so many
+ * of those kinds.  Behind them only what an earlier attempt has left is said. */
+#define KINDS_MAX 256
+
+struct kind {
+    const struct pool_lease *lease;
+    char reason[240];
+    int64_t expected_start_ms;
+};
+
+struct kinds {
+    unsigned count;
+    struct kind kind[KINDS_MAX];
+};
 
 void api_add_blocking(struct json_out *w, const char *name, const struct pool_explanation *why)
 {
@@ -40,14 +53,34 @@ char *api_blocking_text(const struct pool_explanation *why)
     return buf_take(&b);
 }
 
-static void add_entry(struct json_out *w, struct api_call *call, const struct pool_lease *l,
-                      unsigned position)
+/* NULL: there are too many different ones before it. */
+static const struct kind *kind_of(struct api_call *call, struct kinds *kinds,
+                                  const struct pool_lease *l)
 {
+    const struct pool *pool = call->api->host.pool;
     struct pool_explanation why = {0};
 
-    if (position <= EXPLAINED_MAX) {
-        pool_explain(call->api->host.pool, l, api_now_ms(call->api), &why);
+    for (unsigned i = kinds->count; i-- > 0;) {
+        if (pool_waits_alike(pool, kinds->kind[i].lease, l)) {
+            return &kinds->kind[i];
+        }
     }
+    if (kinds->count == KINDS_MAX) {
+        return NULL;
+    }
+    pool_explain_briefly(pool, l, api_now_ms(call->api), &why);
+    struct kind *k = &kinds->kind[kinds->count++];
+    k->lease = l;
+    text_copy(k->reason, sizeof(k->reason), why.reason);
+    k->expected_start_ms = why.expected_start_ms;
+    return k;
+}
+
+static void add_entry(struct json_out *w, struct api_call *call, struct kinds *kinds,
+                      const struct pool_lease *l, unsigned position)
+{
+    const struct kind *k = kind_of(call, kinds, l);
+
     json_out_object(w, NULL);
     json_out_int(w, "position", position);
     json_out_id(w, "id", "l", l->id);
@@ -57,8 +90,8 @@ static void add_entry(struct json_out *w, struct api_call *call, const struct po
     json_out_text(w, "name", api_sees_whole(call, l) ? l->name : NULL);
     json_out_int(w, "priority", l->priority);
     json_out_time(w, "created_at", l->created_ms);
-    json_out_text(w, "reason", why.reason[0] ? why.reason : l->reason);
-    json_out_time(w, "expected_start", why.expected_start_ms);
+    json_out_text(w, "reason", k && k->reason[0] ? k->reason : l->reason);
+    json_out_time(w, "expected_start", k ? k->expected_start_ms : 0);
     json_out_end_object(w);
 }
 
@@ -66,13 +99,14 @@ void api_get_queue(struct api_call *call)
 {
     const struct pool *pool = call->api->host.pool;
     struct json_out w = api_begin(call->api);
+    CLEANUP(freep) struct kinds *kinds = xcalloc(1, sizeof(*kinds));
     unsigned position = 0;
 
     json_out_object(&w, NULL);
     json_out_array(&w, "queue");
     for (const struct pool_lease *l = pool_next_queued(pool, NULL); l;
          l = pool_next_queued(pool, l)) {
-        add_entry(&w, call, l, ++position);
+        add_entry(&w, call, kinds, l, ++position);
     }
     json_out_end_array(&w);
     json_out_end_object(&w);

@@ -228,6 +228,9 @@ SUBSET(plan_move, "PlanMove", NULL, TEXT("lease", 31, 0, NULL), TEXT("profile", 
 SET(schema_plan, "Plan", "What requests would get now.", BOOL("fits", 0, NULL),
     BOOL("possible", 0, "some GPU here could ever hold each of them"),
     TEXT("reason", 255, NUL, NULL), NUMBER("estimate_ms", NUL, "time in the driver; null unknown"),
+    BOOL("proven", NUL, "no better places exist for all together; null: one slice, or it does not fit"),
+    INT("gpus_opened", 0, BIG, NUL, "empty GPUs taken; null with proven"),
+    INT("gpus_opened_least", 0, BIG, NUL, "no other way opens fewer; null with proven"),
     LIST("steps", plan_step, 64, 0, NULL), LIST("moves", plan_move, 64, 0, NULL),
     LIST("blocking", blocking, 64, 0, NULL));
 

@@ -77,6 +77,21 @@ static void add_does(const json_t *step, struct buf *b)
     }
 }
 
+/* How good the places are, when there was a choice between several ways. */
+static void print_proof(const json_t *plan)
+{
+    long long opened = (long long)js_int(plan, "gpus_opened", 0);
+    long long least = (long long)js_int(plan, "gpus_opened_least", 0);
+
+    if (js_true(plan, "proven")) {
+        printf("\nProven: no other way for all of it together takes fewer empty GPUs (%lld), or "
+               "destroys fewer idle slices with as many.\n", opened);
+    } else if (json_is_false(json_object_get(plan, "proven"))) {
+        printf("\nNot proven to be the best: it takes %lld empty GPUs, and at least %lld are needed."
+               "\n", opened, least);
+    }
+}
+
 static void print_plan(const struct out *out, const json_t *plan)
 {
     static const struct out_column columns[] = {{"PROFILE", "profile", NULL, 0},
@@ -87,7 +102,7 @@ static void print_plan(const struct out *out, const json_t *plan)
     bool does_fit = js_true(plan, "fits");
 
     text_add_escaped(&b, js_text(plan, "reason", ""));
-    bool says_so = b.len && strstr(b.data, "does not fit now"); /* the reason, by itself */
+    bool says_so = b.len && strstr(b.data, " fit now"); /* the reason, by itself */
     printf("%s%s%s", out_color(out, does_fit ? COLOR_GREEN : COLOR_YELLOW),
            does_fit ? "It fits now" : (says_so ? "No" : "It does not fit now"),
            out_color(out, COLOR_NONE));
@@ -99,6 +114,7 @@ static void print_plan(const struct out *out, const json_t *plan)
         printf("\n");
         out_print_list(out, js_array(plan, "steps"), columns, ARRAY_SIZE(columns));
     }
+    print_proof(plan);
     blocking_print(out, js_array(plan, "blocking"));
 }
 

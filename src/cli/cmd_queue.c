@@ -11,6 +11,20 @@ static void add_age(const json_t *row, struct buf *b)
     }
 }
 
+/* Nothing when it is not known. */
+static void add_start(const json_t *row, struct buf *b)
+{
+    int64_t t = js_time_ms(row, "expected_start");
+
+    if (t >= 0) {
+        int64_t left = t - clock_real_ms();
+        buf_adds(b, left > 0 ? "in " : "soon");
+        if (left > 0) {
+            out_add_span(b, left);
+        }
+    }
+}
+
 static const struct out_column columns[] = {
     {"POSITION", "position", NULL, COLUMN_RIGHT},
     {"ID", "id", NULL, 0},
@@ -18,6 +32,7 @@ static const struct out_column columns[] = {
     {"TENANT", "tenant", NULL, 0},
     {"NAME", "name", NULL, 0},
     {"WAITS", NULL, add_age, COLUMN_RIGHT},
+    {"STARTS", NULL, add_start, COLUMN_RIGHT},
     {"PRIORITY", "priority", NULL, COLUMN_WIDE | COLUMN_RIGHT},
     {"CREATED", "created_at", NULL, COLUMN_WIDE},
     {"EXPECTED", "expected_start", NULL, COLUMN_WIDE},

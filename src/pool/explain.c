@@ -154,7 +154,8 @@ static void explain_gpu(const struct pool *pool, const struct pool_lease *lease,
 }
 
 /* "l-3 (vision), l-4 (speech)": who holds what stands in the way. */
-static void list_holders(const struct pool_explanation *e, char *buf, size_t size)
+static void list_holders(const struct pool *pool, const struct pool_explanation *e, char *buf,
+                         size_t size)
 {
     size_t at = 0;
     unsigned left_out = 0;
@@ -163,7 +164,9 @@ static void list_holders(const struct pool_explanation *e, char *buf, size_t siz
     for (unsigned i = 0; i < e->block_count; i++) {
         const struct pool_block *b = &e->block[i];
         char item[96];
-        if (b->lease) {
+        if (b->lease && pool->is_trial && b->lease->id >= pool->trial_lease) {
+            snprintf(item, sizeof(item), "the rest of this plan");
+        } else if (b->lease) {
             snprintf(item, sizeof(item), "l-%" PRIu64 " (%.30s)", b->lease->id,
                      b->lease->tenant->name);
         } else if (b->slice) {
@@ -204,7 +207,7 @@ static void say_why_queued(const struct pool *pool, const struct pool_lease *lea
 {
     const struct pool_lease *head = queue_head(pool);
     unsigned most = lease->tenant->max_compute;
-    char holders[180];
+    char holders[180], what[LEASE_WORDS_SIZE];
     struct hold hold;
 
     if (lease_is_over_quota(pool, lease)) {
@@ -236,17 +239,28 @@ static void say_why_queued(const struct pool *pool, const struct pool_lease *lea
             explain_gpu(pool, lease, pool->gpus[i], ret);
         }
     }
-    list_holders(ret, holders, sizeof(holders));
-    snprintf(ret->reason, sizeof(ret->reason), "%s%.8s does not fit now%s%.130s",
-             lease->profile, lease->count > 1 ? " (all)" : "",
+    list_holders(pool, ret, holders, sizeof(holders));
+    snprintf(ret->reason, sizeof(ret->reason), "%.70s %s fit now%s%.130s",
+             lease_words(lease, what), lease->count > 1 ? "do not" : "does not",
              *holders ? "; in the way: " : (*lease->reason ? "; " : ""),
              *holders ? holders : lease->reason);
     hold_for(pool, lease, &hold);
     ret->expected_start_ms = hold.count ? hold.free_at_ms : 0;
 }
 
-void pool_explain(const struct pool *pool, const struct pool_lease *lease, int64_t now_ms,
-                  struct pool_explanation *ret)
+bool pool_waits_alike(const struct pool *pool, const struct pool_lease *a,
+                      const struct pool_lease *b)
+{
+    const struct pool_lease *head = queue_head(pool);
+    const char *model = a->model ? a->model : "", *other = b->model ? b->model : "";
+
+    return a->tenant == b->tenant && a->count == b->count && a != head && b != head &&
+           !strcmp(a->profile, b->profile) && !strcmp(model, other) &&
+           !strcmp(a->reason, b->reason);
+}
+
+void pool_explain_briefly(const struct pool *pool, const struct pool_lease *lease, int64_t now_ms,
+                          struct pool_explanation *ret)
 {
     (void)now_ms;
     ret->reason[0] = '\0';
@@ -256,10 +270,6 @@ void pool_explain(const struct pool *pool, const struct pool_lease *lease, int64
     if (lease->state == POOL_LEASE_QUEUED) {
         say_why_queued(pool, lease, ret);
         text_mend_utf8(ret->reason); /* names in it may be cut off */
-        if (!ret->help[0]) {
-            explain_help(pool, lease, ret->help, sizeof(ret->help));
-        }
-        text_mend_utf8(ret->help);
         return;
     }
     text_copy(ret->reason, sizeof(ret->reason), lease->reason);
@@ -270,6 +280,16 @@ void pool_explain(const struct pool *pool, const struct pool_lease *lease, int64
     if (!ret->reason[0]) {
         text_copy(ret->reason, sizeof(ret->reason), "it does not wait");
     }
+}
+
+void pool_explain(const struct pool *pool, const struct pool_lease *lease, int64_t now_ms,
+                  struct pool_explanation *ret)
+{
+    pool_explain_briefly(pool, lease, now_ms, ret);
+    if (lease->state == POOL_LEASE_QUEUED && !ret->help[0]) {
+        explain_help(pool, lease, ret->help, sizeof(ret->help));
+    }
+    text_mend_utf8(ret->help);
 }
 
 /* --- previews --------------------------------------------------------------------------------- */
@@ -305,17 +325,26 @@ static void note_step(const struct pool_lease *lease, const struct pool_part *p,
 static void forget_previewed(struct pool_explanation *why, uint64_t first_lease,
                              uint64_t first_slice)
 {
+    static const char words[] = "some of it would be taken by the rest of this plan";
+    unsigned kept = 0;
+
     for (unsigned i = 0; i < why->block_count; i++) {
-        struct pool_block *b = &why->block[i];
-        bool is_previewed = (b->slice && b->slice->id >= first_slice) ||
-                            (b->lease && b->lease->id >= first_lease);
+        struct pool_block b = why->block[i];
+        bool is_previewed = (b.slice && b.slice->id >= first_slice) ||
+                            (b.lease && b.lease->id >= first_lease);
+        bool is_said = false;
         if (is_previewed) {
-            b->slice = NULL;
-            b->lease = NULL;
-            b->until_ms = 0;
-            text_copy(b->why, sizeof(b->why), "taken by the other requests of this plan");
+            b = (struct pool_block){.gpu = b.gpu};
+            text_copy(b.why, sizeof(b.why), words);
+        }
+        for (unsigned k = 0; is_previewed && k < kept; k++) {
+            is_said = is_said || (why->block[k].gpu == b.gpu && !strcmp(why->block[k].why, words));
+        }
+        if (!is_said) {
+            why->block[kept++] = b;
         }
     }
+    why->block_count = kept;
 }
 
 static void preview_one(struct pool *pool, struct pool_lease *l, struct pool_preview *ret)
@@ -407,6 +436,7 @@ void pool_preview(struct pool *pool, const struct pool_actor *actor,
 
     pool->now_ms = now_ms;
     pool->is_trial = true;
+    pool->trial_lease = pool->next_lease;
     pool->last_set = (struct plan_set){0};
     is_together = request_count > 1 &&
                   preview_together(pool, actor, requests, request_count, ret);

@@ -67,6 +67,7 @@ struct pool {
     unsigned timer_count, timer_size;
     bool wants_queue_pass; /* something came free: look at the whole queue */
     bool is_trial;         /* a preview: nothing is to be recorded, all is taken back */
+    uint64_t trial_lease;  /* its leases have numbers from this on */
     bool is_look_due;      /* a TIMER_LOOK is set: who waits for processes to end is looked after */
     struct hold hold;      /* of the last pass */
     struct pool_lease *shifts[SHIFTS_MAX]; /* the requests that have one */
@@ -190,6 +191,9 @@ void hold_for(const struct pool *pool, const struct pool_lease *lease, struct ho
 /* lease.c: the life of a lease and the queue. */
 struct pool_lease *lease_new(struct pool *pool, const struct pool_actor *actor,
                              const struct pool_request *request);
+#define LEASE_WORDS_SIZE (POOL_WANT_SIZE + 16)
+/* "2g.20gb", or "3 x 2g.20gb"; buf may not be needed. */
+const char *lease_words(const struct pool_lease *lease, char buf[static LEASE_WORDS_SIZE]);
 void lease_free(struct pool *pool, struct pool_lease *lease);
 /* possible.c: could this GPU ever hold one part of it?  With why not. */
 bool lease_is_possible_on(const struct pool_lease *lease, const struct pool_gpu *gpu,

@@ -164,16 +164,29 @@ void lease_count_slots(struct pool_lease *lease, bool is_taken)
 
 static void log_cut(struct pool *pool, const struct pool_lease *lease)
 {
-    char label[96];
+    char label[96], more[24] = "";
     const struct pool_slice *s = lease->part[0].slice;
 
+    if (lease->count > 1) {
+        snprintf(more, sizeof(more), ", and %u more", lease->count - 1);
+    }
     pool_tell(pool, POOL_HIST_LEASE_CUTTING, lease->part[0].gpu, lease, "%s is cut for l-%" PRIu64
-              "%s", s ? slice_label(s, label) : lease->profile, lease->id,
-              lease->count > 1 ? " (and more)" : "");
+              "%s", s ? slice_label(s, label) : lease->profile, lease->id, more);
+}
+
+const char *lease_words(const struct pool_lease *lease, char buf[static LEASE_WORDS_SIZE])
+{
+    if (lease->count > 1) {
+        snprintf(buf, LEASE_WORDS_SIZE, "%u x %s", lease->count, lease->profile);
+        return buf;
+    }
+    return lease->profile;
 }
 
 void lease_activate_if_settled(struct pool *pool, struct pool_lease *lease)
 {
+    char words[LEASE_WORDS_SIZE];
+
     for (unsigned i = 0; i < lease->part_count; i++) {
         const struct pool_part *p = &lease->part[i];
         if (p->slice && !p->slice->ci[p->ci].is_settled) {
@@ -197,7 +210,7 @@ void lease_activate_if_settled(struct pool *pool, struct pool_lease *lease)
     }
     pool_mark_lease(pool, lease);
     pool_tell(pool, POOL_HIST_LEASE_GRANTED, lease->part[0].gpu, lease,
-              "l-%" PRIu64 " has %s", lease->id, lease->profile);
+              "l-%" PRIu64 " has %s", lease->id, lease_words(lease, words));
 }
 
 void lease_start(struct pool *pool, struct pool_lease *lease)
@@ -554,8 +567,9 @@ static void wait_in_queue(struct pool *pool, const struct pool_event *event,
     lease_enqueue(pool, lease);
     seek_at_once(pool, lease);
     queue_arm_look(pool);
+    char words[LEASE_WORDS_SIZE];
     pool_tell(pool, POOL_HIST_LEASE_QUEUED, NULL, lease, "l-%" PRIu64 " waits for %s", lease->id,
-              lease->profile);
+              lease_words(lease, words));
     watch_holder(pool, lease);
     pool_reply(pool, event->reply_to, POOL_OK, lease->id, "%s", "");
 }

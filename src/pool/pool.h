@@ -568,6 +568,12 @@ struct pool_explanation {
 /* Why a request waits, and for whom.  `lease` is in any state. */
 void pool_explain(const struct pool *pool, const struct pool_lease *lease, int64_t now_ms,
                   struct pool_explanation *ret);
+/* The same without `help`, which costs most: for lists. */
+void pool_explain_briefly(const struct pool *pool, const struct pool_lease *lease, int64_t now_ms,
+                          struct pool_explanation *ret);
+/* Is what pool_explain_briefly() says of two requests in the queue the same? */
+bool pool_waits_alike(const struct pool *pool, const struct pool_lease *a,
+                      const struct pool_lease *b);
 
 /* What requests would get now.  Nothing is changed in the end, and no action results. */
 struct pool_preview_step {

@@ -279,8 +279,9 @@ void slice_doom(struct pool *pool, struct pool_slice *slice, uint64_t lease, uin
 
 const char *slice_label(const struct pool_slice *slice, char buf[static 96])
 {
-    snprintf(buf, 96, "%s at GPU %u:%u", slice->profile_name, slice->gpu->info.index,
-             slice->start);
+    /* Start and size, as in every list. */
+    snprintf(buf, 96, "%s at %u:%u of GPU %u", slice->profile_name, slice->start, slice->size,
+             slice->gpu->info.index);
     return buf;
 }
 

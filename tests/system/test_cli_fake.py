@@ -586,6 +586,18 @@ def test_plan(fake):
                                                      {"profile": "1g.10gb", "count": 3}]}
 
 
+@pytest.mark.parametrize("proven,words", [(True, "Proven: no other way"),
+                                          (False, "Not proven to be the best: it takes 3 empty "
+                                                  "GPUs, and at least 2 are needed."), (None, "")])
+def test_a_plan_says_how_good_it_is(fake, proven, words):
+    fake.routes[("POST", "/v1/plan")] = {"fits": True, "reason": None, "proven": proven,
+                                         "gpus_opened": 3, "gpus_opened_least": 2, "steps": [],
+                                         "blocking": []}
+    done = run(fake, "plan", "1g.10gb:3")
+    assert done.returncode == 0 and words in done.stdout
+    assert ("roven" in done.stdout) == (proven is not None)
+
+
 def event(number):
     return {"id": number, "time": PAST, "kind": "lease.granted", "gpu_uuid": None,
             "lease": f"l-{number}", "tenant": "bob", "message": f"event {number}"}

@@ -191,3 +191,39 @@ def test_queue_survives_kill_in_its_order(daemon):
     d.release(full)
     d.wait_state(waiting[1], "active")
     until(lambda: why(d, waiting[0])["position"] == 1, "the next head")
+
+
+def test_a_plan_of_several_is_proven(daemon, machine):
+    """One after the other, the 2g would leave no place for the 3g."""
+    d = daemon(machine(f"{H100}:2"))
+    wanted = {"requests": [{"profile": "2g.20gb"}, {"profile": "2g.20gb"}, {"profile": "3g.40gb"}]}
+    plan = d.request("POST", "/v1/plan", wanted).json
+    assert plan["fits"] and plan["proven"] is True
+    assert plan["gpus_opened"] == plan["gpus_opened_least"] == 1
+    assert [step["profile"] for step in plan["steps"]] == ["2g.20gb", "2g.20gb", "3g.40gb"]
+    wanted["requests"][2]["count"] = 4
+    plan = d.request("POST", "/v1/plan", wanted).json
+    assert not plan["fits"] and plan["proven"] is None and plan["gpus_opened"] is None
+    assert plan["reason"] == "4 x 3g.40gb do not fit now; in the way: the rest of this plan"
+    plan = d.request("POST", "/v1/plan", {"requests": [{"profile": "2g.20gb"}]}).json
+    assert plan["fits"] and plan["proven"] is None
+
+
+def test_when_room_appears_the_queue_is_placed_together(daemon):
+    d = daemon()
+    full = d.lease("7g.80gb")
+    waiting = [ask(d, profile) for profile in ("2g.20gb", "2g.20gb", "3g.40gb")]
+    d.release(full)
+    for lease in waiting:
+        d.wait_state(lease, "active")
+
+
+def test_everybody_in_a_long_queue_is_told_why(daemon):
+    d = daemon(config="limits:\n  max_queued_per_tenant: 200\n")
+    full = d.lease("7g.80gb", ttl_s=3600)
+    for i in range(150):
+        ask(d, ("1g.10gb", "2g.20gb", "3g.40gb")[i % 3], count=1 + i % 2)
+    rows = d.get("/v1/queue").json["queue"]
+    assert len(rows) == 150 and all(row["reason"] for row in rows)
+    assert rows[149]["reason"].startswith("2 x 3g.40gb do not fit now; in the way: " + full["id"])
+    assert rows[149]["expected_start"] == rows[5]["expected_start"] is not None

@@ -469,7 +469,7 @@ static void a_plan_says_what_would_be(void **state)
                          "{\"requests\":[{\"profile\":\"7g.80gb\"},{\"profile\":\"7g\"}]}");
     assert_true(json_is_false(aw_at(each.body, "fits")));
     assert_string_equal(aw_text(&each, "blocking.0.why"),
-                        "taken by the other requests of this plan");
+                        "some of it would be taken by the rest of this plan");
     ANSWER none = aw_ask(aw, "POST", "/v1/plan", NULL, "{\"requests\":[]}");
     assert_problem(&none, 400, "bad_field", "1 to 64 slices");
     ANSWER bad = aw_ask(aw, "POST", "/v1/plan", NULL, "{\"requests\":[{\"profile\":\"2q\"}]}");
