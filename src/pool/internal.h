@@ -57,6 +57,7 @@ struct pool {
     unsigned operation_count;
     uint64_t next_lease, next_slice, next_job, next_operation;
     bool is_meta_dirty;
+    uint64_t top_record[POOL_RECORD_OPERATION + 1]; /* highest number that had a record, by kind */
     struct pool_lease_list dirty_leases;
     struct pool_slice_list dirty_slices;
     struct pool_operation_list dirty_operations;

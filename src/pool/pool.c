@@ -564,11 +564,9 @@ void pool_mark_gone(struct pool *pool, enum pool_record_kind kind, uint64_t id)
         pool->gone = xreallocarray(pool->gone, pool->gone_size, sizeof(*pool->gone));
     }
     pool->gone[pool->gone_count++] = (struct gone_record){kind, id};
-    /* Records tell by themselves which numbers are taken, as long as the highest one is there. */
-    uint64_t next = kind == POOL_RECORD_LEASE   ? pool->next_lease
-                    : kind == POOL_RECORD_SLICE ? pool->next_slice
-                                                : pool->next_operation;
-    pool->is_meta_dirty = pool->is_meta_dirty || id + 1 == next;
+    /* Records tell by themselves which numbers are taken, as long as the highest one is there.  It
+     * may be lower than the last number given: not everything that had one came to be recorded. */
+    pool->is_meta_dirty = pool->is_meta_dirty || id >= pool->top_record[kind];
 }
 
 /* --- the step --------------------------------------------------------------------------------- */

@@ -220,6 +220,13 @@ bool pool_is_dirty(const struct pool *pool)
            !TAILQ_EMPTY(&pool->dirty_slices) || !TAILQ_EMPTY(&pool->dirty_operations);
 }
 
+static void note_number(struct pool *pool, enum pool_record_kind kind, uint64_t id)
+{
+    if (id > pool->top_record[kind]) {
+        pool->top_record[kind] = id;
+    }
+}
+
 static bool next_object(struct pool *pool, struct pool_record *ret)
 {
     struct pool_slice *s = TAILQ_FIRST(&pool->dirty_slices);
@@ -241,6 +248,9 @@ static bool next_object(struct pool *pool, struct pool_record *ret)
         op->is_dirty = false;
         op->is_recorded = true;
         *ret = (struct pool_record){POOL_RECORD_OPERATION, op->id, operation_body(op)};
+    }
+    if (s || l || op) {
+        note_number(pool, ret->kind, ret->id);
     }
     return s || l || op;
 }
@@ -692,6 +702,9 @@ int pool_load_record(struct pool *pool, enum pool_record_kind kind, uint64_t id,
     }
     if (rc < 0) {
         return rc;
+    }
+    if (kind <= POOL_RECORD_OPERATION) {
+        note_number(pool, kind, id);
     }
     switch (kind) {
     case POOL_RECORD_META:

@@ -252,6 +252,37 @@ static char *take_counters(struct world *w)
     return ret;
 }
 
+/* A request that was refused had a number, and no record. */
+static void refused_numbers_do_not_hide_the_highest(void **state)
+{
+    struct pool_settings settings;
+    struct world w;
+    (void)state;
+    pool_settings_default(&settings);
+    settings.keep_ended = 1;
+    w = (struct world){.now_ms = 1000000};
+    world_add_gpu(&w, "H100-SXM5-80GB", true);
+    world_boot(&w, &settings);
+    world_start(&w);
+    world_settle(&w);
+    uint64_t a = world_ask(&w, "a", "3g.40gb", (struct pool_request){0});
+    world_settle(&w);
+    uint64_t b = world_ask(&w, "a", "1g.10gb", (struct pool_request){0});
+    world_settle(&w);
+    free(take_counters(&w));
+    assert_int_equal(world_release(&w, "a", b), POOL_OK);
+    world_settle(&w);
+    assert_int_equal(world_ask(&w, "a", "9g.90gb", (struct pool_request){0}), 0);
+    free(take_counters(&w));
+    assert_int_equal(world_release(&w, "a", a), POOL_OK);
+    world_settle(&w); /* which forgets b */
+    assert_null(pool_find_lease(w.pool, b));
+    char *counters = take_counters(&w);
+    assert_non_null(counters);
+    free(counters);
+    world_done(&w);
+}
+
 /* One record less in each commit, and yet no number is given twice. */
 static void counters_are_written_when_the_highest_number_goes(void **state)
 {
@@ -490,6 +521,7 @@ int main(void)
         cmocka_unit_test(compute_instances_share_a_slice_of_one_tenant),
         cmocka_unit_test(leases_survive_a_restart),
         cmocka_unit_test(counters_are_written_when_the_highest_number_goes),
+        cmocka_unit_test(refused_numbers_do_not_hide_the_highest),
         cmocka_unit_test(a_reboot_of_the_machine_loses_leases_and_says_so),
         cmocka_unit_test(a_failed_cut_is_tried_again),
         cmocka_unit_test(foreign_slices_are_left_alone),
