@@ -472,7 +472,8 @@ void lease_on_timer(struct pool *pool, struct pool_lease *lease)
 void lease_shift_times(struct pool *pool, struct pool_lease *lease, int64_t by_ms)
 {
     int64_t *const times[] = {&lease->created_ms, &lease->started_ms, &lease->granted_ms,
-                              &lease->expires_ms};
+                              &lease->expires_ms, &lease->move.due_ms, &lease->move_rest_ms,
+                              &lease->shift_rest_ms};
 
     for (size_t i = 0; i < ARRAY_SIZE(times); i++) {
         *times[i] += *times[i] ? by_ms : 0;
