@@ -4,7 +4,8 @@
  * even when we are killed.  The command is our child and dies with us (PR_SET_PDEATHSIG), or it
  * would go on using a slice that is no longer its own.  It stays in our process group: the
  * terminal's signals (Ctrl-C, Ctrl-Z, hang-up) reach it without us, and the shell's job control
- * sees one job.  Only signals that somebody sent to us alone are handed on. */
+ * sees one job.  Only signals that somebody sent to us alone are handed on.  Signals that were
+ * ignored when we were started (nohup) stay so. */
 #include "base/clock.h"
 #include "cli/lease.h"
 #include "cli/mover.h"
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #define RELEASE_FOR_MS 10000
@@ -46,18 +48,31 @@ static void exec_command(const struct cli *cli, const json_t *lease, pid_t paren
     _exit(why == ENOENT ? 127 : 126);
 }
 
-/* Signals to hand on and the child's end.  The caller has the former blocked already. */
+/* Signals to hand on, those of job control, and the child's end.  The caller has some of them
+ * blocked already. */
 static void block_child_signals(sigset_t *set)
 {
+    static const int numbers[] = {SIGINT,  SIGTERM, SIGHUP,  SIGQUIT, SIGUSR1,
+                                  SIGUSR2, SIGTSTP, SIGCONT, SIGCHLD};
+
     sigemptyset(set);
-    sigaddset(set, SIGINT);
-    sigaddset(set, SIGTERM);
-    sigaddset(set, SIGHUP);
-    sigaddset(set, SIGQUIT);
-    sigaddset(set, SIGUSR1);
-    sigaddset(set, SIGUSR2);
+    for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+        lease_add_signal(set, numbers[i]);
+    }
     sigaddset(set, SIGCHLD);
     sigprocmask(SIG_BLOCK, set, NULL);
+}
+
+/* Stops this process as the signal would have if it were not blocked. */
+static void stop_here(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTSTP);
+    raise(SIGTSTP);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
 /* Waits for the command's end; its exit status as a shell would give it. */
@@ -75,6 +90,9 @@ static int wait_for_child(pid_t child, const sigset_t *set)
         /* From the terminal: the child is in the same process group and has it already. */
         if (info.si_code != SI_KERNEL && info.si_pid != child) {
             kill(child, info.si_signo);
+        }
+        if (info.si_signo == SIGTSTP) {
+            stop_here();
         }
     }
 }
@@ -151,6 +169,33 @@ static void drop_signals(int fd)
     }
 }
 
+static bool is_file(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 ? !S_ISDIR(st.st_mode) : errno != ENOENT && errno != ENOTDIR;
+}
+
+/* Is there such a program, as far as can be told?  A slice that is cut for nothing costs others
+ * time.  Whether it can be executed is left to exec. */
+static bool is_command(const char *name)
+{
+    const char *path = getenv("PATH");
+
+    if (strchr(name, '/')) {
+        return is_file(name) || access(name, F_OK) == 0;
+    }
+    while (path && *path) {
+        size_t n = strcspn(path, ":");
+        CLEANUP(freep) char *full = xasprintf("%.*s/%s", n ? (int)n : 1, n ? path : ".", name);
+        if (*name && is_file(full)) {
+            return true;
+        }
+        path += n + (path[n] == ':');
+    }
+    return !path; /* without PATH exec has one of its own */
+}
+
 int cmd_run(struct cli *cli)
 {
     CLEANUP(json_decrefp) json_t *request = NULL;
@@ -160,6 +205,10 @@ int cmd_run(struct cli *cli)
 
     if (rc) {
         return rc;
+    }
+    if (!is_command(cli->args.args[0])) {
+        cli_say("there is no program '%s' here; nothing was asked for", cli->args.args[0]);
+        return 127;
     }
     json_object_set_new(request, "lifetime", json_string("client"));
     if (cli_args_has(&cli->args, OPT_ON_MOVE)) {

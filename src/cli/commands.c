@@ -90,8 +90,12 @@ const struct cli_command cli_commands[] = {
     {"run", "-- CMD [ARG...]", "obtain a slice, run a command on it, give it back",
      "The command gets CUDA_VISIBLE_DEVICES, NVIDIA_VISIBLE_DEVICES and TANGRAM_LEASE, and this "
      "program's standard input, output and error. The slice is given back however the command "
-     "ends, also when this program is killed; the exit status is the command's. Without --wait "
-     "nothing waits in the queue: if it cannot be had now, the exit status is 3. The command of "
+     "ends, also when this program is killed; the exit status is the command's: 128 + N when "
+     "signal N ended it, 126 when it cannot be executed, 127 when there is no such program. "
+     "Signals are handed on. Without --wait nothing waits in the queue: if it cannot be had now, "
+     "the exit status is 3. With -n the variables name all slices, separated by commas; CUDA "
+     "lets a process use one MIG device only and takes the first, so a command that wants all of "
+     "them has to start a process for each. The command of "
      "--on-move finds TANGRAM_LEASE, TANGRAM_OLD_MIG_UUID, TANGRAM_NEW_MIG_UUID (also as "
      "CUDA_VISIBLE_DEVICES), TANGRAM_COMMAND_PID and TANGRAM_MOVE_UNTIL; it brings the work to the "
      "new slice, or stops it, and ends with 0, or with another status to stay.",

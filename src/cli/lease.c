@@ -103,6 +103,13 @@ static void print_field(const struct out *out, const char *name, const char *val
     }
 }
 
+static bool has_several_mig(const json_t *lease)
+{
+    const char *cuda = js_text(json_object_get(lease, "env"), "CUDA_VISIBLE_DEVICES", "");
+
+    return !strncmp(cuda, "MIG-", 4) && strchr(cuda, ',');
+}
+
 void lease_print(const struct out *out, const json_t *lease)
 {
     CLEANUP(buf_done) struct buf head = BUF_INIT(65536), where = BUF_INIT(65536);
@@ -136,6 +143,10 @@ void lease_print(const struct out *out, const json_t *lease)
     if (!strcmp(state, "active")) {
         printf("To use it in this shell (or let eval \"$(tangram lease --env ...)\" do it):\n");
         lease_each_variable(lease, lease_print_export, indent);
+        if (has_several_mig(lease)) {
+            printf("A CUDA program uses one MIG device, the first that is visible to it: start one\n"
+                   "program for each slice, with one of these in CUDA_VISIBLE_DEVICES.\n");
+        }
         printf("To give it back:\n  tangram release %s\n", js_text(lease, "id", "ID"));
     }
 }
@@ -252,15 +263,24 @@ static int read_wait(struct cli *cli, int64_t *ret_ms)
     return rc;
 }
 
+void lease_add_signal(sigset_t *set, int number)
+{
+    struct sigaction now = {0};
+
+    if (sigaction(number, NULL, &now) == 0 && now.sa_handler != SIG_IGN) {
+        sigaddset(set, number);
+    }
+}
+
 static int block_signals(void)
 {
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
     sigset_t set;
 
     sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
-    sigaddset(&set, SIGQUIT);
+    for (size_t i = 0; i < ARRAY_SIZE(numbers); i++) {
+        lease_add_signal(&set, numbers[i]);
+    }
     sigprocmask(SIG_BLOCK, &set, NULL);
     return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }

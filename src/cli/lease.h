@@ -1,5 +1,6 @@
 #pragma once
 #include "cli/cli.h"
+#include <signal.h>
 
 /* What the commands that deal in leases share. */
 
@@ -18,6 +19,10 @@ int lease_request_from_options(struct cli *cli, json_t **ret);
  * that was not granted is cancelled.  Blocks SIGINT, SIGTERM, SIGHUP and SIGQUIT, which cancel the
  * request, and leaves them blocked: *ret_signals is a signalfd for them that the caller closes. */
 int lease_obtain(struct cli *cli, json_t *request, int *ret_signals, json_t **ret);
+
+/* Adds a signal to those that are to be blocked and read, unless it was ignored when this program
+ * was started: nohup must go on meaning what it says. */
+void lease_add_signal(sigset_t *set, int number);
 
 /* The variables that a program needs to use the lease: calls fn(name, value) for each. */
 void lease_each_variable(const json_t *lease, void (*fn)(const char *, const char *, void *),

@@ -366,6 +366,23 @@ def test_interrupted_while_waiting_cancels(fake, command):
     assert len(fake.asked("DELETE", "/v1/leases/l-1")) == 1
 
 
+@pytest.mark.parametrize("command", [["lease"], ["run"]])
+def test_nohup_means_what_it_says(fake, command):
+    waiting = Waiting(fake)
+    tail = ["--", "true"] if command == ["run"] else []
+    child = subprocess.Popen(["nohup", TANGRAM, "--socket", fake.path, *command, "-p", "1g",
+                              "--wait", "forever", *tail], env=env_for(), stdin=subprocess.DEVNULL,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert waiting.seen.wait(10)
+    child.send_signal(signal.SIGHUP)
+    asked = len(fake.asked("GET", "/v1/leases/l-1"))
+    assert wait_until(lambda: len(fake.asked("GET", "/v1/leases/l-1")) > asked + 1)
+    assert child.poll() is None and not fake.asked("DELETE", "/v1/leases/l-1")
+    child.send_signal(signal.SIGTERM)
+    child.communicate(timeout=10)
+    assert child.returncode == 143
+
+
 # --- run -----------------------------------------------------------------------------------------
 
 @pytest.fixture
@@ -389,10 +406,24 @@ def test_run_gives_the_command_its_slice(granted):
 
 
 @pytest.mark.parametrize("command, code", [
-    (["true"], 0), (["/no/such/program"], 127), (["/etc/passwd"], 126),
+    (["true"], 0), (["/etc/passwd"], 126), (["/"], 126),
     (["sh", "-c", "kill -SEGV $$"], 139), (["sh", "-c", "exit 255"], 255)])
 def test_run_exits_as_a_shell_would(granted, command, code):
     assert run(granted, "run", "-p", "1g", "--", *command).returncode == code
+    assert released(granted) == 1
+
+
+@pytest.mark.parametrize("command", ["/no/such/program", "no-such-program", "/etc/passwd/x"])
+def test_nothing_is_cut_for_a_program_that_is_not_there(granted, command):
+    done = run(granted, "run", "-p", "1g", "--", command)
+    assert done.returncode == 127 and command in one_line(done.stderr)
+    assert not granted.requests
+
+
+def test_a_program_that_is_found_but_may_not_run_is_126(granted, tmp_path):
+    (tmp_path / "tool").write_text("#!/bin/sh\n")
+    done = run(granted, "run", "-p", "1g", "--", "tool", PATH=str(tmp_path))
+    assert done.returncode == 126 and "Permission denied" in done.stderr
     assert released(granted) == 1
 
 
@@ -415,6 +446,22 @@ def test_run_hands_signals_on(granted, number):
     child.send_signal(number)
     out, _ = child.communicate(timeout=10)
     assert out == f"got {name}\n" and child.returncode == 9 and released(granted) == 1
+
+
+def state_of(pid):
+    return pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[0]
+
+
+def test_run_stops_and_goes_on_with_its_command(granted):
+    child = start_run(granted, "echo $$; read line; exit 5", stdin=subprocess.PIPE,
+                      process_group=0)  # apart, but not an orphan: those do not stop
+    command = int(child.stdout.readline())
+    child.send_signal(signal.SIGTSTP)
+    assert wait_until(lambda: state_of(child.pid) == "T" and state_of(command) == "T")
+    child.send_signal(signal.SIGCONT)
+    assert wait_until(lambda: state_of(command) != "T")
+    child.communicate("go\n", timeout=10)
+    assert child.returncode == 5 and released(granted) == 1
 
 
 def test_a_killed_run_takes_its_command_along(granted):
