@@ -1,5 +1,6 @@
 /* Slices: GPU instances with their compute instances. */
 #include "api/call.h"
+#include <inttypes.h>
 #include <string.h>
 
 static void add_compute_instances(struct json_out *w, const struct pool_slice *s)
@@ -97,8 +98,13 @@ static const struct pool_slice *named_slice(struct api_call *call)
         const struct pool_gpu *gpu = pool_find_gpu(pool, gpu_name);
         s = gpu ? pool_slice_at(gpu, (unsigned)start) : NULL;
     }
-    if (!s) {
-        api_problem(call, 404, "not_found", NULL, "there is no such slice; see /v1/slices");
+    if (!s && uuid) {
+        api_problem(call, 404, "not_found", NULL, "there is no slice %.64s; see /v1/slices", uuid);
+    } else if (!s) {
+        api_problem(call, 404, "not_found", NULL,
+                    "there is no slice that starts at slot %" PRId64 " of a GPU %.64s; see "
+                    "/v1/slices",
+                    start, gpu_name);
     }
     return s;
 }

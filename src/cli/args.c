@@ -275,6 +275,9 @@ int cli_args_check(const struct cli_args *a, struct error *err)
     if (a->arg_count < (size_t)c->min_args) {
         return err_set(err, EINVAL, "%s needs %s", c->name, c->args);
     }
+    if (c->max_args == 0 && a->arg_count == 1 && cli_command_takes(c, OPT_PROFILE)) {
+        return err_set(err, EINVAL, "%s takes the profile as -p %.60s", c->name, a->args[0]);
+    }
     if (c->max_args >= 0 && a->arg_count > (size_t)c->max_args) {
         return err_set(err, EINVAL, "%s: '%.60s' is one argument too many", c->name,
                        a->args[c->max_args]);

@@ -79,7 +79,7 @@ static const struct reason {
     {"already_ended", CLI_CONFLICT, NULL},
     {"idempotency_conflict", CLI_CONFLICT, NULL},
     {"bad_field", CLI_USAGE, NULL},
-    {"unknown_profile", CLI_USAGE, "see 'tangram gpus -o json' for the profiles"},
+    {"unknown_profile", CLI_USAGE, "see 'tangram profiles'"},
     {"shutting_down", CLI_UNREACHABLE, "try again"},
     {"not_ready", CLI_UNREACHABLE, "try again"},
 };
@@ -279,8 +279,11 @@ char *cli_path(const char *prefix, const char *segment, const char *suffix)
 {
     /* "." and ".." are not escaped by libcurl, and are nobody's id. */
     bool is_dots = !strcmp(segment, ".") || !strcmp(segment, "..");
+    /* The number of a lease will do: 7 is l-7. */
+    bool is_number = !segment[strspn(segment, "0123456789")] && *segment;
+    bool is_lease = is_number && !strcmp(prefix, "/v1/leases/");
     char *escaped = curl_easy_escape(NULL, is_dots ? "%" : segment, 0);
-    char *path = xasprintf("%s%s%s", prefix, escaped ? escaped : "", suffix);
+    char *path = xasprintf("%s%s%s%s", prefix, is_lease ? "l-" : "", escaped ? escaped : "", suffix);
 
     curl_free(escaped);
     return path;

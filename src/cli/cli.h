@@ -79,6 +79,7 @@ int64_t js_time_ms(const json_t *object, const char *key);
 /* The commands, one file each. */
 int cmd_status(struct cli *cli);
 int cmd_gpus(struct cli *cli);
+int cmd_profiles(struct cli *cli);
 int cmd_slices(struct cli *cli);
 int cmd_leases(struct cli *cli);
 int cmd_queue(struct cli *cli);

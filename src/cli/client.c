@@ -26,6 +26,8 @@ struct client {
     CURL *easy;
     CURLM *multi;
     char *socket, *base, *token;
+    char key[40]; /* of the last POST */
+    bool keeps_key;
     int cancel_fd;
 };
 
@@ -142,6 +144,11 @@ void client_set_cancel_fd(struct client *c, int fd)
     c->cancel_fd = fd;
 }
 
+void client_repeat_key(struct client *c)
+{
+    c->keeps_key = true;
+}
+
 /* Why can the socket not be reached, and what to do? */
 static int fail_unreachable(const struct client *c, const char *what, struct error *err)
 {
@@ -217,7 +224,7 @@ static struct curl_slist *add_header(struct curl_slist *list, const char *name, 
     return longer;
 }
 
-static struct curl_slist *make_headers(const struct client *c, const char *method, bool has_body,
+static struct curl_slist *make_headers(struct client *c, const char *method, bool has_body,
                                        const char *accept)
 {
     struct curl_slist *h = add_header(NULL, "Accept", accept);
@@ -232,12 +239,12 @@ static struct curl_slist *make_headers(const struct client *c, const char *metho
     }
     if (!strcmp(method, "POST")) {
         uint64_t key[2] = {0};
-        char text[40];
-        if (getrandom(key, sizeof(key), 0) == (ssize_t)sizeof(key)) {
-            snprintf(text, sizeof(text), "%016llx%016llx", (unsigned long long)key[0],
+        if (!c->keeps_key && getrandom(key, sizeof(key), 0) == (ssize_t)sizeof(key)) {
+            snprintf(c->key, sizeof(c->key), "%016llx%016llx", (unsigned long long)key[0],
                      (unsigned long long)key[1]);
-            h = add_header(h, "Idempotency-Key", text);
         }
+        c->keeps_key = false;
+        h = *c->key ? add_header(h, "Idempotency-Key", c->key) : h;
     }
     return h;
 }

@@ -51,6 +51,9 @@ void client_set_cancel_fd(struct client *c, int fd);
 int client_request(struct client *c, const char *method, const char *path, const json_t *body,
                    int64_t timeout_ms, struct client_reply *ret, struct error *err);
 
+/* The next POST is the last one again: the daemon answers it as that, and does nothing twice. */
+void client_repeat_key(struct client *c);
+
 /* The daemon's event stream.  `on_event` gets each event's JSON, and NULL when the stream has been
  * opened and when it has been quiet for a moment; a non-zero return ends the stream and is
  * returned.  last_id < 0: from now on.  0 when the daemon ended the stream; *ret is filled when it

@@ -11,14 +11,22 @@ static json_t *name_slice(struct cli *cli, const char *text)
     int64_t start = 0;
 
     if (!colon) {
-        return json_pack("{s:s}", "slice", text);
+        json_t *named = json_pack("{s:s}", "slice", text);
+        if (!named) {
+            cli_usage(cli, "'%.60s' is not valid UTF-8", text);
+        }
+        return named;
     }
     if (text_parse_int(colon + 1, "the start after the ':'", 0, 255, &start, &err) < 0) {
         cli_usage(cli, "%s", err.msg);
         return NULL;
     }
     CLEANUP(freep) char *gpu = xasprintf("%.*s", (int)(colon - text), text);
-    return json_pack("{s:s, s:I}", "gpu", gpu, "start", (json_int_t)start);
+    json_t *named = json_pack("{s:s, s:I}", "gpu", gpu, "start", (json_int_t)start);
+    if (!named) {
+        cli_usage(cli, "'%.60s' is not valid UTF-8", gpu);
+    }
+    return named;
 }
 
 static int change_owner(struct cli *cli, const char *path, const char *done)

@@ -30,7 +30,7 @@ static const struct out_column columns[] = {
     {"ID", "id", NULL, 0},
     {"PROFILE", NULL, lease_add_profile, 0},
     {"TENANT", "tenant", NULL, 0},
-    {"NAME", "name", NULL, 0},
+    {"NAME", "name", NULL, COLUMN_LONG},
     {"WAITS", NULL, add_age, COLUMN_RIGHT},
     {"STARTS", NULL, add_start, COLUMN_RIGHT},
     {"PRIORITY", "priority", NULL, COLUMN_WIDE | COLUMN_RIGHT},

@@ -80,6 +80,10 @@ int cmd_token(struct cli *cli)
         return revoke_tokens(cli);
     }
     if (!strcmp(action, "list")) {
+        if (cli->args.arg_count > 1) {
+            return cli_usage(cli, "token list: '%.60s' is one argument too many",
+                             cli->args.args[1]);
+        }
         return cli_list(cli, "/v1/tokens", "tokens", columns, ARRAY_SIZE(columns));
     }
     return cli_usage(cli, "token knows create, list and revoke, not '%.40s'", action);

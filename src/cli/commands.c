@@ -12,7 +12,7 @@ const struct cli_option cli_options[] = {
      "auto always never", true, false},
     {OPT_ASCII, 0, "ascii", NULL, "draw with ASCII characters only", HINT_NONE, NULL, true, false},
     {OPT_HELP, 'h', "help", NULL, "show help", HINT_NONE, NULL, true, false},
-    {OPT_VERSION, 0, "version", NULL, "show the version of this program", HINT_NONE, NULL, true,
+    {OPT_VERSION, 'V', "version", NULL, "show the version of this program", HINT_NONE, NULL, true,
      false},
     {OPT_OUTPUT, 'o', "output", "FORMAT", "table, wide, json, yaml or csv", HINT_WORDS,
      "table wide json yaml csv", false, false},
@@ -79,6 +79,11 @@ const struct cli_command cli_commands[] = {
      OPTIONS(OPT_WATCH, OPT_COMPACT, OPT_OUTPUT), 0, 0, HINT_NONE, NULL, false, cmd_status},
     {"gpus", "", "the GPUs of this machine", NULL, OPTIONS(LIST), 0, 0, HINT_NONE, NULL, false,
      cmd_gpus},
+    {"profiles", "", "what can be asked for here, and how much of it is free",
+     "MAX is how many fit on one empty GPU; FREE is how many fit on all of them beside everything "
+     "that is there, idle slices included. Those are re-cut when somebody asks: 'tangram plan' "
+     "counts with that.",
+     OPTIONS(LIST), 0, 0, HINT_NONE, NULL, false, cmd_profiles},
     {"slices", "", "the slices on them", NULL, OPTIONS(LIST), 0, 0, HINT_NONE, NULL, false,
      cmd_slices},
     {"leases", "[ID]", "the leases, or one of them, whole", NULL,

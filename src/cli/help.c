@@ -48,11 +48,11 @@ static void print_command(FILE *f, const struct cli_command *c)
         fputs("\n", f);
         print_folded(f, c->about);
     }
-    if (*c->options) {
-        fputs("\nOptions:\n", f);
-    }
+    bool has_heading = false;
     for (const enum cli_opt *o = c->options; *o != OPT_END; o++) {
         if (!cli_option_find(*o)->is_hidden) {
+            fputs(has_heading ? "" : "\nOptions:\n", f);
+            has_heading = true;
             print_option(f, cli_option_find(*o));
         }
     }

@@ -441,6 +441,28 @@ static int wait_for_grant(struct waiting *w, json_t *first, json_t **ret)
     }
 }
 
+/* Interrupted before the daemon has answered: it has the request perhaps, and would keep it.  Asks
+ * what became of it, and cancels it. */
+static int cancel_unanswered(struct waiting *w, const json_t *request)
+{
+    CLEANUP(client_reply_done) struct client_reply reply = {0};
+    struct error err = {0};
+
+    client_set_cancel_fd(w->client, -1);
+    client_repeat_key(w->client);
+    int rc = client_request(w->client, "POST", "/v1/leases", request, 3000, &reply, &err);
+    if (rc < 0) {
+        cli_say("interrupted before the daemon answered: see 'tangram leases'");
+        return 128 + SIGINT;
+    }
+    if (reply.status > 299 || !js_str(reply.body, "id")) {
+        cli_say("interrupted");
+        return 128 + SIGINT;
+    }
+    w->id = xstrdup(js_str(reply.body, "id"));
+    return cancel_on_signal(w);
+}
+
 int lease_obtain(struct cli *cli, json_t *request, int *ret_signals, json_t **ret)
 {
     CLEANUP(waiting_done) struct waiting w = {.cli = cli, .signals = -1};
@@ -460,11 +482,7 @@ int lease_obtain(struct cli *cli, json_t *request, int *ret_signals, json_t **re
     client_set_cancel_fd(w.client, w.signals);
     if (client_request(w.client, "POST", "/v1/leases", request, CLIENT_TIMEOUT_MS, &reply, &err) <
         0) {
-        if (err.code == ECANCELED) {
-            cli_say("interrupted before the daemon answered: see 'tangram leases'");
-            return 128 + SIGINT;
-        }
-        return cli_fail(&err);
+        return err.code == ECANCELED ? cancel_unanswered(&w, request) : cli_fail(&err);
     }
     if (reply.status < 200 || reply.status > 299) {
         bool is_busy = !strcmp(js_text(reply.body, "reason", ""), "does_not_fit");

@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include <limits.h>
 #include <stdio.h>
+#include <string.h>
 
 /* Why it will not have slices unless its administrator does something; NULL if it may. */
 static const char *never_cut_reason(const struct pool_gpu *gpu)
@@ -146,17 +147,86 @@ static void list_impossible(const struct pool *pool, const struct pool_lease *le
     text_copy(ret, size, out.data ? out.data : "");
 }
 
-/* Is there a GPU that may offer the profile, but does not tell before its MIG mode is on? */
-static bool has_silent_gpu(const struct pool *pool, const struct pool_lease *lease)
+/* May it offer the profile, but does not tell before its MIG mode is on? */
+static bool is_silent(const struct pool_lease *lease, const struct pool_gpu *gpu)
 {
-    for (unsigned i = 0; i < pool->gpu_count; i++) {
-        const struct pool_gpu *gpu = pool->gpus[i];
-        if (gpu->is_managed && gpu->info.is_mig_capable && !gpu->geometry &&
-            lease_allows_gpu(lease, gpu)) {
+    return gpu->is_managed && gpu->info.is_mig_capable && !gpu->geometry &&
+           lease_allows_gpu(lease, gpu);
+}
+
+static bool has_name(const struct buf *list, const char *name)
+{
+    size_t n = strlen(name);
+
+    for (const char *p = list->len ? list->data : ""; *p; p += strcspn(p, ","), p += 2 * !!*p) {
+        if (!strncmp(p, name, n) && (p[n] == ',' || !p[n])) {
             return true;
         }
     }
     return false;
+}
+
+/* One more for "a, b, c", once. */
+static void add_name(struct buf *list, const char *name)
+{
+    if (!has_name(list, name)) {
+        buf_addf(list, "%s%s", list->len ? ", " : "", name);
+    }
+}
+
+/* What can be had instead: the models here, or the profiles of those that are allowed. */
+static void list_instead(const struct pool *pool, const struct pool_lease *lease, struct buf *models,
+                         struct buf *profiles)
+{
+    for (unsigned i = 0; i < pool->gpu_count; i++) {
+        const struct pool_gpu *gpu = pool->gpus[i];
+        bool is_asked = lease_allows_gpu(lease, gpu) && gpu->is_managed && gpu->geometry;
+        add_name(models, gpu->info.name);
+        for (int p = 0; is_asked && p < gpu->geometry->profile_count; p++) {
+            const char *name = gpu->geometry->profiles[p].name;
+            if (!strpbrk(name, "+-") || strpbrk(lease->profile, "+-")) {
+                add_name(profiles, name); /* variants only to those who know of them */
+            }
+        }
+    }
+}
+
+static bool has_silent_gpu(const struct pool *pool, const struct pool_lease *lease)
+{
+    for (unsigned i = 0; i < pool->gpu_count; i++) {
+        if (is_silent(lease, pool->gpus[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Nothing here answers to what is wanted. */
+static void explain_unknown(const struct pool *pool, const struct pool_lease *lease,
+                            const struct error *err, char *ret, size_t size)
+{
+    CLEANUP(buf_done) struct buf out = BUF_INIT(4096), models = BUF_INIT(4096);
+    CLEANUP(buf_done) struct buf profiles = BUF_INIT(4096);
+
+    list_instead(pool, lease, &models, &profiles);
+    if (lease->want.compute_instance_slices && profiles.len) {
+        buf_adds(&out, err->msg); /* about compute instances */
+    } else if (!pool->gpu_count) {
+        buf_adds(&out, "there is no GPU here");
+    } else if (profiles.len) {
+        buf_addf(&out, "no GPU here offers %s; there is %s", lease->profile, profiles.data);
+    } else if (lease->model && !has_silent_gpu(pool, lease)) {
+        buf_addf(&out, "no GPU here whose name has '%s' offers %s; there is %s", lease->model,
+                 lease->profile, models.data);
+    } else if (!has_silent_gpu(pool, lease)) {
+        buf_addf(&out, "no GPU here offers %s", lease->profile);
+    }
+    for (unsigned i = 0; i < pool->gpu_count; i++) {
+        if (is_silent(lease, pool->gpus[i])) {
+            add_impossible(pool, lease, i, &out);
+        }
+    }
+    text_copy(ret, size, out.data ? out.data : "");
 }
 
 void lease_impossible_reason(struct pool *pool, struct pool_lease *lease, char *buf, size_t size)
@@ -166,11 +236,7 @@ void lease_impossible_reason(struct pool *pool, struct pool_lease *lease, char *
 
     buf[0] = '\0';
     if (lease_resolve(pool, lease, &err) < 0) {
-        if (has_silent_gpu(pool, lease)) {
-            list_impossible(pool, lease, buf, size);
-        } else {
-            text_copy(buf, size, err.msg);
-        }
+        explain_unknown(pool, lease, &err, buf, size);
         return;
     }
     lease->compute_slots = least_slots(pool, lease);

@@ -160,6 +160,43 @@ def test_no_room_is_3_and_names_what_is_in_the_way(h100):
     assert nonsense.returncode in (2, 3) and nonsense.stderr.count("\n") == 1
 
 
+def test_a_profile_that_nothing_offers_names_those_that_are(h100):
+    for profile in ("9g.80gb", "1g.5gb", "memory=500GiB"):
+        done = h100("lease", "-p", profile)
+        assert done.returncode == 3 and f"no GPU here offers {profile}" in done.stderr, done
+        assert "there is 1g.10gb, 2g.20gb, 3g.40gb, 4g.40gb, 7g.80gb, 1g.20gb\n" in done.stderr
+    assert "1g.10gb+me" in h100("lease", "-p", "1g.5gb+me").stderr
+    model = h100("lease", "-p", "2g", "--model", "A100")
+    assert model.returncode == 3 and "there is NVIDIA H100 80GB HBM3" in model.stderr
+    inside = h100("lease", "-p", "5c.7g.80gb")
+    assert inside.returncode == 3 and "it has 1c.7g.80gb" in inside.stderr
+    assert "tangram profiles" in h100("lease", "-p", "nonsense").stderr
+
+
+def test_profiles_that_can_be_had(h100):
+    rows = {row["profile"]: row for row in h100.rows("profiles")}
+    assert list(rows)[0] == "1g.10gb" and "1g.10gb+me" in rows and rows["gpu"]["free"] == "1"
+    assert (rows["2g.20gb"]["max"], rows["2g.20gb"]["free"]) == ("3", "3")
+    h100.lease("4g.40gb")
+    rows = {row["profile"]: row for row in h100.rows("profiles")}
+    assert rows["2g.20gb"]["free"] == "1" and rows["gpu"]["free"] == "0"
+    assert rows["4g.40gb"]["memory"] == "39.5 GiB" and rows["4g.40gb"]["gpus"] == "0"
+    assert h100.json("profiles")[0]["compute"] == 1
+
+
+def test_several_that_wait_are_counted(h100):
+    h100.lease("7g.80gb")
+    done = h100("lease", "-p", "1g", "-n", "3", "--wait", "200ms")
+    assert done.returncode == 3 and "3 x 1g do not fit now; in the way: l-1 (me)" in done.stderr
+
+
+def test_a_lease_may_be_named_by_its_number(h100):
+    number = h100.lease("1g.10gb")["id"][2:]
+    assert h100.json("leases", number)["id"] == f"l-{number}"
+    assert "ends at" in h100.ok("renew", number, "--ttl", "1h")
+    assert h100.ok("release", number).startswith(f"l-{number} is ")
+
+
 def test_waiting_why_and_through(h100):
     big = h100.lease("7g.80gb")["id"]
     waiter = h100.popen("lease", "-p", "3g.40gb", "--wait", "60s", "--name", "patient", "-o",
@@ -237,6 +274,9 @@ def test_disown_and_adopt(h100):
     h100.ok("disown", name)
     assert h100.states()[f"{start}:1"] == "foreign"
     assert "foreign" in h100.ok("status")
+    for wrong, says in (("0:7", "slot 7 of a GPU 0"), ("MIG-x", "no slice MIG-x")):
+        done = h100("adopt", wrong)
+        assert done.returncode == 1 and says in done.stderr, done
     h100.ok("adopt", name)
     assert h100.states()[f"{start}:1"] == "idle"
 

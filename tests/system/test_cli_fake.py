@@ -67,6 +67,11 @@ def one_line(text):
     (["lease", "-p", "1g", "-o", "csv"], "-o csv is for lists"),
     (["leases", "-o", "xml"], "'xml' is not an output format"),
     (["leases", "a", "b"], "one argument too many"),
+    (["lease", "2g.20gb"], "takes the profile as -p 2g.20gb"),
+    (["token", "list", "x"], "one argument too many"),
+    (["token", "create", "bob"], "--tenant, --role, --name"),
+    (["adopt", b"\xff"], "not valid UTF-8"),
+    (["adopt", b"\xff:0"], "not valid UTF-8"),
     (["release"], "release needs ID..."),
     (["release", ""], "an argument is empty"),
     (["renew", "l-1"], "--ttl"),
@@ -363,6 +368,28 @@ def test_interrupted_while_waiting_cancels(fake, command):
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=10)
     assert child.returncode == 130 and "l-1 is cancelled" in err
+    assert len(fake.asked("DELETE", "/v1/leases/l-1")) == 1
+
+
+def test_interrupted_before_the_answer_leaves_nothing_behind(fake):
+    Waiting(fake)
+    arrived, over = threading.Event(), threading.Event()
+
+    def post(_):
+        if not arrived.is_set():
+            arrived.set()
+            over.wait(10)
+        return 202, lease(state="queued")
+    fake.routes[("POST", "/v1/leases")] = post
+    child = subprocess.Popen([TANGRAM, "--socket", fake.path, "lease", "-p", "1g", "--wait",
+                              "forever"], env=env_for(), stderr=subprocess.PIPE, text=True)
+    assert arrived.wait(10)
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=10)
+    over.set()
+    assert child.returncode == 130 and "l-1 is cancelled" in one_line(err)
+    first, second = fake.asked("POST", "/v1/leases")
+    assert first["headers"]["Idempotency-Key"] == second["headers"]["Idempotency-Key"]
     assert len(fake.asked("DELETE", "/v1/leases/l-1")) == 1
 
 

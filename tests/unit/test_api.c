@@ -501,7 +501,7 @@ static void slices_change_hands(void **state)
                          "{\"gpu\":\"0\",\"start\":1,\"slice\":\"x\"}");
     assert_problem(&both, 400, "bad_field", "first memory slot");
     ANSWER none = aw_ask(aw, "POST", "/v1/slices/adopt", NULL, "{\"slice\":\"MIG-x\"}");
-    assert_problem(&none, 404, "not_found", "no such slice");
+    assert_problem(&none, 404, "not_found", "no slice");
 }
 
 static void gpus_tell_what_fits(void **state)
