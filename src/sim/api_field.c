@@ -46,6 +46,13 @@ static int driver(const struct call *c)
     return (int)strtol(c->file->driver_version, NULL, 10);
 }
 
+/* Driver 580.82 gave fields 251 to 273 other numbers (so nvml-wrapper, and nvml.h 13.1). */
+static bool is_renumbered(const struct call *c)
+{
+    const char *minor = strchr(c->file->driver_version, '.');
+    return driver(c) > 580 || (driver(c) == 580 && minor && strtol(minor + 1, NULL, 10) >= 82);
+}
+
 /* Of the GPU, the module that it sits on, or its memory.  In captures only Hopper and later have
  * the GPU's average and, of the memory, the average alone; nothing has a module's. */
 static enum nvml_return power_field(const struct call *c, struct nvml_field_value *v,
@@ -179,10 +186,14 @@ static enum nvml_return field(struct call *c, struct nvml_field_value *v)
         return driver(c) >= RECOVERY_DRIVER ? NVML_ERROR_DEPRECATED : put_uint(v, 0);
     case 230: /* GET_GPU_RECOVERY_ACTION: none */
         return put_uint(v, driver(c) >= RECOVERY_DRIVER ? 0 : -1);
-    case 269: /* CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN, HW_THERM, HW_POWER_BRAKE, in ns */
+    case 251: /* CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN, HW_THERM, HW_POWER_BRAKE, in ns */
+    case 252:
+    case 253:
+        return put_ull(v, driver(c) >= REASONS_DRIVER && !is_renumbered(c) ? 0 : -1);
+    case 269: /* the same later */
     case 270:
     case 271:
-        return put_ull(v, driver(c) >= REASONS_DRIVER ? 0 : -1);
+        return put_ull(v, is_renumbered(c) ? 0 : -1);
     default:
         return error_field(c, v);
     }

@@ -3,6 +3,7 @@
 A client that cannot be had skips the test with the reason."""
 import json
 import os
+import pathlib
 import subprocess
 
 import fetch
@@ -96,11 +97,37 @@ def mig_parted():
     return Client([program], inside=True)
 
 
-def python_program(package):
-    """`python3 -m PACKAGE` of PyPI's newest version."""
-    return Client(["/usr/bin/python3", "-W", "ignore", "-m", package],
-                  PYTHONPATH=had(fetch.pypi, package), PYTHONDONTWRITEBYTECODE=1,
-                  LC_ALL="C.UTF-8", TERM="dumb")
+def python_program(package, *more):
+    """`python3 -m PACKAGE` of PyPI's newest version, with more packages beside it."""
+    folders = ":".join(str(had(fetch.pypi, p)) for p in (package, *more))
+    return Client(["/usr/bin/python3", "-W", "ignore", "-m", package], PYTHONPATH=folders,
+                  PYTHONDONTWRITEBYTECODE=1, LC_ALL="C.UTF-8", TERM="dumb")
+
+
+def python_script(path, *packages):
+    """A script of ours over packages of PyPI."""
+    folders = ":".join(str(had(fetch.pypi, p)) for p in packages)
+    return Client(["/usr/bin/python3", "-W", "ignore", path], PYTHONPATH=folders,
+                  PYTHONDONTWRITEBYTECODE=1)
+
+
+HERE = pathlib.Path(__file__).parent
+
+
+def go_bindings():
+    """Our program over NVIDIA's Go bindings."""
+    return Client([had(fetch.go_build, HERE / "go-nvml")])
+
+
+def rust_bindings():
+    """Our program over the nvml-wrapper crate."""
+    return Client([had(fetch.cargo_build, HERE / "nvml-wrapper")])
+
+
+def container_toolkit():
+    """nvidia-ctk, which writes down what a container needs of each GPU and slice."""
+    program = had(fetch.go_program, "github.com/NVIDIA/nvidia-container-toolkit/cmd/nvidia-ctk")
+    return Client([program], inside=True)
 
 
 def lstopo():

@@ -2,12 +2,14 @@
 
 Nothing is installed and nothing is vendored: Debian packages are downloaded with a sources list of
 our own (apt's own lists stay as they are) and unpacked, the Python module goes to a folder of its
-own, the Go program to a GOBIN of its own.  What cannot be had is skipped by the tests, with the
+own, Go programs to a GOBIN of their own, and small programs of ours over other people's bindings
+are built there.  What cannot be had is skipped by the tests, with the
 reason.  The cache is $TANGRAM_CLIENT_CACHE or ~/.cache/tangram-clients; delete it to fetch anew.
 """
 import contextlib
 import fcntl
 import functools
+import hashlib
 import os
 import pathlib
 import re
@@ -168,7 +170,7 @@ def loader(root):
     return None, [f for f in folders if not pathlib.Path(f, "libc.so.6").exists()]
 
 
-# -- PyPI and Go
+# -- PyPI, Go and Rust
 
 @once
 def pypi(package):
@@ -187,12 +189,56 @@ def pypi(package):
 def go_program(module):
     """The program that `go install MODULE@latest` makes."""
     name = module.rsplit("/", 1)[1]
-    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin:/usr/lib/go/bin")
 
     def fetch(folder):
-        if not go:
-            raise Unavailable(f"{name}: there is no go here")
-        env = dict(os.environ, GOBIN=str(folder), GOPATH=str(cache() / "go"), GOTOOLCHAIN="local",
-                   GOFLAGS="-modcacherw", CGO_ENABLED="1", GOCACHE=str(cache() / "go-build"))
+        go, env = go_tool(name, folder)
         run([go, "install", f"{module}@latest"], name, env=env, timeout_s=600)
     return fetched(f"go/{name}", fetch) / name
+
+
+def go_tool(name, folder):
+    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin:/usr/lib/go/bin")
+    if not go:
+        raise Unavailable(f"{name}: there is no go here")
+    return go, dict(os.environ, GOBIN=str(folder), GOPATH=str(cache() / "go"),
+                    GOTOOLCHAIN="local", GOFLAGS="-modcacherw -mod=mod", CGO_ENABLED="1",
+                    GOCACHE=str(cache() / "go-build"))
+
+
+def source_name(source):
+    """The folder's name with a hash of what is in it: built anew when that changes."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in source.rglob("*") if p.is_file()):
+        digest.update(path.relative_to(source).as_posix().encode() + b"\0" + path.read_bytes())
+    return f"{source.name}-{digest.hexdigest()[:12]}"
+
+
+@once
+def go_build(source):
+    """Our own program in that folder, built against the modules that its go.mod names."""
+    def fetch(folder):
+        go, env = go_tool(source.name, folder)
+        shutil.copytree(source, folder / "source")
+        run([go, "build", "-o", folder / "program", "."], source.name, env=env,
+            cwd=folder / "source", timeout_s=600)
+    return fetched(f"go/{source_name(source)}", fetch) / "program"
+
+
+@once
+def cargo_build(source):
+    """The same of Rust: the crates that its Cargo.toml names."""
+    def fetch(folder):
+        cargo = shutil.which("cargo") or shutil.which(
+            "cargo", path=str(pathlib.Path.home() / ".cargo/bin"))
+        if not cargo:
+            raise Unavailable(f"{source.name}: there is no cargo here")
+        shutil.copytree(source, folder / "source")
+        env = dict(os.environ, CARGO_HOME=str(cache() / "cargo"),
+                   CARGO_TARGET_DIR=str(folder / "target"))
+        run([cargo, "build", "--quiet"], source.name, env=env, cwd=folder / "source",
+            timeout_s=600)
+        program, = (p for p in (folder / "target/debug").iterdir()
+                    if p.is_file() and os.access(p, os.X_OK) and not p.suffix)
+        program.rename(folder / "program")
+        shutil.rmtree(folder / "target")
+    return fetched(f"cargo/{source_name(source)}", fetch) / "program"

@@ -69,3 +69,26 @@ def test_slurm_finds_gpus_and_slices(cut, tmp_path):
     assert sorted(rows) == [(gpu, "/dev/nvidia1"), (f"{gpu}_1g.10gb", caps.format(66, 67)),
                             (f"{gpu}_1g.10gb", caps.format(75, 76)),
                             (f"{gpu}_3g.40gb", caps.format(21, 22))]
+
+
+def test_glances(cut):
+    out = clients.python_program("glances", "nvidia-ml-py")(
+        cut, "--stdout-json", "gpu", "--stop-after", "2")
+    gpus = json.loads(re.search(r'\{"gpu": ?\[\{.*', out)[0])["gpu"]
+    assert [g["name"] for g in gpus] == ["NVIDIA H100 80GB HBM3"] * 2
+    assert gpus[0]["proc"] is None and gpus[1]["proc"] == 0  # none of a GPU that is cut up
+    assert 5 < gpus[0]["mem"] < 7 and gpus[1]["mem"] < 1
+    assert all(25 <= g["temperature"] <= 80 for g in gpus)
+
+
+def test_gputil_reads_nvidia_smi(cut):
+    smi = clients.nvidia_smi("trixie").command[0]
+    script = ("import GPUtil, json\n"
+              "print(json.dumps([[g.uuid, g.memoryTotal, g.memoryUsed, g.load, g.temperature]"
+              " for g in GPUtil.getGPUs()]))")
+    run = clients.Client(["/usr/bin/python3", "-W", "ignore", "-c", script],
+                         PYTHONPATH=clients.had(clients.fetch.pypi, "gputil"),
+                         PATH=f"{os.path.dirname(smi)}:{os.environ['PATH']}")
+    first, second = json.loads(run(cut).splitlines()[-1].replace("NaN", "null"))
+    assert first[1:4] == [81559.0, 4096.0 + 26 + 9 + 9, None]
+    assert second[1:4] == [81559.0, 0.0, 0.0]

@@ -193,10 +193,13 @@ static void test_drivers(void **state)
     static const struct {
         const char *driver;
         enum nvml_return clocks, reset, recovery;
+        unsigned int reasons; /* number of the first field of reasons for low clocks */
     } rows[] = {
-        {"550.163.01", NVML_SUCCESS, NVML_SUCCESS, NVML_ERROR_NOT_SUPPORTED},
-        {"570.148.08", NVML_SUCCESS, NVML_ERROR_DEPRECATED, NVML_SUCCESS},
-        {"595.91.07", NVML_ERROR_DEPRECATED, NVML_ERROR_DEPRECATED, NVML_SUCCESS},
+        {"550.163.01", NVML_SUCCESS, NVML_SUCCESS, NVML_ERROR_NOT_SUPPORTED, 0},
+        {"570.148.08", NVML_SUCCESS, NVML_ERROR_DEPRECATED, NVML_SUCCESS, 0},
+        {"580.65.06", NVML_SUCCESS, NVML_ERROR_DEPRECATED, NVML_SUCCESS, 251},
+        {"580.105.08", NVML_SUCCESS, NVML_ERROR_DEPRECATED, NVML_SUCCESS, 269},
+        {"595.91.07", NVML_ERROR_DEPRECATED, NVML_ERROR_DEPRECATED, NVML_SUCCESS, 269},
     };
     for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
         struct fixture *f = fixture_new("H100-SXM5-80GB", 1, "none", false, rows[i].driver);
@@ -206,6 +209,8 @@ static void test_drivers(void **state)
         assert_int_equal(nvmlDeviceGetDefaultApplicationsClock(d, 2, &mhz), rows[i].clocks);
         assert_int_equal(field(d, 226, 0).nvml_return, rows[i].reset);
         assert_int_equal(field(d, 230, 0).nvml_return, rows[i].recovery);
+        assert_int_equal(field(d, 253, 0).nvml_return == 0, rows[i].reasons == 251);
+        assert_int_equal(field(d, 271, 0).nvml_return == 0, rows[i].reasons == 269);
         fixture_free(f);
     }
 }
