@@ -113,7 +113,14 @@ static void bind_hold(struct pool *pool, struct pool_lease *lease, const struct 
     bool is_bound = hold && hold->count && hold->lease != lease->id &&
                     !ends_in_time(pool, lease, hold);
 
-    lease->ask.excluded = is_bound ? hold->window : NULL;
+    for (unsigned i = 0; is_bound && i < hold->count; i++) {
+        const struct pool_gpu *gpu = pool->gpus[hold->window[i].gpu_id];
+        pool->held[i] = hold->window[i];
+        if (!hold_leaves_engines(hold, i, gpu, lease_profile_on(lease, gpu))) {
+            pool->held[i].mask = UINT16_MAX;
+        }
+    }
+    lease->ask.excluded = is_bound ? pool->held : NULL;
     lease->ask.excluded_count = is_bound ? hold->count : 0;
     moves_bind(pool, lease);
 }

@@ -1,46 +1,117 @@
-/* The hold: which slots are kept for the head of the queue, and when they come free.
+/* The hold: what is kept for the head of the queue, and when it comes free.
  *
- * Every window on every GPU is looked at: who stands in it, and until when.  The window that is
- * known to open first wins; if none is known, the one with the least in it (a cordon: nothing new
- * goes there, so it drains). */
+ * Every window on every GPU is looked at: who stands in it, or has engines that would be short, and
+ * until when.  The window that is known to open first wins; if none is known, the one with the least
+ * in it (a cordon: nothing new goes there, so it drains).  On a GPU that is kept, others leave alone
+ * the slots, and the whole GPU if they needed engines that the head is going to need. */
 #include "pool/internal.h"
 #include <limits.h>
 #include <string.h>
 
 #define UNREAD_BUSY 64 /* of a GPU that has not been scanned: looked at last */
 
-/* When the slots of a window come free: ret_at_ms 0 is unknown.  False: never, as far as we can
- * say (foreign, quarantined). */
-static bool window_opens(const struct pool *pool, const struct pool_gpu *gpu, uint16_t window,
-                         int64_t *ret_at_ms, unsigned *ret_busy)
-{
-    int64_t at = pool->now_ms;
-    bool is_known = gpu->is_scanned && !gpu->wants_scan;
-
-    *ret_busy = is_known ? 0 : UNREAD_BUSY;
-    for (unsigned i = 0; i < gpu->slice_count; i++) {
-        const struct pool_slice *s = gpu->slices[i];
-        if (!(slice_mask(s) & window) || slice_is_spare(s)) {
-            continue;
-        }
-        if (s->state == POOL_SLICE_FOREIGN || s->state == POOL_SLICE_QUARANTINED) {
-            return false;
-        }
-        int64_t until = slice_until_ms(pool, s);
-        is_known = is_known && until;
-        at = until > at ? until : at;
-        *ret_busy += (unsigned)__builtin_popcount(slice_mask(s) & window);
-    }
-    *ret_at_ms = is_known ? at : 0;
-    return true;
-}
-
 struct window {
     const struct pool_gpu *gpu;
     uint16_t mask;
-    int64_t at_ms;
+    int64_t at_ms; /* 0 unknown */
     unsigned busy;
+    struct mig_use then; /* what stays on the GPU, and the slices that it is kept for */
 };
+
+/* The slice has to go for the window to open.  False: it will not, as far as we can say. */
+static bool wait_for(const struct pool *pool, const struct pool_slice *s, unsigned slots,
+                     struct window *w)
+{
+    int64_t until = slice_until_ms(pool, s);
+
+    if (s->state == POOL_SLICE_FOREIGN || s->state == POOL_SLICE_QUARANTINED) {
+        return false;
+    }
+    if (!until) {
+        w->at_ms = 0;
+    } else if (w->at_ms) {
+        w->at_ms = until > w->at_ms ? until : w->at_ms;
+    }
+    w->busy += slots;
+    return true;
+}
+
+static bool has_short_engine(const struct pool_slice *s, const struct mig_use *use, int profile)
+{
+    const struct mig_geometry *g = s->gpu->geometry;
+
+    for (int e = 0; s->profile >= 0 && e < MIG_ENGINE_COUNT; e++) {
+        if (g->profiles[s->profile].engines[e] &&
+            use->engines[e] + g->profiles[profile].engines[e] > g->engine_total[e]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Of those that stay, the one whose end would give an engine that is short, and ends first; known
+ * ends before unknown ones.  Its index, -1 none. */
+static int next_with_engines(const struct pool *pool, const struct pool_gpu *gpu, uint32_t staying,
+                             const struct mig_use *use, int profile)
+{
+    int64_t best_until = 0;
+    int best = -1;
+
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        const struct pool_slice *s = gpu->slices[i];
+        bool is_lasting = s->state == POOL_SLICE_FOREIGN || s->state == POOL_SLICE_QUARANTINED;
+        if (!(staying >> i & 1) || is_lasting || !has_short_engine(s, use, profile)) {
+            continue;
+        }
+        int64_t until = slice_until_ms(pool, s);
+        if (best < 0 || (until && (!best_until || until < best_until))) {
+            best = (int)i;
+            best_until = until;
+        }
+    }
+    return best;
+}
+
+/* When a slice of the profile can stand there beside what is kept already: w->at_ms, 0 unknown, and
+ * w->then.  False: never, as far as we can say. */
+static bool window_opens(const struct pool *pool, int profile, const struct window *kept,
+                         struct window *w)
+{
+    const struct pool_gpu *gpu = w->gpu;
+    const struct mig_geometry *g = gpu->geometry;
+    bool is_known = gpu->is_scanned && !gpu->wants_scan;
+    unsigned start = (unsigned)__builtin_ctz(w->mask);
+    uint32_t staying = 0;
+
+    w->at_ms = is_known ? pool->now_ms : 0;
+    w->busy = is_known ? 0 : UNREAD_BUSY;
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        const struct pool_slice *s = gpu->slices[i];
+        unsigned slots = (unsigned)__builtin_popcount(slice_mask(s) & w->mask);
+        if (slots && !slice_is_spare(s) && !wait_for(pool, s, slots, w)) {
+            return false;
+        }
+        bool stays = !slots && !slice_is_spare(s) && !(slice_mask(s) & kept->mask);
+        staying |= stays ? 1u << i : 0;
+    }
+    for (;;) {
+        w->then = kept->then;
+        for (unsigned i = 0; i < gpu->slice_count; i++) {
+            if (staying >> i & 1) {
+                slice_add_to_use(gpu->slices[i], &w->then);
+            }
+        }
+        if (mig_fits(g, &w->then, profile, (int)start)) {
+            mig_use_add(g, &w->then, profile, (int)start);
+            return true;
+        }
+        int next = next_with_engines(pool, gpu, staying, &w->then, profile);
+        if (next < 0 || !wait_for(pool, gpu->slices[next], 1, w)) {
+            return false;
+        }
+        staying &= ~(1u << next);
+    }
+}
 
 /* Known before unknown, then sooner, then less busy, then as found. */
 static bool is_better(const struct window *a, const struct window *b)
@@ -58,7 +129,8 @@ static void look_at_whole(const struct pool *pool, const struct pool_lease *leas
     const struct pool_lease *holder = pool_find_lease(pool, gpu->lease);
     struct window w = {.gpu = gpu, .mask = UINT16_MAX, .at_ms = pool->now_ms};
 
-    if (lease->want.kind != MIG_WANT_GPU || gpu->info.is_mig_enabled || gpu->has_mode_wish || taken || !lease_allows_gpu(lease, gpu)) {
+    if (lease->want.kind != MIG_WANT_GPU || gpu->info.is_mig_enabled || gpu->has_mode_wish ||
+        taken || !lease_allows_gpu(lease, gpu)) {
         return;
     }
     if (holder) {
@@ -79,7 +151,7 @@ static void look_at_whole(const struct pool *pool, const struct pool_lease *leas
 }
 
 static void look_at_gpu(const struct pool *pool, const struct pool_lease *lease,
-                        const struct pool_gpu *gpu, uint16_t taken, struct window *best)
+                        const struct pool_gpu *gpu, const struct window *kept, struct window *best)
 {
     int p = lease_profile_on(lease, gpu);
     bool is_ours = gpu->health == POOL_HEALTH_OK && gpu->is_managed;
@@ -87,26 +159,74 @@ static void look_at_gpu(const struct pool *pool, const struct pool_lease *lease,
                   (!gpu->info.is_mig_enabled && !gpu_can_switch_on(pool, gpu)) || p < 0;
 
     if (is_ours) {
-        look_at_whole(pool, lease, gpu, taken, best);
+        look_at_whole(pool, lease, gpu, kept->mask, best);
     }
     for (unsigned i = 0; !is_out && i < gpu->geometry->profiles[p].start_count; i++) {
         struct window w = {.gpu = gpu};
         w.mask = mig_window(gpu->geometry, p, gpu->geometry->profiles[p].starts[i]);
-        if (!(w.mask & taken) && window_opens(pool, gpu, w.mask, &w.at_ms, &w.busy) &&
-            is_better(&w, best)) {
+        if (!(w.mask & kept->mask) && window_opens(pool, p, kept, &w) && is_better(&w, best)) {
             *best = w;
         }
     }
 }
 
-static struct plan_exclusion *hold_entry(struct hold *hold, unsigned gpu_id)
+/* -1: nothing of the GPU is kept. */
+static int hold_entry(const struct hold *hold, unsigned gpu_id)
 {
     for (unsigned i = 0; i < hold->count; i++) {
         if (hold->window[i].gpu_id == gpu_id) {
-            return &hold->window[i];
+            return (int)i;
         }
     }
-    return NULL;
+    return -1;
+}
+
+/* The best window for one more part, on any GPU. */
+static struct window best_window(const struct pool *pool, const struct pool_lease *lease,
+                                 const struct hold *hold)
+{
+    struct window best = {0};
+
+    for (unsigned i = 0; i < pool->gpu_count; i++) {
+        const struct pool_gpu *gpu = pool->gpus[i];
+        struct window kept = {.gpu = gpu};
+        int at = hold_entry(hold, gpu->id);
+        if (at >= 0) {
+            kept.mask = hold->window[at].mask;
+            kept.then = hold->own[at];
+        }
+        look_at_gpu(pool, lease, gpu, &kept, &best);
+    }
+    return best;
+}
+
+static void keep_window(const struct pool_lease *lease, const struct window *w, struct hold *hold)
+{
+    int at = hold_entry(hold, w->gpu->id), p = lease_profile_on(lease, w->gpu);
+
+    if (at < 0) {
+        at = (int)hold->count++;
+        hold->window[at] = (struct plan_exclusion){.gpu_id = w->gpu->id};
+        hold->own[at] = (struct mig_use){0};
+    }
+    hold->window[at].mask |= w->mask;
+    hold->then[at] = w->then;
+    if (p >= 0 && w->then.mask) {
+        mig_use_add(w->gpu->geometry, &hold->own[at], p, __builtin_ctz(w->mask));
+    }
+}
+
+bool hold_leaves_engines(const struct hold *hold, unsigned index, const struct pool_gpu *gpu,
+                         int profile)
+{
+    for (int e = 0; gpu->geometry && profile >= 0 && e < MIG_ENGINE_COUNT; e++) {
+        const struct mig_profile *p = &gpu->geometry->profiles[profile];
+        if (p->engines[e] &&
+            hold->then[index].engines[e] + p->engines[e] > gpu->geometry->engine_total[e]) {
+            return false;
+        }
+    }
+    return true;
 }
 
 unsigned lease_parts_in_window(const struct pool_lease *lease, const struct pool_gpu *gpu)
@@ -124,6 +244,7 @@ void hold_for(const struct pool *pool, const struct pool_lease *lease, struct ho
 {
     bool is_known = true;
 
+    memset(ret->then, 0, sizeof(ret->then));
     if (moves_hold(lease, ret)) {
         return;
     }
@@ -131,22 +252,12 @@ void hold_for(const struct pool *pool, const struct pool_lease *lease, struct ho
     ret->free_at_ms = 0;
     ret->lease = lease->id;
     for (unsigned n = 0; n < lease->count;) {
-        struct window best = {0};
-        for (unsigned i = 0; i < pool->gpu_count; i++) {
-            const struct pool_gpu *gpu = pool->gpus[i];
-            const struct plan_exclusion *e = hold_entry(ret, gpu->id);
-            look_at_gpu(pool, lease, gpu, e ? e->mask : 0, &best);
-        }
+        struct window best = best_window(pool, lease, ret);
         if (!best.gpu) {
             ret->count = 0; /* it cannot be served soon: nobody is held up for it */
             return;
         }
-        struct plan_exclusion *e = hold_entry(ret, best.gpu->id);
-        if (!e) {
-            e = &ret->window[ret->count++];
-            *e = (struct plan_exclusion){.gpu_id = best.gpu->id};
-        }
-        e->mask |= best.mask;
+        keep_window(lease, &best, ret);
         n += lease_parts_in_window(lease, best.gpu);
         is_known = is_known && best.at_ms;
         ret->free_at_ms = best.at_ms > ret->free_at_ms ? best.at_ms : ret->free_at_ms;

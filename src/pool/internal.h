@@ -30,6 +30,8 @@ struct pool_class {
 /* A reservation for the blocked head of the queue. */
 struct hold {
     struct plan_exclusion window[POOL_MAX_COUNT];
+    struct mig_use own[POOL_MAX_COUNT];  /* by window: the slices that it is kept for */
+    struct mig_use then[POOL_MAX_COUNT]; /* and with them what stays on the GPU, engines and all */
     unsigned count;
     int64_t free_at_ms; /* when the last of it is known to come free; 0 unknown */
     uint64_t lease;
@@ -71,6 +73,7 @@ struct pool {
     uint64_t trial_lease;  /* its leases have numbers from this on */
     bool is_look_due;      /* a TIMER_LOOK is set: who waits for processes to end is looked after */
     struct hold hold;      /* of the last pass */
+    struct plan_exclusion held[POOL_MAX_COUNT]; /* of it, what binds the lease that is looked at */
     struct pool_lease *shifts[SHIFTS_MAX]; /* the requests that have one */
     unsigned shift_count;
     unsigned seekers; /* requests that have looked for moves in this pass */
@@ -188,6 +191,9 @@ int lease_ci_profile_on(const struct pool_lease *lease, const struct pool_gpu *g
 
 /* hold.c: what is kept for the head of the queue. */
 void hold_for(const struct pool *pool, const struct pool_lease *lease, struct hold *ret);
+/* Does a slice of the profile on the hold's GPU leave the engines that are kept? */
+bool hold_leaves_engines(const struct hold *hold, unsigned index, const struct pool_gpu *gpu,
+                         int profile);
 
 /* lease.c: the life of a lease and the queue. */
 struct pool_lease *lease_new(struct pool *pool, const struct pool_actor *actor,
