@@ -70,12 +70,25 @@ double plan_unusable(const struct mig_geometry *g, const struct plan_mix *mix,
     return sum;
 }
 
+/* Variants (+me, +gfx) stand where the plain profile does: what counts placements counts them
+ * once. */
+static bool is_variant(const struct mig_geometry *g, int p)
+{
+    for (int q = 0; q < p; q++) {
+        if (g->start_mask[q] == g->start_mask[p] && g->profiles[q].size == g->profiles[p].size &&
+            g->profiles[q].slices == g->profiles[p].slices) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int plan_placements_left(const struct mig_geometry *g, const struct mig_use *use)
 {
     int n = 0;
 
     for (int p = 0; p < g->profile_count; p++) {
-        for (int k = 0; k < g->profiles[p].start_count; k++) {
+        for (int k = 0; !is_variant(g, p) && k < g->profiles[p].start_count; k++) {
             n += mig_fits(g, use, p, g->profiles[p].starts[k]);
         }
     }
@@ -90,7 +103,8 @@ static double mfi_index(const struct mig_geometry *g, const struct mig_use *use)
 
     for (int p = 0; p < g->profile_count; p++) {
         const struct mig_profile *row = &g->profiles[p];
-        for (int k = 0; row->size <= free_slots(g, use) && k < row->start_count; k++) {
+        bool counts = row->size <= free_slots(g, use) && !is_variant(g, p);
+        for (int k = 0; counts && k < row->start_count; k++) {
             sum += use->mask & mig_window(g, p, row->starts[k]) ? row->size : 0;
         }
     }

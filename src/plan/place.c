@@ -75,20 +75,35 @@ static uint32_t lowest_gpu(const struct plan *p, const struct plan_index *x, uin
     return gpu;
 }
 
+/* Among equally good GPUs the policies to compare with take the lowest number, as everybody who
+ * writes them down does; that is one look at each of the states that are equally good.  Ours takes
+ * the lowest of the first state, whose order is that of content. */
+static bool takes_lowest(const struct plan *p, enum plan_ranking_kind kind)
+{
+    return kind == PLAN_RANKING_POLICY && p->settings.policy != PLAN_REACH;
+}
+
 static void search_index(const struct plan *p, int class_id, enum plan_ranking_kind kind,
                          const struct plan_ask *ask, struct best *b)
 {
     const struct plan_index *x = &p->classes[class_id]->index;
     int profile = ask->profile[class_id];
     uint32_t rank = plan_index_next(x, kind, profile, 0);
+    int64_t found = INT64_MAX;
 
     for (; rank != UINT32_MAX; rank = plan_index_next(x, kind, profile, rank + 1)) {
         uint32_t state = x->rankings[kind].orders[profile].states[rank];
         const struct plan_choice *c = plan_index_choice(x, kind, state, profile);
+        if (c->key > found) {
+            return;
+        }
         uint32_t gpu = lowest_gpu(p, x, state, ask);
         if (gpu != UINT32_MAX) {
             offer(b, c->key, gpu, profile, c->start);
-            return;
+            found = c->key;
+            if (!takes_lowest(p, kind)) {
+                return;
+            }
         }
     }
 }

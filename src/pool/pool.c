@@ -655,10 +655,10 @@ void pool_step(struct pool *pool, const struct pool_event *event, struct pool_ac
     pool->out = actions;
     dispatch(pool, event);
     do {
-        if (pool->wants_queue_pass) {
+        if (pool->wants_queue_pass && !event->has_more) {
             queue_pass(pool);
         }
         gpu_pump_all(pool);
-    } while (pool->wants_queue_pass); /* the pump gave something up */
+    } while (pool->wants_queue_pass && !event->has_more); /* the pump gave something up */
     pool->out = NULL;
 }

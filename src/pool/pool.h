@@ -279,6 +279,7 @@ struct pool_settings {
     unsigned max_compute_per_tenant; /* compute slots in leases; 0 no limit */
     int64_t age_step_ms;             /* waiting this long is worth one priority; 0 never */
     unsigned backfill_depth;         /* requests looked at behind a blocked head; 0 none */
+    bool is_one_by_one;              /* whoever has got a place keeps it for the next in the queue */
     unsigned keep_ended;             /* ended leases that are remembered */
     bool drops_idle;                 /* slices go as soon as nobody holds them */
     int64_t default_ttl_ms, max_ttl_ms; /* 0: none */
@@ -429,6 +430,7 @@ struct pool_event {
     unsigned target_count;
     bool is_dry_run;
     bool is_confirmed; /* MOVE: the holder has moved its work; false: it will not */
+    bool has_more; /* more has come at this very time: who waits is served after it */
 };
 
 /* --- actions -------------------------------------------------------------------------------- */

@@ -139,8 +139,8 @@ static bool join(struct pool *pool, struct pass *pass, struct pool_lease *lease)
     struct pool_lease *all[JOINED_MAX + 1];
     struct plan_set set;
 
-    if (!pass->count || pass->count == JOINED_MAX || pass->attempts == JOINS_MAX ||
-        lease->want.kind == MIG_WANT_GPU) {
+    if (pool->settings.is_one_by_one || !pass->count || pass->count == JOINED_MAX ||
+        pass->attempts == JOINS_MAX || lease->want.kind == MIG_WANT_GPU) {
         return false;
     }
     pass->attempts++;

@@ -3,7 +3,8 @@
  * A fleet is filled until the first refusal; then in turn a slice chosen at random is given back
  * and the next request of the uniform mix is placed, so that the fleet stays nearly full.  All
  * random numbers are drawn beforehand.  Placements and releases per second are per second of the
- * processor; single decisions are timed by the clock, interruptions and all. */
+ * processor, plans with moves take its time; single decisions are timed by the clock, interruptions
+ * and all. */
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "plan/plan.h"
@@ -165,9 +166,9 @@ static void time_moves(const struct options *o, struct bench *b, struct bench_ro
             b->live[b->live_count++] = (struct slice_at){spot.gpu_id, spot.slice};
             continue;
         }
-        int64_t from = clock_mono_ns();
+        int64_t from = cpu_ns();
         plan_find_moves(b->plan, ask, 3, &moves);
-        ns[n++] = clock_mono_ns() - from;
+        ns[n++] = cpu_ns() - from;
         release_one(b, b->draws[(i + 31) % DRAWS]);
     }
     if (n) {

@@ -4,8 +4,8 @@
  * worker that takes its jobs in turn: making a slice takes create_ms, destroying one delete_ms, all
  * else no time.  A request's time limit is its duration, so that the pool knows when it ends; no
  * process runs on a slice when it does.  At equal times driver results come first, then what is due
- * in the pool, then arrivals in the order of the trace; each is one step, and the pool hands out
- * what it can after each.  Records are not taken: nothing here has to survive.
+ * in the pool; when no more of that is to come those who wait are served, and then come arrivals, one
+ * by one in the order of the trace.  Records are not taken: nothing here has to survive.
  *
  * The hardware's books are kept apart from the pool's, and a slice that would not fit there, or is
  * destroyed without being there, ends the run with an error. */
@@ -45,6 +45,7 @@ struct world {
     uint32_t *job_of_lease;      /* leases are numbered from 1, one for each request */
     uint64_t live;               /* leases granted and not ended */
     int64_t first_ms, now_ms;    /* in the trace's time */
+    bool is_unserved;            /* something ended, and who waits has not been looked at */
     int failure;
     struct error *err;
 };
@@ -181,8 +182,10 @@ static void take_actions(struct world *w)
     w->actions.count = 0;
 }
 
+/* One of the things that happen at this time; who waits is looked at after the last, by serve(). */
 static void step(struct world *w, struct pool_event *event)
 {
+    event->has_more = w->is_unserved = true;
     event->now_ms = w->now_ms - w->first_ms + START_MS;
     pool_step(w->pool, event, &w->actions);
     take_actions(w);
@@ -245,6 +248,23 @@ static int64_t earliest(int64_t a, int64_t b)
     return a < b ? a : b;
 }
 
+/* All that has ended by now has been told. */
+static void serve(struct world *w)
+{
+    struct pool_event event = {.kind = POOL_EV_TICK, .now_ms = w->now_ms - w->first_ms + START_MS};
+
+    w->is_unserved = false;
+    pool_step(w->pool, &event, &w->actions);
+    take_actions(w);
+}
+
+static int64_t deadline_ms(const struct world *w)
+{
+    int64_t ms = pool_next_deadline_ms(w->pool);
+
+    return ms == INT64_MAX ? ms : ms + w->first_ms - START_MS;
+}
+
 static int replay(struct world *w)
 {
     size_t next = 0;
@@ -252,22 +272,24 @@ static int replay(struct world *w)
     pool_start(w->pool, START_MS, &w->actions);
     take_actions(w);
     /* With nothing to come, leased or under way, whoever still waits waits for ever. */
-    while (!w->failure && (next < w->trace->count || w->results.count || w->live)) {
+    while (!w->failure &&
+           (next < w->trace->count || w->results.count || w->live || w->is_unserved)) {
         int64_t result_ms = replay_heap_next_ms(&w->results);
         int64_t release_ms = replay_heap_next_ms(&w->releases);
-        int64_t deadline_ms = pool_next_deadline_ms(w->pool);
+        int64_t due_ms = deadline_ms(w);
         int64_t arrival_ms = next < w->trace->count ? w->trace->jobs[next].arrival_ms : INT64_MAX;
-        if (deadline_ms != INT64_MAX) {
-            deadline_ms += w->first_ms - START_MS;
+        int64_t end_ms = earliest(earliest(result_ms, release_ms), due_ms);
+        if (w->is_unserved && end_ms > w->now_ms) {
+            serve(w);
+            continue;
         }
-        int64_t at_ms = earliest(earliest(result_ms, release_ms),
-                                 earliest(deadline_ms, arrival_ms));
+        int64_t at_ms = earliest(end_ms, arrival_ms);
         w->now_ms = at_ms > w->now_ms ? at_ms : w->now_ms;
         if (result_ms == at_ms) {
             finish_job(w, (uint32_t)replay_heap_pop(&w->results).value);
         } else if (release_ms == at_ms) {
             release(w, replay_heap_pop(&w->releases).value);
-        } else if (deadline_ms == at_ms) {
+        } else if (due_ms == at_ms) {
             step(w, &(struct pool_event){.kind = POOL_EV_TICK});
         } else {
             arrive(w, (uint32_t)next++);
@@ -303,7 +325,8 @@ static int add_fleet(struct world *w, struct error *err)
     return r;
 }
 
-/* The daemon's defaults, but for what the options say. */
+/* The daemon's defaults, but for what the options say.  Policies to compare with place one request
+ * after the other, as they are written down. */
 static struct pool_settings settings_of(const struct replay_setup *setup)
 {
     struct pool_settings settings;
@@ -314,6 +337,7 @@ static struct pool_settings settings_of(const struct replay_setup *setup)
     settings.drops_idle = !setup->create_ms && !setup->delete_ms;
     settings.max_compute_per_tenant = (unsigned)setup->max_compute;
     settings.age_step_ms = setup->age_step_ms;
+    settings.is_one_by_one = setup->settings.policy != PLAN_REACH;
     if (setup->queue != REPLAY_BACKFILL) {
         settings.backfill_depth = 0;
     }

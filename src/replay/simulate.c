@@ -8,6 +8,7 @@
 #include "replay/heap.h"
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define TIMED_MAX 1000000 /* decisions whose time is kept */
 
@@ -21,6 +22,31 @@ void replay_note_decision(struct replay_run *run, int64_t ns)
 
 /* --- setting up --- */
 
+/* A whole GPU that can be cut is the profile that takes all of it; so the pool sees it too. */
+static bool resolve_gpu(struct replay_run *run, struct plan_ask *ret)
+{
+    bool is_found = false;
+
+    plan_ask_init(ret);
+    for (int c = 0; c < plan_class_count(run->plan); c++) {
+        const struct mig_geometry *g = plan_class_geometry(run->plan, c);
+        for (int p = g->profile_count - 1; p >= 0; p--) {
+            const struct mig_profile *row = &g->profiles[p];
+            if (row->slices == g->slices && row->size == g->slots && !strpbrk(row->name, "+-")) {
+                ret->profile[c] = (int8_t)p;
+                is_found = true;
+            }
+        }
+    }
+    return is_found;
+}
+
+static bool resolve(struct replay_run *run, const struct mig_want *want, struct plan_ask *ret)
+{
+    return want->kind == MIG_WANT_GPU ? resolve_gpu(run, ret)
+                                      : plan_ask_resolve(run->plan, want, ret, NULL) == 0;
+}
+
 static int resolve_profiles(struct replay_run *run, struct error *err)
 {
     const struct replay_fleet *f = run->setup->fleet;
@@ -33,11 +59,7 @@ static int resolve_profiles(struct replay_run *run, struct error *err)
     for (uint32_t i = 0; r == 0 && i < t->profile_count; i++) {
         struct mig_want want;
         r = mig_want_parse(t->profiles[i], &want, err);
-        if (r == 0 && want.kind == MIG_WANT_GPU) {
-            r = err_set(err, EINVAL, "traces of whole GPUs are not replayed: \"gpu\"");
-        }
-        run->is_possible[i] =
-            r == 0 && plan_ask_resolve(run->plan, &want, &run->asks[i], NULL) == 0;
+        run->is_possible[i] = r == 0 && resolve(run, &want, &run->asks[i]);
     }
     return r;
 }
