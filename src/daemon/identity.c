@@ -20,12 +20,10 @@
 #define PATIENCE_MS 3000 /* less than a request waits (api/call.c) */
 #define KNOWN_MAX 4096   /* beyond it those that nobody waits for are forgotten */
 
-struct known_key {
-    unsigned uid, gid; /* one user may come with several groups (newgrp) */
-};
-
 struct known_user {
-    struct known_key key;
+    uint64_t key; /* uid and gid: one user may come with several groups (newgrp) */
+    uid_t uid;
+    gid_t gid;
     bool is_known, is_asked;
     int64_t asked_ms, fresh_until_ms;
     struct api_identity identity;
@@ -134,7 +132,7 @@ static void forget_idle(struct daemon *d)
 
 static struct known_user *find_user(const struct daemon *d, unsigned uid, unsigned gid)
 {
-    struct known_key key = {uid, gid};
+    uint64_t key = (uint64_t)uid << 32 | gid;
     struct known_user *u = NULL;
 
     HASH_FIND(hh, d->users, &key, sizeof(key), u);
@@ -155,7 +153,9 @@ static struct known_user *need_user(struct daemon *d, unsigned uid, unsigned gid
         return NULL; /* as many are being asked for */
     }
     u = xcalloc(1, sizeof(*u));
-    u->key = (struct known_key){uid, gid};
+    u->key = (uint64_t)uid << 32 | gid;
+    u->uid = uid;
+    u->gid = gid;
     HASH_ADD(hh, d->users, key, sizeof(u->key), u);
     return u;
 }
@@ -187,7 +187,7 @@ static void ask(struct daemon *d, struct known_user *u)
 {
     u->is_asked = true;
     u->asked_ms = daemon_now_ms(d);
-    userdb_ask(d->userdb, u->key.uid, u->key.gid, has_groups(&d->config));
+    userdb_ask(d->userdb, u->uid, u->gid, has_groups(&d->config));
 }
 
 int identity_find(struct daemon *d, const struct http_peer *peer, struct api_identity *ret)
