@@ -1,5 +1,6 @@
 #pragma once
 #include "base/buf.h"
+#include "http/head.h"
 #include "http/http.h"
 #include <microhttpd.h>
 #include <stdint.h>
@@ -7,7 +8,6 @@
 
 /* Inside of src/http/ only; server.c has the design. */
 
-#define HTTP_HEADERS_MAX_BYTES (16 * 1024)
 /* Each connection's memory in libmicrohttpd: head of the request, parsed fields, head of the
  * answer.  Must leave room beside a head of HTTP_HEADERS_MAX_BYTES. */
 #define HTTP_CONNECTION_BYTES (24 * 1024)
@@ -28,6 +28,9 @@ struct conn {
     bool is_dead;      /* to be closed by libmicrohttpd at the next opportunity */
     bool is_suspended; /* libmicrohttpd does not look at it */
     bool is_probed;
+    bool is_entering; /* libmicrohttpd does not have it yet (entry.c) */
+    bool is_refused;  /* nor will it */
+    size_t drained;   /* bytes thrown away since then */
     enum conn_wait wait;
     int64_t deadline_ms;
     struct http_peer peer;
@@ -135,7 +138,16 @@ int http_listen_tcp(const char *where, struct listener *ret, struct error *err);
 int http_listen_inherited(int fd, struct listener *ret, struct error *err);
 void http_listener_done(struct listener *listener);
 
+/* entry.c: a connection's first head.  Each may end and free the connection. */
+void entry_begin(struct conn *conn);
+void entry_drop(struct conn *conn);
+void entry_expire(struct conn *conn);
+/* Writes a problem to a connection that libmicrohttpd does not write to; `headers` are whole lines. */
+void http_send_problem(int fd, unsigned status, const char *reason, const char *detail,
+                       const char *headers);
+
 /* server.c */
+void conn_free(struct conn *conn);
 void conn_wait_for(struct conn *conn, enum conn_wait wait);
 void conn_resume(struct conn *conn);
 void conn_suspend(struct conn *conn);

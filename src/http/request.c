@@ -285,7 +285,7 @@ static void check_head(struct http_request *req, const char *method, int64_t len
 
     if (info && info->header_size > HTTP_HEADERS_MAX_BYTES) {
         http_reply_problem(req, MHD_HTTP_REQUEST_HEADER_FIELDS_TOO_LARGE, "too_large", NULL,
-                           "the request's head has more than %d bytes", HTTP_HEADERS_MAX_BYTES);
+                           "the request's head has more than %zu bytes", HTTP_HEADERS_MAX_BYTES);
     } else if (!request_parse_uri(req, &why)) {
         http_reply_problem(req, MHD_HTTP_BAD_REQUEST, "bad_uri", NULL, "%s", why);
     } else if (check_route(req, method)) {

@@ -2,8 +2,8 @@
  *
  * libmicrohttpd parses and writes; it has no threads and no listening socket here.  We accept
  * ourselves, because who connects (SO_PEERCRED) and how many connections he has is looked at before
- * a connection costs anything, and hand the socket over with MHD_add_connection().  Its epoll
- * descriptor is one source of the loop.
+ * a connection costs anything, look at the head of its first request (entry.c), and hand the socket
+ * over with MHD_add_connection().  Its epoll descriptor is one source of the loop.
  *
  * Time limits are ours too: libmicrohttpd's are limits of inactivity, which a client that sends one
  * byte now and then never meets.  Each kind of waiting has one fixed length, so a queue per kind is
@@ -201,25 +201,6 @@ static const char *admit(struct http_server *server, const struct http_peer *pee
                : "this user has as many connections as one user may have";
 }
 
-static void refuse(int fd, const char *why)
-{
-    char text[512], body[256];
-    int len = snprintf(body, sizeof(body),
-                       "{\"type\":\"urn:tangram:problem:too_many_connections\",\"title\":"
-                       "\"Service Unavailable\",\"status\":503,\"reason\":"
-                       "\"too_many_connections\",\"detail\":\"%s\"}",
-                       why);
-
-    len = snprintf(text, sizeof(text),
-                   "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\n"
-                   "Retry-After: 1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s",
-                   len, body);
-    if (send(fd, text, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
-        return; /* nobody to tell */
-    }
-    shutdown(fd, SHUT_WR);
-}
-
 static int peer_of(int fd, struct http_peer *ret)
 {
     struct ucred cred;
@@ -257,7 +238,7 @@ static void conn_count(struct conn *conn, bool is_new)
     }
 }
 
-static void conn_free(struct conn *conn)
+void conn_free(struct conn *conn)
 {
     struct http_server *server = conn->server;
 
@@ -278,7 +259,7 @@ static void conn_free(struct conn *conn)
     free(conn);
 }
 
-static void serve(struct http_server *server, int fd, const struct sockaddr *addr, socklen_t len)
+static void serve(struct http_server *server, int fd)
 {
     struct http_peer peer;
     const char *why;
@@ -290,7 +271,9 @@ static void serve(struct http_server *server, int fd, const struct sockaddr *add
     }
     why = admit(server, &peer);
     if (why) {
-        refuse(fd, why);
+        http_send_problem(fd, MHD_HTTP_SERVICE_UNAVAILABLE, "too_many_connections", why,
+                          "Retry-After: 1\r\n");
+        shutdown(fd, SHUT_WR);
         close(fd);
         return;
     }
@@ -302,12 +285,7 @@ static void serve(struct http_server *server, int fd, const struct sockaddr *add
     LIST_INSERT_HEAD(&server->conns, conn, all);
     conn_count(conn, true);
     conn_wait_for(conn, WAIT_HEAD);
-    server->accepting = conn;
-    /* Closes the descriptor if it fails, without telling on_connection(). */
-    if (MHD_add_connection(server->mhd, fd, addr, len) != MHD_YES && server->accepting) {
-        conn_free(conn);
-    }
-    server->accepting = NULL;
+    entry_begin(conn);
 }
 
 /* The one that was handed over with this descriptor: libmicrohttpd 0.9 takes it at once, 1.0 only
@@ -320,7 +298,7 @@ static struct conn *find_accepted(struct http_server *server, struct MHD_Connect
 
     LIST_FOREACH(conn, &server->conns, all)
     {
-        if (info && !conn->mhd && conn->fd == info->connect_fd) {
+        if (info && !conn->mhd && !conn->is_entering && conn->fd == info->connect_fd) {
             break;
         }
     }
@@ -366,11 +344,9 @@ static int on_accept(sd_event_source *source, int fd, uint32_t events, void *use
 
     (void)events;
     for (int i = 0; i < ACCEPTS_AT_ONCE; i++) {
-        struct sockaddr_storage addr = {0};
-        socklen_t len = sizeof(addr);
-        int client = accept4(fd, (struct sockaddr *)&addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (client >= 0) {
-            serve(server, client, (const struct sockaddr *)&addr, len);
+            serve(server, client);
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -420,17 +396,14 @@ static int on_more(sd_event_source *source, void *userdata)
 
 static void expire(struct conn *conn)
 {
-    static const char late[] =
-        "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n"
-        "Content-Type: application/problem+json\r\nContent-Length: 159\r\n\r\n"
-        "{\"type\":\"urn:tangram:problem:timeout\",\"title\":\"Request Timeout\",\"status\":408,"
-        "\"reason\":\"timeout\",\"detail\":\"the request did not arrive whole in the time it "
-        "has\"}";
-
+    if (conn->is_entering) {
+        entry_expire(conn);
+        return;
+    }
     /* Nothing of an answer has been written yet, so this is well-formed. */
-    if (conn->req && conn->req->phase < PHASE_ANSWERED && conn->wait != WAIT_SENT &&
-        send(conn->fd, late, sizeof(late) - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
-        log_debug("http: a slow client could not be told");
+    if (conn->req && conn->req->phase < PHASE_SENDING && conn->wait != WAIT_SENT) {
+        http_send_problem(conn->fd, MHD_HTTP_REQUEST_TIMEOUT, "timeout",
+                          "the request did not arrive whole in the time it has", "");
     }
     conn_kill(conn);
 }
@@ -594,12 +567,18 @@ void http_server_stop_listening(struct http_server *server)
 
 void http_server_free(struct http_server *server)
 {
-    struct conn *conn;
+    struct conn *conn, *next;
 
     if (!server) {
         return;
     }
     http_server_stop_listening(server);
+    for (conn = LIST_FIRST(&server->conns); conn; conn = next) {
+        next = LIST_NEXT(conn, all);
+        if (conn->is_entering) {
+            entry_drop(conn);
+        }
+    }
     if (server->mhd) {
         MHD_run(server->mhd); /* starts what it was given and has not looked at */
         /* libmicrohttpd wants no connection suspended when it stops. */
