@@ -1,7 +1,11 @@
 /* What is wrong with this machine: the daemon's own checks, and what the pool knows. */
 #include "api/call.h"
+#include "base/text.h"
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+
+#define STUCK_MS (15 * 60 * 1000)
 
 struct report {
     struct json_out w;
@@ -78,6 +82,37 @@ static void check_slices(struct report *r, const struct pool_gpu *gpu, const cha
     }
 }
 
+/* Nobody waits silently: the first of the queue speaks for it. */
+static void check_queue(struct report *r, const struct api_call *call)
+{
+    const struct pool *pool = call->api->host.pool;
+    const struct pool_lease *head = pool_next_queued(pool, NULL), *l = head;
+    struct pool_explanation why = {0};
+    unsigned count = 0;
+    int64_t now_ms = api_now_ms(call->api);
+    char what[480], span[32];
+
+    if (!head) {
+        return;
+    }
+    for (; l; l = pool_next_queued(pool, l)) {
+        count++;
+    }
+    pool_explain_briefly(pool, head, now_ms, &why);
+    int64_t waits_ms = now_ms - head->created_ms;
+    snprintf(what, sizeof(what), "%u wait%s; the first, l-%" PRIu64 " of %s, for %s: %s", count,
+             count == 1 ? "s" : "", head->id, head->tenant->name,
+             text_format_duration_ms(waits_ms > 0 ? waits_ms / 1000 * 1000 : 0, span),
+             why.reason[0] ? why.reason : head->reason);
+    bool is_stuck = waits_ms > STUCK_MS && !why.expected_start_ms;
+    add_check(&(struct api_check){"queue", is_stuck ? API_CHECK_WARNING : API_CHECK_OK, what,
+                                  is_stuck ? "'tangram why' says who is in the way; nobody knows "
+                                             "when they end, as leases without a time limit (--ttl) "
+                                             "do not"
+                                           : NULL},
+              r);
+}
+
 void api_get_doctor(struct api_call *call)
 {
     const struct api_host *host = &call->api->host;
@@ -93,6 +128,7 @@ void api_get_doctor(struct api_call *call)
         check_health(&r, gpu, name);
         check_slices(&r, gpu, name);
     }
+    check_queue(&r, call);
     json_out_end_array(&r.w);
     json_out_bool(&r.w, "ok", !r.has_error);
     json_out_end_object(&r.w);

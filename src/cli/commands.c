@@ -148,8 +148,12 @@ const struct cli_command cli_commands[] = {
      "With -f and -o json every event is one line.",
      OPTIONS(OPT_FOLLOW, OPT_AFTER, OPT_LIMIT, OPT_OUTPUT, OPT_NO_HEADER), 0, 0, HINT_NONE, NULL,
      false, cmd_events},
-    {"doctor", "", "what is wrong with this machine and what to do", NULL, OPTIONS(OPT_OUTPUT), 0,
-     0, HINT_NONE, NULL, false, cmd_doctor},
+    {"doctor", "", "what is wrong with this machine and what to do",
+     "The daemon tells of the driver, the GPUs, slices of others or such as do not go, its journal "
+     "and disk, the clock and the queue; this program of versions that differ, of programs that "
+     "keep the MIG mode from changing (run it as root to see everybody's), and, when no daemon "
+     "answers, of why. The exit status is 1 when something is an error, 6 when no daemon answers.",
+     OPTIONS(OPT_OUTPUT), 0, 0, HINT_NONE, NULL, false, cmd_doctor},
     {"token", "create|list|revoke [ID...]", "bearer tokens for the TCP door (operators)",
      "create prints the token once, on standard output; only its hash is stored.",
      OPTIONS(OPT_NAME, OPT_TENANT, OPT_ROLE, OPT_OUTPUT, OPT_NO_HEADER), 1, -1, HINT_WORDS,

@@ -1,7 +1,14 @@
 /* What the daemon knows of itself, for /v1 and `doctor`. */
 #include "daemon/daemon.h"
+#include "base/clock.h"
+#include "base/text.h"
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
+
+#define ROOM_BYTES (64ULL << 20)
+#define CLOCK_MS 5000
 
 void facts_fill(void *userdata, struct api_facts *ret)
 {
@@ -73,11 +80,49 @@ static void check_rights(const struct daemon *d, check_fn *each, void *arg)
          arg);
 }
 
+/* Before the disk is full: then it is too late. */
+static void check_room(const struct daemon *d, check_fn *each, void *arg)
+{
+    struct statvfs disk = {0};
+    char what[sizeof(d->config.state_dir) + 100];
+
+    if (statvfs(d->config.state_dir, &disk) < 0) {
+        return;
+    }
+    uint64_t room = (uint64_t)disk.f_bavail * disk.f_frsize;
+    if (room < ROOM_BYTES) {
+        snprintf(what, sizeof(what), "%llu MiB are left on the disk of %s",
+                 (unsigned long long)(room >> 20), d->config.state_dir);
+        each(&(struct api_check){.name = "journal", .state = API_CHECK_WARNING, .what = what,
+                                 .todo = "make room: what cannot be written down is refused"},
+             arg);
+    }
+}
+
+static void check_clock(const struct daemon *d, check_fn *each, void *arg)
+{
+    int64_t ahead_ms = clock_real_ms() - daemon_now_ms(d);
+    char span[32], what[200];
+
+    if (llabs(ahead_ms) < CLOCK_MS) {
+        return;
+    }
+    snprintf(what, sizeof(what), "the machine's clock was set %s by %s since tangramd started",
+             ahead_ms > 0 ? "forward" : "back",
+             text_format_duration_ms(llabs(ahead_ms) / 1000 * 1000, span));
+    each(&(struct api_check){.name = "clock", .state = API_CHECK_WARNING, .what = what,
+                             .todo = "leases end when they should, but the times that are shown "
+                                     "are off by that; 'systemctl restart tangramd' mends them"},
+         arg);
+}
+
 void facts_doctor(void *userdata, check_fn *each, void *arg)
 {
     const struct daemon *d = userdata;
 
     check_driver(d, each, arg);
     check_store(d, each, arg);
+    check_room(d, each, arg);
+    check_clock(d, each, arg);
     check_rights(d, each, arg);
 }
