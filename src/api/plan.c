@@ -3,13 +3,13 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The idle slices of the GPU that the step would destroy. */
-static void add_destroys(struct json_out *w, const struct pool_preview_step *step)
+/* The idle slices of the GPU that would be destroyed. */
+static void add_destroys(struct json_out *w, const struct pool_gpu *gpu, uint16_t destroys)
 {
     json_out_array(w, "destroys");
-    for (unsigned i = 0; i < step->gpu->slice_count && step->destroys; i++) {
-        const struct pool_slice *s = step->gpu->slices[i];
-        if (!(step->destroys & (((1u << s->size) - 1) << s->start))) {
+    for (unsigned i = 0; i < gpu->slice_count && destroys; i++) {
+        const struct pool_slice *s = gpu->slices[i];
+        if (!(destroys & (((1u << s->size) - 1) << s->start))) {
             continue;
         }
         json_out_object(w, NULL);
@@ -20,9 +20,21 @@ static void add_destroys(struct json_out *w, const struct pool_preview_step *ste
     json_out_end_array(w);
 }
 
-static void add_step(struct json_out *w, const struct pool_preview_step *step)
+/* What the driver takes for it, as measured; before the first cut nobody knows. */
+static void add_driver_ms(struct json_out *w, const struct pool_gpu *gpu, bool makes, bool destroys)
 {
-    json_out_object(w, NULL);
+    int64_t us = (makes ? gpu->create_us : 0) + (destroys ? gpu->destroy_us : 0);
+
+    if (us || (!makes && !destroys)) {
+        json_out_milli(w, "driver_ms", us);
+    } else {
+        json_out_null(w, "driver_ms");
+    }
+}
+
+static void add_step(struct json_out *w, const char *name, const struct pool_preview_step *step)
+{
+    json_out_object(w, name);
     json_out_str(w, "profile", step->profile_name);
     json_out_int(w, "gpu_index", step->gpu->info.index);
     json_out_str(w, "gpu_uuid", step->gpu->info.uuid);
@@ -32,8 +44,48 @@ static void add_step(struct json_out *w, const struct pool_preview_step *step)
         json_out_null(w, "placement");
     }
     json_out_bool(w, "reuses", step->is_reused);
-    add_destroys(w, step);
+    add_destroys(w, step->gpu, step->destroys);
+    add_driver_ms(w, step->gpu, !step->is_reused, step->destroys != 0);
     json_out_end_object(w);
+}
+
+static void add_place_on(struct json_out *w, const char *name, const struct pool_gpu *gpu,
+                         unsigned start, unsigned size)
+{
+    json_out_object(w, name);
+    json_out_int(w, "gpu_index", gpu->info.index);
+    json_out_str(w, "gpu_uuid", gpu->info.uuid);
+    api_add_placement(w, "placement", start, size);
+    json_out_end_object(w);
+}
+
+static void add_moves(struct json_out *w, const struct pool_preview *found)
+{
+    json_out_array(w, "moves");
+    for (unsigned i = 0; i < found->move_count; i++) {
+        const struct pool_preview_move *m = &found->move[i];
+        const struct pool_slice *from = m->lease->part[0].slice;
+        json_out_object(w, NULL);
+        json_out_id(w, "lease", "l", m->lease->id);
+        json_out_str(w, "tenant", m->lease->tenant->name);
+        json_out_str(w, "profile", m->profile_name);
+        add_place_on(w, "from", from->gpu, from->start, from->size);
+        add_place_on(w, "to", m->gpu, m->start, m->size);
+        add_destroys(w, m->gpu, m->destroys);
+        add_driver_ms(w, m->gpu, true, m->destroys != 0);
+        json_out_end_object(w);
+    }
+    json_out_end_array(w);
+    if (found->move_count) {
+        add_step(w, "room", &found->room);
+    } else {
+        json_out_null(w, "room");
+    }
+    if (found->moves_us) {
+        json_out_milli(w, "moves_ms", found->moves_us);
+    } else {
+        json_out_null(w, "moves_ms");
+    }
 }
 
 /* The driver is measured when it cuts; before the first cut nobody knows how long it takes. */
@@ -71,11 +123,10 @@ static void reply_plan(struct api_call *call, const struct pool_preview *found)
     }
     json_out_array(&w, "steps");
     for (unsigned i = 0; i < found->step_count; i++) {
-        add_step(&w, &found->step[i]);
+        add_step(&w, NULL, &found->step[i]);
     }
     json_out_end_array(&w);
-    json_out_array(&w, "moves"); /* the pool moves nothing by itself */
-    json_out_end_array(&w);
+    add_moves(&w, found);
     api_add_blocking(&w, "blocking", &found->blocked);
     json_out_end_object(&w);
     api_reply(call, 200);

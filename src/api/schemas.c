@@ -221,9 +221,17 @@ SUBSET(window, "Window", "Memory slots that are cut anew.", OBJ("placement", pla
 SUBSET(plan_step, "PlanStep", NULL, TEXT("profile", 31, 0, NULL), COUNT("gpu_index", NULL),
        TEXT("gpu_uuid", 95, 0, NULL), OBJ("placement", placement, NUL, "null: the whole GPU"),
        BOOL("reuses", 0, "an idle slice that is there"),
-       LIST("destroys", window, 16, 0, "idle slices that would go"));
+       LIST("destroys", window, 16, 0, "idle slices that would go"),
+       NUMBER("driver_ms", NUL, "time in the driver; null unknown"));
 
-SUBSET(plan_move, "PlanMove", NULL, TEXT("lease", 31, 0, NULL), TEXT("profile", 31, 0, NULL));
+SUBSET(plan_place_on, "PlanPlace", NULL, COUNT("gpu_index", NULL), TEXT("gpu_uuid", 95, 0, NULL),
+       OBJ("placement", placement, 0, NULL));
+
+SUBSET(plan_move, "PlanMove", "A movable lease that would be asked to move.",
+       TEXT("lease", 31, 0, NULL), TEXT("tenant", 63, 0, NULL), TEXT("profile", 31, 0, NULL),
+       OBJ("from", plan_place_on, 0, NULL), OBJ("to", plan_place_on, 0, NULL),
+       LIST("destroys", window, 16, 0, "idle slices that would go"),
+       NUMBER("driver_ms", NUL, "to make the new slice; null unknown"));
 
 SET(schema_plan, "Plan", "What requests would get now.", BOOL("fits", 0, NULL),
     BOOL("possible", 0, "some GPU here could ever hold each of them"),
@@ -231,7 +239,11 @@ SET(schema_plan, "Plan", "What requests would get now.", BOOL("fits", 0, NULL),
     BOOL("proven", NUL, "no better places exist for all together; null: one slice, or it does not fit"),
     INT("gpus_opened", 0, BIG, NUL, "empty GPUs taken; null with proven"),
     INT("gpus_opened_least", 0, BIG, NUL, "no other way opens fewer; null with proven"),
-    LIST("steps", plan_step, 64, 0, NULL), LIST("moves", plan_move, 64, 0, NULL),
+    LIST("steps", plan_step, 64, 0, NULL),
+    LIST("moves", plan_move, 8, 0, "when it does not fit: who would be asked to move, in this order"),
+    OBJ("room", plan_step, NUL, "what the first request that does not fit would get after the moves"),
+    NUMBER("moves_ms", NUL, "time in the driver for moves and room, without that of the holders; "
+                            "null unknown"),
     LIST("blocking", blocking, 64, 0, NULL));
 
 /* --- layout --------------------------------------------------------------------------------- */

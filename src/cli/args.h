@@ -35,6 +35,7 @@ enum cli_opt {
     OPT_FILE,
     OPT_CONFIG,
     OPT_DRY_RUN,
+    OPT_EXPLAIN,
     OPT_ALL,
     OPT_TENANT,
     OPT_STATE,

@@ -1,5 +1,6 @@
 #include "base/text.h"
 #include "cli/blocking.h"
+#include "cli/plan_steps.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -92,7 +93,7 @@ static void print_proof(const json_t *plan)
     }
 }
 
-static void print_plan(const struct out *out, const json_t *plan)
+static void print_plan(const struct out *out, const json_t *plan, bool is_explained)
 {
     static const struct out_column columns[] = {{"PROFILE", "profile", NULL, 0},
                                                 {"GPU", "gpu_index", NULL, COLUMN_RIGHT},
@@ -115,6 +116,10 @@ static void print_plan(const struct out *out, const json_t *plan)
         out_print_list(out, js_array(plan, "steps"), columns, ARRAY_SIZE(columns));
     }
     print_proof(plan);
+    plan_print_moves(out, plan);
+    if (is_explained) {
+        plan_print_steps(plan);
+    }
     blocking_print(out, js_array(plan, "blocking"));
 }
 
@@ -132,7 +137,7 @@ int cmd_plan(struct cli *cli)
     if (out_is_tree(&cli->out)) {
         out_print_tree(&cli->out, plan);
     } else {
-        print_plan(&cli->out, plan);
+        print_plan(&cli->out, plan, cli_args_has(&cli->args, OPT_EXPLAIN));
     }
     return js_true(plan, "fits") ? CLI_OK : CLI_WAIT;
 }

@@ -255,6 +255,7 @@ bool pool_waits_alike(const struct pool *pool, const struct pool_lease *a,
     const char *model = a->model ? a->model : "", *other = b->model ? b->model : "";
 
     return a->tenant == b->tenant && a->count == b->count && a != head && b != head &&
+           !a->shift && !b->shift &&
            !strcmp(a->profile, b->profile) && !strcmp(model, other) &&
            !strcmp(a->reason, b->reason);
 }
@@ -360,6 +361,7 @@ static void preview_one(struct pool *pool, struct pool_lease *l, struct pool_pre
         }
     } else if (ret->is_possible) {
         say_why_queued(pool, l, &ret->blocked);
+        shift_preview(pool, l, ret);
     }
 }
 

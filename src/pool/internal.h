@@ -271,6 +271,8 @@ void moves_seek(struct pool *pool, struct pool_lease *lease, const struct hold *
 /* What plan/ found, by lease; false: somebody in it may not be asked. */
 bool shift_from_plan(const struct pool *pool, const struct plan_moves *found,
                      struct pool_shift *ret);
+/* What moves_seek() would do for it. */
+void shift_preview(struct pool *pool, struct pool_lease *lease, struct pool_preview *ret);
 /* Adds what is kept for other requests to what the lease's ask leaves alone. */
 void moves_bind(struct pool *pool, struct pool_lease *lease);
 /* What is kept for this request; false: nothing is. */

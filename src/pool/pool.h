@@ -585,6 +585,14 @@ struct pool_preview_step {
     bool is_reused;
     uint16_t destroys; /* slots of idle slices that would go */
 };
+/* Who would be asked to move so that the first request that does not fit now fits. */
+struct pool_preview_move {
+    const struct pool_lease *lease;
+    const struct pool_gpu *gpu; /* where to */
+    char profile_name[MIG_NAME_BYTES];
+    uint8_t start, size;
+    uint16_t destroys; /* slots of idle slices there that would go */
+};
 struct pool_preview {
     bool is_fitting;
     bool is_possible; /* some GPU here could ever hold each of them */
@@ -592,6 +600,10 @@ struct pool_preview {
     struct pool_preview_step step[POOL_MAX_COUNT];
     unsigned step_count;
     struct pool_explanation blocked; /* when it does not fit */
+    struct pool_preview_move move[PLAN_MOVES_MAX]; /* in this order, and then the room is cut: */
+    unsigned move_count;                           /* 0: no moves would help, or none are allowed */
+    struct pool_preview_step room;
+    int64_t moves_us; /* the driver's part of it, one step after the other; 0 unknown */
     bool has_set;        /* several slices that were placed together: how well */
     struct plan_set set; /* valid with has_set */
 };

@@ -321,6 +321,57 @@ void moves_seek(struct pool *pool, struct pool_lease *lease, const struct hold *
     }
 }
 
+static uint16_t slots_of_idle(const struct pool_gpu *gpu, const struct plan *plan, uint16_t bits)
+{
+    struct plan_gpu view;
+    uint16_t slots = 0;
+
+    plan_get_gpu(plan, gpu->id, &view);
+    for (unsigned i = 0; i < view.idle_count; i++) {
+        slots |= bits >> i & 1
+                     ? mig_window(gpu->geometry, view.idle[i].profile, view.idle[i].start) : 0;
+    }
+    return slots;
+}
+
+/* Making one takes so long, and first destroying what is in its way. */
+static int64_t driver_us(const struct pool_gpu *gpu, uint16_t destroys)
+{
+    return gpu->create_us + (destroys ? gpu->destroy_us : 0);
+}
+
+void shift_preview(struct pool *pool, struct pool_lease *lease, struct pool_preview *ret)
+{
+    const struct pool_lease *head = queue_head(pool);
+    bool is_first = !head || is_before(lease, head);
+    struct plan_moves found;
+    struct pool_shift shift;
+
+    if (!pool->settings.max_moves || lease->count != 1 ||
+        (!is_first && !pool->settings.backfill_depth) ||
+        !lease_find_moves(pool, lease, is_first ? NULL : &pool->hold, &found) ||
+        !shift_from_plan(pool, &found, &shift)) {
+        return;
+    }
+    for (unsigned i = 0; i < shift.count; i++) {
+        const struct pool_shift_move *m = &shift.move[i];
+        const struct pool_lease *l = pool_find_lease(pool, m->lease);
+        const struct mig_profile *p = &m->gpu->geometry->profiles[m->profile];
+        struct pool_preview_move *to = &ret->move[ret->move_count++];
+        *to = (struct pool_preview_move){
+            .lease = l, .gpu = m->gpu, .start = m->start, .size = p->size,
+            .destroys = slots_of_idle(m->gpu, pool->plan, found.moves[i].destroy)};
+        text_copy(to->profile_name, sizeof(to->profile_name), p->name);
+        ret->moves_us += driver_us(m->gpu, to->destroys) + l->part[0].gpu->destroy_us;
+    }
+    const struct mig_profile *p = &shift.gpu->geometry->profiles[shift.profile];
+    ret->room = (struct pool_preview_step){
+        .gpu = shift.gpu, .start = shift.start, .size = p->size,
+        .destroys = slots_of_idle(shift.gpu, pool->plan, found.spot.destroy)};
+    text_copy(ret->room.profile_name, sizeof(ret->room.profile_name), p->name);
+    ret->moves_us += driver_us(shift.gpu, ret->room.destroys);
+}
+
 /* --- what it waits for ------------------------------------------------------------------------ */
 
 static void name_mover(const struct pool *pool, const struct pool_shift_move *m, char *buf,

@@ -291,3 +291,40 @@ def test_a_hook_is_for_one_slice(two):
     d = two()
     done = d.cli("run", "-p", "1g.10gb", "-n", "2", "--on-move", "true", "--", "true")
     assert done.returncode == 2 and "several" in done.stderr
+
+
+def test_a_plan_shows_the_moves(two):
+    d = two()
+    small, fixed = arrange(d)
+    plan = d.request("POST", "/v1/plan", {"requests": [{"profile": "7g.80gb"}]}).json
+    assert not plan["fits"] and plan["possible"] and len(plan["moves"]) == 1, plan
+    move = plan["moves"][0]
+    assert move["lease"] == small["id"] and move["profile"] == "1g.10gb"
+    assert move["from"]["gpu_uuid"] == small["gpu_uuid"]
+    assert move["to"]["gpu_uuid"] == fixed["gpu_uuid"]
+    assert plan["room"]["gpu_uuid"] == small["gpu_uuid"]
+    assert plan["room"]["placement"] == {"start": 0, "size": 8}
+    shown = d.cli("plan", "-p", "7g.80gb", check=3).stdout
+    assert "agree to move" in shown and small["id"] in shown and "Step by step" not in shown
+    text = d.cli("plan", "-p", "7g.80gb", "--explain", check=3).stdout
+    steps = text[text.index("Step by step"):]
+    order = [steps.index(words) for words in ("make a 1g.10gb", "ask the holder of " + small["id"],
+                                              "go when no process", "cut 7g.80gb")]
+    assert order == sorted(order), steps
+    assert lease_of(d, small)["move"] is None  # nothing was begun
+    # What fits needs no moves, and what was planned is what happens.
+    assert d.request("POST", "/v1/plan", {"requests": [{"profile": "1g.10gb"}]}).json["moves"] == []
+    ask_big(d)
+    asked = wait_asked(d, small)
+    assert asked["move"]["placement"] == move["to"]["placement"]
+    assert asked["move"]["gpu_uuid"] == move["to"]["gpu_uuid"]
+
+
+def test_a_plan_without_moves(two):
+    d = two("moves: {max_per_request: 0}\n")
+    small, _ = arrange(d)
+    plan = d.request("POST", "/v1/plan", {"requests": [{"profile": "7g.80gb"}]}).json
+    assert plan["moves"] == [] and plan["room"] is None and plan["moves_ms"] is None
+    big = ask_big(d)
+    assert small["id"] in d.get(f"/v1/leases/{big['id']}/why").json["reason"]
+    assert lease_of(d, small)["move"] is None
