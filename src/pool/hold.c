@@ -15,14 +15,28 @@ struct window {
     uint16_t mask;
     int64_t at_ms; /* 0 unknown */
     unsigned busy;
+    int64_t newest_ms;   /* when the last of those in it came in */
     struct mig_use then; /* what stays on the GPU, and the slices that it is kept for */
 };
+
+/* When the last of its holders got it; what is still being made comes last. */
+static int64_t slice_since_ms(const struct pool *pool, const struct pool_slice *s)
+{
+    int64_t since = 0;
+
+    for (unsigned c = 0; c < s->ci_count; c++) {
+        const struct pool_lease *l = s->ci[c].lease ? pool_find_lease(pool, s->ci[c].lease) : NULL;
+        int64_t got = l ? (l->granted_ms ? l->granted_ms : pool->now_ms) : 0;
+        since = got > since ? got : since;
+    }
+    return since;
+}
 
 /* The slice has to go for the window to open.  False: it will not, as far as we can say. */
 static bool wait_for(const struct pool *pool, const struct pool_slice *s, unsigned slots,
                      struct window *w)
 {
-    int64_t until = slice_until_ms(pool, s);
+    int64_t until = slice_until_ms(pool, s), since = slice_since_ms(pool, s);
 
     if (s->state == POOL_SLICE_FOREIGN || s->state == POOL_SLICE_QUARANTINED) {
         return false;
@@ -33,6 +47,7 @@ static bool wait_for(const struct pool *pool, const struct pool_slice *s, unsign
         w->at_ms = until > w->at_ms ? until : w->at_ms;
     }
     w->busy += slots;
+    w->newest_ms = since > w->newest_ms ? since : w->newest_ms;
     return true;
 }
 
@@ -72,27 +87,42 @@ static int next_with_engines(const struct pool *pool, const struct pool_gpu *gpu
     return best;
 }
 
+/* Waits for who stands in the window; the bits of *ret_staying are those who may stay.  False: it
+ * will not come free, as far as we can say. */
+static bool slots_open(const struct pool *pool, const struct window *kept, struct window *w,
+                       uint32_t *ret_staying)
+{
+    uint32_t staying = 0;
+
+    for (unsigned i = 0; i < w->gpu->slice_count; i++) {
+        const struct pool_slice *s = w->gpu->slices[i];
+        unsigned slots = (unsigned)__builtin_popcount(slice_mask(s) & w->mask);
+        if (slice_is_spare(s)) {
+            continue;
+        }
+        if (slots && !wait_for(pool, s, slots, w)) {
+            return false;
+        }
+        staying |= slots || slice_mask(s) & kept->mask ? 0 : 1u << i;
+    }
+    *ret_staying = staying;
+    return true;
+}
+
 /* When a slice of the profile can stand there beside what is kept already: w->at_ms, 0 unknown, and
  * w->then.  False: never, as far as we can say. */
 static bool window_opens(const struct pool *pool, int profile, const struct window *kept,
                          struct window *w)
 {
     const struct pool_gpu *gpu = w->gpu;
-    const struct mig_geometry *g = gpu->geometry;
     bool is_known = gpu->is_scanned && !gpu->wants_scan;
-    unsigned start = (unsigned)__builtin_ctz(w->mask);
+    int start = __builtin_ctz(w->mask);
     uint32_t staying = 0;
 
     w->at_ms = is_known ? pool->now_ms : 0;
     w->busy = is_known ? 0 : UNREAD_BUSY;
-    for (unsigned i = 0; i < gpu->slice_count; i++) {
-        const struct pool_slice *s = gpu->slices[i];
-        unsigned slots = (unsigned)__builtin_popcount(slice_mask(s) & w->mask);
-        if (slots && !slice_is_spare(s) && !wait_for(pool, s, slots, w)) {
-            return false;
-        }
-        bool stays = !slots && !slice_is_spare(s) && !(slice_mask(s) & kept->mask);
-        staying |= stays ? 1u << i : 0;
+    if (!slots_open(pool, kept, w, &staying)) {
+        return false;
     }
     for (;;) {
         w->then = kept->then;
@@ -101,8 +131,8 @@ static bool window_opens(const struct pool *pool, int profile, const struct wind
                 slice_add_to_use(gpu->slices[i], &w->then);
             }
         }
-        if (mig_fits(g, &w->then, profile, (int)start)) {
-            mig_use_add(g, &w->then, profile, (int)start);
+        if (mig_fits(gpu->geometry, &w->then, profile, start)) {
+            mig_use_add(gpu->geometry, &w->then, profile, start);
             return true;
         }
         int next = next_with_engines(pool, gpu, staying, &w->then, profile);
@@ -113,13 +143,17 @@ static bool window_opens(const struct pool *pool, int profile, const struct wind
     }
 }
 
-/* Known before unknown, then sooner, then less busy, then as found. */
+/* Known before unknown, then sooner; of unknown ones the less busy, then the one where nobody has
+ * come in for longer, then as found. */
 static bool is_better(const struct window *a, const struct window *b)
 {
     if (!b->gpu || !a->at_ms != !b->at_ms) {
         return !b->gpu || a->at_ms;
     }
-    return a->at_ms != b->at_ms ? a->at_ms < b->at_ms : a->busy < b->busy;
+    if (a->at_ms != b->at_ms || a->busy != b->busy) {
+        return a->at_ms != b->at_ms ? a->at_ms < b->at_ms : a->busy < b->busy;
+    }
+    return a->newest_ms < b->newest_ms;
 }
 
 /* A GPU without MIG is one window. */
@@ -137,6 +171,7 @@ static void look_at_whole(const struct pool *pool, const struct pool_lease *leas
         int64_t until = holder->state == POOL_LEASE_ACTIVE ? holder->expires_ms : 0;
         w.at_ms = until > pool->now_ms ? until : 0;
         w.busy = 1;
+        w.newest_ms = holder->granted_ms;
     } else if (gpu->processes || gpu->slice_count) {
         w.at_ms = 0;
         w.busy = 1;
