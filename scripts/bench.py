@@ -455,6 +455,17 @@ def measure_cuts(bench, rows, rounds):
             "timing_eight": timing_eight, "probes": probes, "fdatasync_ms": took_ms}
 
 
+def measure_simulator(bench, rows, count=20000):
+    """A slice made and taken down in the simulated driver alone, when nothing takes time."""
+    out = bench.run("bench_driver", "cut", GPUS - 1, count,
+                    machine=bench.machine("simulator", "none"))
+    pair = out["make"]["p50_us"] + out["take_down"]["p50_us"]
+    rows.add("simulated driver alone: make and take down (medians)", f"{pair:.1f} us",
+             f"100,000 such pairs {pair / 10:.2f} s", f"{pair / 20:.2f} of 20 us", "< 20 us",
+             pair < 20)
+    return out
+
+
 def add_cut_rows(rows, raw, one, eight, probes):
     for name, (_, timings) in (("one GPU at a time", one), ("eight at once", eight)):
         over = [t["overhead_ms"] for t in timings]
@@ -518,6 +529,8 @@ def measure(bench, args):
 
     def wanted(name):
         return not args.only or name in args.only
+    if wanted("simulator"):
+        out["simulator"] = measure_simulator(bench, rows)
     if wanted("start"):
         out["start"] = measure_start(bench, rows)
     if {"idle", "lease", "rate", "streams"} & set(args.only or ["idle"]):
@@ -546,7 +559,8 @@ def main():
     parser.add_argument("--dir", help="a folder on the disk to measure (default: below --build)")
     parser.add_argument("--json", help="default: bench.json in --build")
     parser.add_argument("--only", action="append",
-                        choices=["start", "idle", "lease", "rate", "streams", "cuts"])
+                        choices=["start", "idle", "lease", "rate", "streams", "cuts",
+                                 "simulator"])
     parser.add_argument("--leases", type=int, default=2000)
     parser.add_argument("--requests", type=int, default=30000)
     parser.add_argument("--rounds", type=int, default=20)
