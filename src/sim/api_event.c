@@ -23,7 +23,7 @@ struct event_set {
     uint64_t mask[SIM_MAX_GPUS], next[SIM_MAX_GPUS];
 };
 
-static pthread_mutex_t sets_lock = PTHREAD_MUTEX_INITIALIZER;
+pthread_mutex_t event_sets_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct event_set sets[MAX_SETS];
 static uint32_t last_serial;
 
@@ -47,7 +47,7 @@ enum nvml_return nvmlEventSetCreate(struct nvml_event_set **ret)
         return NVML_ERROR_INVALID_ARGUMENT;
     }
     rc = NVML_ERROR_MEMORY;
-    pthread_mutex_lock(&sets_lock);
+    pthread_mutex_lock(&event_sets_lock);
     for (uint64_t i = 0; i < MAX_SETS && rc != NVML_SUCCESS; i++) {
         if (!sets[i].is_used) {
             sets[i] = (struct event_set){.is_used = true, .serial = ++last_serial};
@@ -56,7 +56,7 @@ enum nvml_return nvmlEventSetCreate(struct nvml_event_set **ret)
             rc = NVML_SUCCESS;
         }
     }
-    pthread_mutex_unlock(&sets_lock);
+    pthread_mutex_unlock(&event_sets_lock);
     return rc;
 }
 
@@ -67,12 +67,13 @@ enum nvml_return nvmlEventSetFree(struct nvml_event_set *handle)
     if (rc != NVML_SUCCESS) {
         return rc;
     }
-    pthread_mutex_lock(&sets_lock);
+    pthread_mutex_lock(&event_sets_lock);
     struct event_set *set = find_set(handle);
     if (set) {
         set->is_used = false;
+        sim_event_wake(c.file); /* who waits for it waits for nothing */
     }
-    pthread_mutex_unlock(&sets_lock);
+    pthread_mutex_unlock(&event_sets_lock);
     return set ? NVML_SUCCESS : NVML_ERROR_INVALID_ARGUMENT;
 }
 
@@ -99,7 +100,7 @@ enum nvml_return nvmlDeviceRegisterEvents(struct nvml_device *device, unsigned l
     if (rc != NVML_SUCCESS) {
         return rc;
     }
-    pthread_mutex_lock(&sets_lock);
+    pthread_mutex_lock(&event_sets_lock);
     struct event_set *set = find_set(handle);
     rc = !set                     ? NVML_ERROR_INVALID_ARGUMENT
          : types & ~supported(&c) ? NVML_ERROR_NOT_SUPPORTED
@@ -110,7 +111,7 @@ enum nvml_return nvmlDeviceRegisterEvents(struct nvml_device *device, unsigned l
         }
         set->mask[c.index] |= types;
     }
-    pthread_mutex_unlock(&sets_lock);
+    pthread_mutex_unlock(&event_sets_lock);
     return rc;
 }
 
@@ -144,7 +145,7 @@ static enum nvml_return poll_set(const struct call *c, const struct nvml_event_s
         struct sim_gpu *gpu = &c->file->gpus[i];
         struct sim_event e;
         sim_lock(&gpu->state);
-        pthread_mutex_lock(&sets_lock);
+        pthread_mutex_lock(&event_sets_lock);
         struct event_set *set = find_set(handle);
         if (!set) {
             rc = NVML_ERROR_INVALID_ARGUMENT;
@@ -158,7 +159,7 @@ static enum nvml_return poll_set(const struct call *c, const struct nvml_event_s
         } else if (set->mask[i] && gpu->is_lost) {
             rc = NVML_ERROR_GPU_IS_LOST;
         }
-        pthread_mutex_unlock(&sets_lock);
+        pthread_mutex_unlock(&event_sets_lock);
         sim_unlock(&gpu->state);
     }
     return rc;
@@ -182,6 +183,9 @@ static enum nvml_return wait_set(const char *name, const struct nvml_event_set *
         int64_t left = end - clock_mono_ms();
         if (rc != NVML_ERROR_TIMEOUT || left <= 0) {
             return rc;
+        }
+        if (!session_is_open()) {
+            return NVML_ERROR_UNINITIALIZED; /* shut down under the waiter */
         }
         struct timespec ts = {left / 1000, left % 1000 * 1000000};
         syscall(SYS_futex, &c.file->event_seq, FUTEX_WAIT, seq, &ts, NULL, 0);

@@ -19,7 +19,7 @@ struct nvml_gpm_sample {
 
 /* The samples of this process, so that an invented pointer is never read. */
 #define MAX_SAMPLES 1024
-static pthread_mutex_t samples_lock = PTHREAD_MUTEX_INITIALIZER;
+pthread_mutex_t gpm_samples_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct nvml_gpm_sample *samples[MAX_SAMPLES];
 
 static struct nvml_gpm_sample **find_sample(const struct nvml_gpm_sample *sample)
@@ -42,13 +42,13 @@ enum nvml_return nvmlGpmSampleAlloc(struct nvml_gpm_sample **ret)
     if (!ret) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    pthread_mutex_lock(&samples_lock);
+    pthread_mutex_lock(&gpm_samples_lock);
     struct nvml_gpm_sample **slot = find_sample(NULL);
     if (slot) {
         *slot = xcalloc(1, sizeof(**slot));
         *ret = *slot;
     }
-    pthread_mutex_unlock(&samples_lock);
+    pthread_mutex_unlock(&gpm_samples_lock);
     return slot ? NVML_SUCCESS : NVML_ERROR_MEMORY;
 }
 
@@ -59,13 +59,13 @@ enum nvml_return nvmlGpmSampleFree(struct nvml_gpm_sample *sample)
     if (rc != NVML_SUCCESS) {
         return rc;
     }
-    pthread_mutex_lock(&samples_lock);
+    pthread_mutex_lock(&gpm_samples_lock);
     struct nvml_gpm_sample **slot = sample ? find_sample(sample) : NULL;
     if (slot) {
         free(*slot);
         *slot = NULL;
     }
-    pthread_mutex_unlock(&samples_lock);
+    pthread_mutex_unlock(&gpm_samples_lock);
     return slot ? NVML_SUCCESS : NVML_ERROR_INVALID_ARGUMENT;
 }
 
@@ -88,12 +88,12 @@ static enum nvml_return take(struct call *c, int target, struct nvml_gpm_sample 
         .memory_busy = c->gpu->meter.memory_busy[i],
         .sm_mhz = c->model->sm_clock_mhz,
     };
-    pthread_mutex_lock(&samples_lock);
+    pthread_mutex_lock(&gpm_samples_lock);
     struct nvml_gpm_sample **slot = sample ? find_sample(sample) : NULL;
     if (slot) {
         **slot = filled;
     }
-    pthread_mutex_unlock(&samples_lock);
+    pthread_mutex_unlock(&gpm_samples_lock);
     return slot ? NVML_SUCCESS : NVML_ERROR_INVALID_ARGUMENT;
 }
 
@@ -184,12 +184,12 @@ static enum nvml_return metric(const struct nvml_gpm_sample *a, const struct nvm
 
 static bool copy_sample(const struct nvml_gpm_sample *sample, struct nvml_gpm_sample *ret)
 {
-    pthread_mutex_lock(&samples_lock);
+    pthread_mutex_lock(&gpm_samples_lock);
     struct nvml_gpm_sample **slot = sample ? find_sample(sample) : NULL;
     if (slot) {
         *ret = **slot;
     }
-    pthread_mutex_unlock(&samples_lock);
+    pthread_mutex_unlock(&gpm_samples_lock);
     return slot && ret->magic == SAMPLE_MAGIC;
 }
 

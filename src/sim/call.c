@@ -40,6 +40,36 @@ static enum nvml_return announce(const struct call *c, const char *name, int gpu
     return fault_apply(c->file, name, gpu);
 }
 
+/* A client with several threads may fork: the child must not inherit a lock that a thread holds
+ * which it does not have.  Those in the machine file are robust and not its own. */
+static pthread_mutex_t *const fork_locks[] = {&session_lock, &event_sets_lock, &gpm_samples_lock};
+
+static void before_fork(void)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(fork_locks); i++) {
+        pthread_mutex_lock(fork_locks[i]);
+    }
+}
+
+static void after_fork(void)
+{
+    for (size_t i = ARRAY_SIZE(fork_locks); i-- > 0;) {
+        pthread_mutex_unlock(fork_locks[i]);
+    }
+}
+
+/* Nor is any call of the other threads under way in the child. */
+static void after_fork_in_child(void)
+{
+    __atomic_store_n(&session_flying, 0, __ATOMIC_SEQ_CST);
+    after_fork();
+}
+
+__attribute__((constructor)) static void watch_forks(void)
+{
+    pthread_atfork(before_fork, after_fork, after_fork_in_child);
+}
+
 static bool is_same_machine(const char *dir)
 {
     return session && strcmp(session->dir, dir) == 0 &&
@@ -82,13 +112,21 @@ enum nvml_return session_close(void)
     pthread_mutex_lock(&session_lock);
     if (session_refs == 0) {
         rc = NVML_ERROR_UNINITIALIZED;
-    } else if (__atomic_sub_fetch(&session_refs, 1, __ATOMIC_SEQ_CST) == 0 &&
-               __atomic_load_n(&session_flying, __ATOMIC_SEQ_CST) == 0) {
-        sim_machine_free(session);
-        session = NULL;
+    } else if (__atomic_sub_fetch(&session_refs, 1, __ATOMIC_SEQ_CST) == 0) {
+        if (__atomic_load_n(&session_flying, __ATOMIC_SEQ_CST) == 0) {
+            sim_machine_free(session);
+            session = NULL;
+        } else {
+            sim_event_wake(session->file); /* a thread may be waiting for events */
+        }
     }
     pthread_mutex_unlock(&session_lock);
     return rc;
+}
+
+bool session_is_open(void)
+{
+    return __atomic_load_n(&session_refs, __ATOMIC_SEQ_CST) > 0;
 }
 
 /* Counts the call as flying before it looks whether there is a session, so that session_close()

@@ -86,6 +86,11 @@ bool call_knows_profiles(const struct call *c, bool is_mig_on);
 /* Process-wide; for nvmlInit and nvmlShutdown. */
 enum nvml_return session_open(void);
 enum nvml_return session_close(void);
+/* False once the last nvmlShutdown came, also for a call that is still under way. */
+bool session_is_open(void);
+/* The locks of event sets and samples, which a fork must not find held by another thread; in the
+ * order in which they are taken. */
+extern pthread_mutex_t event_sets_lock, gpm_samples_lock;
 
 /* Copies with its NUL: INSUFFICIENT_SIZE when it does not fit, INVALID_ARGUMENT for NULL. */
 enum nvml_return put_text(char *dst, unsigned int size, const char *text);

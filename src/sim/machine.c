@@ -87,6 +87,11 @@ void sim_event_post(struct sim_file *file, struct sim_gpu *gpu, const struct sim
 {
     gpu->events[gpu->event_head % SIM_MAX_EVENTS] = *event;
     gpu->event_head++;
+    sim_event_wake(file);
+}
+
+void sim_event_wake(struct sim_file *file)
+{
     __atomic_add_fetch(&file->event_seq, 1, __ATOMIC_RELEASE);
     syscall(SYS_futex, &file->event_seq, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
@@ -233,8 +238,12 @@ int sim_machine_create(const char *dir, const struct sim_plan *plan, struct erro
         return loads_fd < 0 ? loads_fd : fd;
     }
     struct sim_file *file = MAP_FAILED;
-    if (ftruncate(fd, sizeof(*file)) != 0) {
-        return err_set(err, errno, "cannot make %s: %s", path, strerror(errno));
+    /* All of it on disk from the start: a client that writes into a hole of a mapped file while the
+     * disk is full is killed. */
+    r = -posix_fallocate(fd, 0, sizeof(*file));
+    if (r < 0) {
+        unlink(temp);
+        return err_set(err, -r, "cannot make %s: %s", path, strerror(-r));
     }
     r = file_map(path, fd, &file, err);
     if (r < 0) {
@@ -348,8 +357,7 @@ void sim_machine_free(struct sim_machine *m)
 int sim_machine_reboot(struct sim_machine *m, struct error *err)
 {
     power_cycle(m);
-    __atomic_add_fetch(&m->file->event_seq, 1, __ATOMIC_RELEASE);
-    syscall(SYS_futex, &m->file->event_seq, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+    sim_event_wake(m->file);
     return write_boot_id(m->dir, m->file, err);
 }
 

@@ -169,5 +169,7 @@ uint32_t sim_gpu_chance(const struct sim_file *file, struct sim_gpu *gpu);
 /* A well-mixed number from seed and a salt. */
 uint64_t sim_mix(uint64_t seed, uint64_t salt);
 
+/* Whoever waits for events on this machine looks again. */
+void sim_event_wake(struct sim_file *file);
 /* Appends an event and wakes who waits; with gpu->state held. */
 void sim_event_post(struct sim_file *file, struct sim_gpu *gpu, const struct sim_event *event);

@@ -74,7 +74,10 @@ static void sync_access(const struct sim_machine *m, bool is_there, unsigned int
     CLEANUP(freep) char *file = xasprintf("%s/access", dir);
     CLEANUP(freep) char *full = xasprintf("%s/root/%s", m->dir, file);
     if (is_there && access(full, F_OK) != 0) {
-        (void)put_cap(m, minor, 0444, file);
+        if (put_cap(m, minor, 0444, file) < 0) {
+            (void)unlink(
+                full); /* half a file on a full disk: rather none, and the next change tries */
+        }
     } else if (!is_there) {
         (void)unlink(full);
         *strrchr(full, '/') = '\0';

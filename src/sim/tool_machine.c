@@ -62,11 +62,13 @@ static int create_option(struct sim_plan *plan, int option, char *value)
 
 int tool_create(int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"gpu", required_argument, NULL, 'g'},  {"driver-version", required_argument, NULL, 'v'},
-        {"seed", required_argument, NULL, 's'}, {"latency", required_argument, NULL, 'l'},
-        {"flipped", no_argument, NULL, 'f'},    {"check", no_argument, NULL, 'c'},
-        {0}};
+    static const struct option options[] = {{"gpu", required_argument, NULL, 'g'},
+                                            {"driver-version", required_argument, NULL, 'v'},
+                                            {"seed", required_argument, NULL, 's'},
+                                            {"latency", required_argument, NULL, 'l'},
+                                            {"flipped", no_argument, NULL, 'f'},
+                                            {"check", no_argument, NULL, 'c'},
+                                            {0}};
     struct sim_plan plan = {.driver_version = "590.48.01", .seed = 1};
     bool is_check = false;
     for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {

@@ -125,6 +125,16 @@ static uintptr_t process_list(struct input *in, int arg)
     return (uintptr_t)list;
 }
 
+static uintptr_t usage_list(struct input *in, int arg)
+{
+    struct nvml_process_usage_list *list = (void *)in->memory[arg];
+    list->version = byte(in) % 4 ? NVML_STRUCT_VERSION(struct nvml_process_usage_list, 1) : 1;
+    list->count = byte(in) % 65;
+    list->last_seen_us = byte(in) % 2 ? 0 : UINT64_MAX;
+    list->list = byte(in) % 4 ? (void *)(in->memory[arg] + 64) : NULL;
+    return (uintptr_t)list;
+}
+
 static uintptr_t argument(struct input *in, int arg, char letter)
 {
     switch (letter) {
@@ -138,6 +148,8 @@ static uintptr_t argument(struct input *in, int arg, char letter)
         return gpm_metrics(in, arg);
     case 'L':
         return process_list(in, arg);
+    case 'U':
+        return usage_list(in, arg);
     case 'z':
         return 0; /* nobody has time to wait */
     case 'l':

@@ -11,6 +11,7 @@ LETTERS = [  # first match wins: (type and name, letter)
     (r"struct nvml_event_set \*\*", "p"), (r"struct nvml_event_set \*", "e"),
     (r"struct nvml_gpm_sample \*\*", "p"), (r"struct nvml_gpm_sample \*", "s"),
     (r"struct nvml_gpm_metrics \*", "m"), (r"struct nvml_process_detail_list \*", "L"),
+    (r"struct nvml_process_usage_list \*", "U"),
     (r"const char \*", "t"), (r"unsigned int \*count", "n"), (r"unsigned int timeout_ms", "z"),
     (r"(?:unsigned int|int) (?:length|size|count)$", "l"), (r"\*", "p"),
     (r"unsigned long long", "u"), (r"unsigned int|int|enum", "u"),
