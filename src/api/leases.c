@@ -140,7 +140,7 @@ void api_add_lease(struct json_out *w, const char *name, const struct pool_lease
     add_times(w, l);
     json_out_int(w, "priority", l->priority);
     json_out_bool(w, "movable", l->is_movable);
-    json_out_str(w, "lifetime", l->holder_pid ? "client" : "lease");
+    json_out_str(w, "lifetime", l->holder_waits ? "wait" : l->holder_pid ? "client" : "lease");
     json_out_raw(w, "labels", is_whole && l->labels && *l->labels ? l->labels : "{}");
     add_env(w, l, is_whole);
     add_timing(w, l);
@@ -337,16 +337,17 @@ static bool find_holder(struct api_call *call, struct pool_request *request)
     const struct http_peer *peer = http_peer(call->req);
     const char *lifetime = api_str(call->body, "lifetime");
 
-    if (!lifetime || strcmp(lifetime, "client") != 0) {
+    if (!lifetime || !strcmp(lifetime, "lease")) {
         return true;
     }
     if (!peer->is_unix || peer->pid <= 0) {
         api_problem(call, 400, "bad_field", api_more_pointer("/lifetime"),
-                    "lifetime: \"client\" needs the unix socket, where the daemon can see the "
-                    "process at the other end");
+                    "lifetime: \"%s\" needs the unix socket, where the daemon can see the process "
+                    "at the other end", lifetime);
         return false;
     }
     request->holder_pid = peer->pid;
+    request->holder_waits = !strcmp(lifetime, "wait");
     request->holder_start = host->process_start(host->userdata, peer->pid);
     if (!request->holder_start) {
         api_problem(call, 400, "bad_field", api_more_pointer("/lifetime"),

@@ -141,7 +141,7 @@ SET(schema_lease, "Lease", "Somebody's right to slices. Members of a single slic
     TIME("expires_at", NUL, "null: no limit, or not yet granted"), TIME("ended_at", NUL, NULL),
     INT("ttl_s", 1, TEN_YEARS_S, NUL, "time limit from the grant"),
     INT("priority", -100, 100, 0, NULL), BOOL("movable", 0, NULL),
-    ENUM("lifetime", "lease|client", 0, NULL),
+    ENUM("lifetime", "lease|client|wait", 0, NULL),
     {.name = "labels", .type = FIELD_LABELS, .doc = "empty for everybody but its tenant and "
                                                     "operators"},
     OPEN("env", 0, "variables for the workload; empty until granted, and for other tenants"),
@@ -165,8 +165,10 @@ SET(schema_lease_request, "LeaseRequest", "A request for slices.",
     {.name = "movable", .type = FIELD_BOOL, .def = "false",
      .doc = "its holder may be asked to move to another slice so that another request fits"},
     {.name = "labels", .type = FIELD_LABELS, .flags = NUL, .doc = "for people and programs"},
-    {.name = "lifetime", .type = FIELD_ENUM, .words = "lease|client", .def = "\"lease\"",
-     .doc = "client: it ends with the process at the other end of the unix socket"});
+    {.name = "lifetime", .type = FIELD_ENUM, .words = "lease|client|wait",
+     .def = "\"lease\"",
+     .doc = "client: it ends with the process at the other end of the unix socket; wait: only while "
+            "it waits, once granted it stays"});
 
 SET(schema_lease_patch, "LeasePatch", "A change of a lease.",
     INT("ttl_s", 1, TEN_YEARS_S, REQ | NUL, "new time limit from now; null: none"));

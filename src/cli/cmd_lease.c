@@ -10,6 +10,10 @@ int cmd_lease(struct cli *cli)
     int rc = cli_no_csv(cli);
 
     rc = rc ? rc : lease_request_from_options(cli, &request);
+    if (!rc && cli_args_has(&cli->args, OPT_WAIT)) {
+        /* Nobody waits for it any more when this process is gone, however that ends. */
+        json_object_set_new(request, "lifetime", json_string("wait"));
+    }
     rc = rc ? rc : lease_obtain(cli, request, &signals, &lease);
     if (rc) {
         return rc;

@@ -100,6 +100,7 @@ struct pool_lease *lease_new(struct pool *pool, const struct pool_actor *actor,
     l->must_not_wait = request->must_not_wait;
     l->holder_pid = request->holder_pid;
     l->holder_start = request->holder_start;
+    l->holder_waits = request->holder_waits;
     l->created_ms = pool->now_ms;
     l->queue_key = queue_key(pool, l);
     add_key(l);
@@ -204,6 +205,11 @@ void lease_activate_if_settled(struct pool *pool, struct pool_lease *lease)
     lease->state = POOL_LEASE_ACTIVE;
     lease->granted_ms = pool->now_ms;
     lease->reason[0] = '\0';
+    if (lease->holder_waits) {
+        lease->holder_waits = false;
+        lease->holder_pid = 0;
+        lease->holder_start = 0;
+    }
     if (lease->ttl_ms) {
         lease->expires_ms = pool->now_ms + lease->ttl_ms;
         lease_arm_timer(pool, lease, lease->expires_ms);
@@ -715,7 +721,8 @@ void lease_on_holder_gone(struct pool *pool, const struct pool_event *event)
 {
     struct pool_lease *lease = pool_lease_get(pool, event->lease);
 
-    if (lease && !pool_lease_is_ended(lease->state)) {
+    /* Without a holder: it only waited for the grant, and has got it. */
+    if (lease && lease->holder_pid && !pool_lease_is_ended(lease->state)) {
         lease_release(pool, lease, POOL_LEASE_RELEASED, "the process that asked for it has ended");
     }
 }

@@ -208,6 +208,7 @@ struct pool_request {
     bool must_not_wait;         /* reject instead of queueing */
     int holder_pid;             /* the lease ends with this process; 0 none */
     uint64_t holder_start;      /* its start time, to tell it from a later namesake */
+    bool holder_waits;          /* only until the grant; then the lease stands on its own */
     const char *idempotency_key; /* NULL none */
     uint64_t request_hash;      /* of the whole body, to tell a repeat from another request */
 };
@@ -230,6 +231,7 @@ struct pool_lease {
     bool is_queued; /* is in the queue's list */
     int holder_pid;
     uint64_t holder_start;
+    bool holder_waits;
     int64_t created_ms, granted_ms, expires_ms, ended_ms; /* 0: not yet, or never */
     int64_t started_ms; /* when it last left the queue, or needed none */
     int64_t driver_us; /* what the driver itself took for this lease */

@@ -67,6 +67,7 @@ static void add_wish(struct json_out *w, const struct pool_lease *l)
     json_out_bool(w, "must_not_wait", l->must_not_wait);
     json_out_int(w, "pid", l->holder_pid);
     json_out_int(w, "pid_start", (int64_t)l->holder_start);
+    json_out_bool(w, "pid_waits", l->holder_waits);
 }
 
 static void add_times(struct json_out *w, const struct pool_lease *l)
@@ -631,7 +632,8 @@ static int load_lease(struct pool *pool, uint64_t id, const json_t *tree, struct
         .is_movable = json_is_true(json_object_get(tree, "movable")),
         .must_not_wait = json_is_true(json_object_get(tree, "must_not_wait")),
         .holder_pid = (int)get_int(tree, "pid"),
-        .holder_start = (uint64_t)get_int(tree, "pid_start"), .idempotency_key = key,
+        .holder_start = (uint64_t)get_int(tree, "pid_start"),
+        .holder_waits = json_is_true(json_object_get(tree, "pid_waits")), .idempotency_key = key,
         .request_hash = (uint64_t)get_int(tree, "hash")};
     struct pool_actor actor = {.tenant = get_text(tree, "tenant")};
 

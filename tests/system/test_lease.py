@@ -9,6 +9,32 @@ import time
 from conftest import BUILD, H100, until
 
 
+def test_a_killed_client_waits_no_longer(daemon):
+    """However `lease --wait` ends, its request goes with it; what was granted stays."""
+    d = daemon()
+    blocking = d.lease("7g.80gb")
+    env = dict(os.environ, TANGRAM_SOCKET=str(d.socket))
+    command = [BUILD / "tangram", "lease", "-p", "1g.10gb", "--wait", "60s", "-o", "json"]
+    killed, patient = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+                       for _ in range(2)]
+    until(lambda: len(d.get("/v1/queue").json["queue"]) == 2, "both to wait")
+    by_rest = d.request("POST", "/v1/leases", {"profile": "1g.10gb"}).json
+    d.kill()  # a restart does not forget for whom it waits
+    d.start()
+    killed.kill()
+    killed.wait()
+    until(lambda: len(d.get("/v1/queue").json["queue"]) == 2, "one to be cancelled")
+    gone = [x for x in d.get("/v1/leases?all=true").json["leases"] if x["state"] == "released"]
+    assert [x["reason"] for x in gone] == ["the process that asked for it has ended"]
+    d.release(blocking)
+    lease = json.loads(patient.communicate(timeout=20)[0])
+    assert lease["state"] == "active" and lease["lifetime"] == "lease"
+    d.wait_state(by_rest, "active")
+    d.stop()
+    d.start()
+    assert d.get(f"/v1/leases/{lease['id']}").json["state"] == "active"
+
+
 def test_lease_use_release(daemon):
     d = daemon()
     lease = d.lease("2g.20gb")

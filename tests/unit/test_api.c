@@ -558,7 +558,7 @@ static void bad_requests_are_told_what_is_wrong(void **state)
         {"{\"profile\":\"1g\",\"labels\":{\"a/b\":1}}", 400, "bad_field", "labels:",
          "/labels/a~1b"},
         {"{\"profile\":\"1g\",\"movable\":\"yes\"}", 400, "bad_field", "true or false", "/movable"},
-        {"{\"profile\":\"1g\",\"lifetime\":\"x\"}", 400, "bad_field", "\"lease\" or \"client\"",
+        {"{\"profile\":\"1g\",\"lifetime\":\"x\"}", 400, "bad_field", "\"client\" or \"wait\"",
          "/lifetime"},
         {"{\"profile\":\"1g\",\"profile\":\"2g\"}", 400, "bad_json", "duplicate", "(none)"},
         {"{\"profile\":\"1g.5gb\"}", 422, "can_never_fit", "", "(none)"},
