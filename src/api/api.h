@@ -77,6 +77,7 @@ struct api_host {
     void *userdata; /* first argument of all of them */
     struct pool *pool; /* to read, and for pool_preview() */
     struct meter *meter; /* to read */
+    int64_t advice_after_ms, idle_after_ms; /* of the configuration's sampling */
 
     /* The clock of the pool's events. */
     int64_t (*now_ms)(void *userdata);

@@ -5,7 +5,8 @@ void api_get_index(struct api_call *call)
 {
     static const char *const resources[] = {"gpus",       "slices", "leases", "queue",
                                             "plan",       "layout", "operations", "events",
-                                            "doctor",     "tokens", "usage",      "openapi.json"};
+                                            "doctor",     "tokens", "usage",      "advice",
+                                            "openapi.json"};
     struct api_facts facts = {0};
 
     call->api->host.facts(call->api->host.userdata, &facts);

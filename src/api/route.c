@@ -33,6 +33,8 @@
       "Why a request waits, for whom, and what would help")                                        \
     R(POST, "/v1/leases/{id}/move", api_post_move, USE, KEYED, NULL, &schema_move_answer,          \
       &schema_lease, "200 403 404 409", "Answer a lease's being asked to move to another slice")   \
+    R(GET, "/v1/leases/{id}/usage", api_get_lease_usage, VIEW, 0, NULL, NULL,                      \
+      &schema_lease_usage, "200 403 404", "What a lease uses, its last samples, and advice")      \
     R(GET, "/v1/leases/{id}", api_get_lease, VIEW, 0, &query_wait, NULL, &schema_lease, "200 404", \
       "One lease")                                                                                 \
     R(PATCH, "/v1/leases/{id}", api_patch_lease, USE, CHANGE, NULL, &schema_lease_patch,           \
@@ -41,8 +43,10 @@
       "200 404 409", "Give it back, or cancel the request")                                        \
     R(GET, "/v1/queue", api_get_queue, VIEW, 0, NULL, NULL, &schema_queue, "200",                  \
       "The requests that wait")                                                                    \
-    R(GET, "/v1/usage", api_get_usage, VIEW, 0, NULL, NULL, &schema_usage, "200",                  \
+    R(GET, "/v1/usage", api_get_usage, VIEW, 0, &query_usage, NULL, &schema_usage, "200 403",      \
       "Who used how much, and what it costs")                                                      \
+    R(GET, "/v1/advice", api_get_advice, VIEW, 0, &query_advice, NULL, &schema_advice, "200 403",  \
+      "Leases that a smaller profile would have held, or that do nothing")                         \
     R(POST, "/v1/plan", api_post_plan, VIEW, API_ROUTE_KEY, NULL, &schema_plan_request,            \
       &schema_plan, "200", "Would it fit, where, and what would be cut; nothing is changed")       \
     R(GET, "/v1/layout", api_get_layout, VIEW, 0, NULL, NULL, &schema_layout, "200",               \

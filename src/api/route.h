@@ -52,6 +52,8 @@ void api_post_move(struct api_call *call);
 void api_get_why(struct api_call *call);
 void api_get_queue(struct api_call *call);
 void api_get_usage(struct api_call *call);
+void api_get_lease_usage(struct api_call *call);
+void api_get_advice(struct api_call *call);
 void api_post_plan(struct api_call *call);
 void api_get_layout(struct api_call *call);
 void api_put_layout(struct api_call *call);

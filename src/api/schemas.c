@@ -37,6 +37,7 @@
 #define LEASE_STATES "queued|cutting|active|releasing|released|expired|rejected|lost"
 #define SLICE_STATES "creating|idle|leased|destroying|quarantined|foreign"
 #define ROLES "viewer|tenant|operator"
+#define USAGE_BY "tenant|profile|day|lease"
 
 SUBSET(placement, "Placement", "A window of memory slots.",
        INT("start", 0, 15, 0, "first slot"), INT("size", 1, 16, 0, "number of slots"));
@@ -198,15 +199,59 @@ SET(schema_queue, "Queue", "The requests that wait, first come first.",
 
 /* --- usage ---------------------------------------------------------------------------------- */
 
-SUBSET(usage_entry, "UsageEntry", "A tenant's account.", TEXT("tenant", 63, 0, NULL),
-       COUNT("leases", "granted ever"), COUNT("active_leases", "now"),
+#define PERCENT(n, d) NUMBER(n, NUL, d)
+
+SUBSET(usage_entry, "UsageEntry",
+       "What a tenant used. What is not asked for, or not known, is null.",
+       TEXT("tenant", 63, 0, NULL), TEXT("profile", 31, NUL, "by profile and by lease"),
+       TEXT("day", 10, NUL, "by day: as in 2026-11-21, UTC"),
+       TEXT("lease", 31, NUL, "by lease, as in l-7"), TIME("granted_at", NUL, "by lease"),
+       TIME("ended_at", NUL, "by lease; null: it runs"),
+       COUNT("leases", "granted in that time"), COUNT("active_leases", "now"),
        COUNT("active_compute_slots", NULL), COUNT("active_memory_mib", NULL),
        NUMBER("compute_slot_hours", 0, "compute slots times hours held"),
        NUMBER("memory_gib_hours", 0, "GiB times hours held"),
-       NUMBER("cost", NUL, "at the rates of the configuration; null without"));
+       NUMBER("cost", NUL, "at the rates of the configuration; null without"),
+       COUNT("samples", "by lease: looks at its slices"),
+       NUMBER("sampled_hours", 0, "of slices, that samples stand for"),
+       PERCENT("idle_percent", "of the sampled hours: no process, or no activity"),
+       PERCENT("sm_mean_percent", "multiprocessors at work; null where the GPU does not tell"),
+       PERCENT("sm_p95_percent", "by lease: not passed during 95 % of the time, to 5 percent"),
+       PERCENT("sm_peak_percent", "highest of one sample"),
+       INT("memory_peak_mib", 0, BIG, NUL, "by lease: of one slice"),
+       PERCENT("memory_peak_percent", "highest use of a slice's memory"));
 
 SET(schema_usage, "Usage", "Who used how much.", TEXT("currency", 7, NUL, NULL),
-    LIST("usage", usage_entry, 1000000, 0, NULL));
+    ENUM("by", USAGE_BY, 0, NULL), TIME("since", NUL, "null: as far back as is kept"),
+    TIME("until", NUL, "null: until now"), LIST("usage", usage_entry, 1000000, 0, NULL));
+
+SUBSET(usage_sample, "UsageSample", "One look at a slice of the lease.", TIME("time", 0, NULL),
+       INT("processes", 0, BIG, NUL, NULL), INT("memory_used_mib", 0, BIG, NUL, NULL),
+       INT("memory_total_mib", 0, BIG, NUL, NULL),
+       PERCENT("sm_percent", "mean since the sample before"));
+
+SUBSET(usage_minute, "UsageMinute", NULL, TIME("time", 0, "its beginning"),
+       PERCENT("sm_percent", "mean"), PERCENT("memory_percent", "highest"));
+
+SUBSET(advice, "Advice", "What would fit a lease better.",
+       ENUM("kind", "smaller|idle", 0, "a smaller profile would have done; nothing is done with it"),
+       TEXT("lease", 31, 0, NULL), TEXT("tenant", 63, 0, NULL), BOOL("active", 0, "it runs"),
+       TEXT("profile", 31, 0, "what each slice is"),
+       TEXT("better_profile", 31, NUL, "of the same GPU's table; null when kind is idle"),
+       TEXT("message", 512, 0, "one sentence with its grounds"),
+       COUNT("samples", "that it stands on"), NUMBER("sampled_hours", 0, "that it stands on"),
+       NUMBER("idle_s", 0, "since when it has done nothing"),
+       NUMBER("saves_compute_slot_hours", 0, "over the lease's time so far"),
+       NUMBER("saves_memory_gib_hours", 0, NULL), NUMBER("saves_cost", NUL, "null without rates"));
+
+SET(schema_advice, "AdviceList", NULL, TEXT("currency", 7, NUL, NULL),
+    LIST("advice", advice, 1000000, 0, NULL));
+
+SET(schema_lease_usage, "LeaseUsage", "What one lease used.",
+    OBJ("usage", usage_entry, NUL, "null: it never held anything"),
+    OBJ("last_sample", usage_sample, NUL, "null: none yet"),
+    LIST("minutes", usage_minute, 60, 0, "of the last hour, while it runs; the oldest first"),
+    LIST("advice", advice, 2, 0, NULL));
 
 /* --- plan ----------------------------------------------------------------------------------- */
 
@@ -329,6 +374,16 @@ SET(query_leases, "LeasesQuery", NULL, BOOL("all", 0, "ended ones too"),
 
 SET(query_wait, "WaitQuery", NULL,
     INT("wait_s", 0, 60, 0, "hold the answer at most this long for the end of what is under way"));
+
+SET(query_usage, "UsageQuery", NULL,
+    ENUM("by", USAGE_BY, 0, "what a row is; a tenant's without it"),
+    WORD("since", 40, 0, "2026-11-21, 2026-11-21T23:59:40Z, or a duration before now; without by=lease "
+                         "whole UTC days count"),
+    WORD("until", 40, 0, "the same"), WORD("tenant", 63, 0, "only this tenant's"),
+    WORD("profile", 31, 0, "only of this profile"));
+
+SET(query_advice, "AdviceQuery", NULL, WORD("tenant", 63, 0, "only this tenant's"),
+    BOOL("all", 0, "of leases that have ended too"));
 
 SET(query_dry_run, "DryRunQuery", NULL, BOOL("dry_run", 0, "say what would be done, and do nothing"));
 

@@ -263,6 +263,110 @@ const char *text_format_time_ms(int64_t ms, char buf[static 32])
     return buf;
 }
 
+/* Exactly n digits. */
+static bool take_digits(const char **at, int n, int *ret)
+{
+    int value = 0;
+
+    for (int i = 0; i < n; i++) {
+        char c = (*at)[i];
+        if (c < '0' || c > '9') {
+            return false;
+        }
+        value = value * 10 + (c - '0');
+    }
+    *at += n;
+    *ret = value;
+    return true;
+}
+
+static bool take_char(const char **at, char c)
+{
+    bool is_there = **at == c;
+
+    *at += is_there;
+    return is_there;
+}
+
+/* ":40", ":40.1", ":40.123"; nothing is good too. */
+static bool take_seconds(const char **at, int *ret_s, int *ret_ms)
+{
+    int scale = 100;
+
+    if (!take_char(at, ':')) {
+        return true;
+    }
+    if (!take_digits(at, 2, ret_s)) {
+        return false;
+    }
+    if (take_char(at, '.')) {
+        for (int digit = 0; take_digits(at, 1, &digit); scale /= 10) {
+            *ret_ms += digit * scale;
+        }
+        return scale < 100;
+    }
+    return true;
+}
+
+/* "T23:59" and seconds; nothing is good too. */
+static bool take_time(const char **at, struct tm *tm, int *ret_ms)
+{
+    if (!**at) {
+        return true;
+    }
+    bool is_good = (take_char(at, 'T') || take_char(at, ' ')) && take_digits(at, 2, &tm->tm_hour) &&
+                   take_char(at, ':') && take_digits(at, 2, &tm->tm_min) &&
+                   take_seconds(at, &tm->tm_sec, ret_ms);
+    take_char(at, 'Z');
+    return is_good && !**at;
+}
+
+/* No 31st of April, no 25 o'clock: what timegm() would change is not in the calendar. */
+static bool is_in_calendar(const struct tm *tm, int64_t *ret_s)
+{
+    struct tm same = *tm;
+
+    *ret_s = timegm(&same);
+    return same.tm_mday == tm->tm_mday && same.tm_mon == tm->tm_mon &&
+           same.tm_hour == tm->tm_hour && same.tm_min == tm->tm_min && same.tm_sec == tm->tm_sec;
+}
+
+static bool parse_date(const char *s, int64_t *ret_ms)
+{
+    struct tm tm = {0};
+    int64_t seconds = 0;
+    int ms = 0;
+
+    if (!take_digits(&s, 4, &tm.tm_year) || !take_char(&s, '-') ||
+        !take_digits(&s, 2, &tm.tm_mon) || !take_char(&s, '-') ||
+        !take_digits(&s, 2, &tm.tm_mday) || !take_time(&s, &tm, &ms)) {
+        return false;
+    }
+    tm.tm_year -= 1900;
+    tm.tm_mon -= 1;
+    if (!is_in_calendar(&tm, &seconds) || seconds < 0) {
+        return false;
+    }
+    *ret_ms = seconds * 1000 + ms;
+    return true;
+}
+
+int text_parse_time_ms(const char *s, int64_t now_ms, int64_t *ret_ms, struct error *err)
+{
+    int64_t ms = 0, ago = 0;
+
+    if (!parse_date(s, &ms)) {
+        if (text_parse_duration_ms(s, &ago, NULL) < 0) {
+            return err_set(err, EINVAL, "'%.40s' is not a time: write 2026-11-21, "
+                           "2026-11-21T23:59 or 2026-11-21T23:59:40Z (UTC), or 2h for two hours "
+                           "ago", s);
+        }
+        ms = now_ms - ago;
+    }
+    *ret_ms = ms > 0 ? ms : 1;
+    return 0;
+}
+
 void text_copy(char *dst, size_t size, const char *src)
 {
     size_t n = src ? strnlen(src, size - 1) : 0;

@@ -35,5 +35,9 @@ void text_add_escaped(struct buf *b, const char *s);
 /* "2026-11-21T23:59:40.123Z" from milliseconds since 1970. */
 const char *text_format_time_ms(int64_t ms, char buf[static 32]);
 
+/* "2026-11-21" (its midnight), "2026-11-21T23:59", "2026-11-21T23:59:40.123Z", all in UTC, or a
+ * duration before now_ms ("2h").  *ret_ms > 0.  -EINVAL with a message that shows the forms. */
+int text_parse_time_ms(const char *s, int64_t now_ms, int64_t *ret_ms, struct error *err);
+
 /* Formats into dst (always terminated), truncating; for fixed arrays in plain structs. */
 void text_copy(char *dst, size_t size, const char *src);

@@ -43,6 +43,11 @@ enum cli_opt {
     OPT_AFTER,
     OPT_LIMIT,
     OPT_ROLE,
+    OPT_BY,
+    OPT_SINCE,
+    OPT_UNTIL,
+    OPT_ONLY_PROFILE,
+    OPT_ADVICE,
     OPT_SCDOC,
     OPT_COUNT
 };

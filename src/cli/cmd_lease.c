@@ -23,7 +23,7 @@ int cmd_lease(struct cli *cli)
     } else if (out_is_tree(&cli->out)) {
         out_print_tree(&cli->out, lease);
     } else {
-        lease_print(&cli->out, lease);
+        lease_print(&cli->out, lease, NULL);
     }
     return CLI_OK;
 }

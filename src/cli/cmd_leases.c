@@ -1,6 +1,7 @@
 #include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/lease.h"
+#include "cli/usage.h"
 #include <curl/curl.h>
 
 static void add_age(const json_t *lease, struct buf *b)
@@ -81,7 +82,9 @@ static int draw_one(struct cli *cli)
     } else if (out_is_tree(&cli->out)) {
         out_print_tree(&cli->out, lease);
     } else {
-        lease_print(&cli->out, lease);
+        CLEANUP(buf_done) struct buf used = BUF_INIT(256);
+        usage_of_lease(cli, js_text(lease, "id", "?"), &used);
+        lease_print(&cli->out, lease, used.data);
     }
     return CLI_OK;
 }

@@ -64,6 +64,16 @@ const struct cli_option cli_options[] = {
     {OPT_LIMIT, 0, "limit", "N", "at most N events", HINT_NONE, NULL, false, false},
     {OPT_ROLE, 0, "role", "ROLE", "viewer, tenant or operator (default tenant)", HINT_WORDS,
      "viewer tenant operator", false, false},
+    {OPT_BY, 0, "by", "WHAT", "a row for each tenant, profile, day or lease", HINT_WORDS,
+     "tenant profile day lease", false, false},
+    {OPT_SINCE, 0, "since", "TIME", "from 2026-11-21 or 2026-11-21T23:59 (UTC), or 2h ago", HINT_NONE,
+     NULL, false, false},
+    {OPT_UNTIL, 0, "until", "TIME", "up to that time", HINT_NONE, NULL, false, false},
+    {OPT_ONLY_PROFILE, 'p', "profile", "PROFILE", "only of this profile", HINT_PROFILES, NULL, false,
+     false},
+    {OPT_ADVICE, 0, "advice", NULL,
+     "leases that a smaller profile would have held, or that do nothing", HINT_NONE, NULL, false,
+     false},
     {OPT_SCDOC, 0, "scdoc", NULL, "the commands in the man page's source format", HINT_NONE, NULL,
      false, true},
 };
@@ -92,8 +102,15 @@ const struct cli_command cli_commands[] = {
      OPTIONS(LIST, OPT_ALL, OPT_TENANT, OPT_STATE), 0, 1, HINT_LEASES, NULL, false, cmd_leases},
     {"queue", "", "who waits, in which order and why", NULL, OPTIONS(LIST), 0, 0, HINT_NONE, NULL,
      false, cmd_queue},
-    {"usage", "", "who used how much, and what it costs", NULL, OPTIONS(LIST), 0, 0, HINT_NONE, NULL,
-     false, cmd_usage},
+    {"usage", "", "who used how much, what it cost, what would fit better",
+     "Without --since and --until everything counts. Sums are kept by UTC day, so a range grows to "
+     "whole days; --by lease is exact, of the leases that are remembered. SM% is the mean share of "
+     "multiprocessors at work, as far as the GPU tells (Hopper and later), MEM-PEAK% the highest use "
+     "of a slice's memory, IDLE% the share of the time without a process or activity. Tenants see "
+     "their own usage, viewers and operators all. --advice stays silent about a lease until enough "
+     "is known of it.",
+     OPTIONS(OPT_BY, OPT_SINCE, OPT_UNTIL, OPT_TENANT, OPT_ONLY_PROFILE, OPT_ADVICE, OPT_ALL, LIST),
+     0, 0, HINT_NONE, NULL, false, cmd_usage},
     {"run", "-- CMD [ARG...]", "obtain a slice, run a command on it, give it back",
      "The command gets CUDA_VISIBLE_DEVICES, NVIDIA_VISIBLE_DEVICES and TANGRAM_LEASE, and this "
      "program's standard input, output and error. The slice is given back however the command "

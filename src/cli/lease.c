@@ -110,7 +110,7 @@ static bool has_several_mig(const json_t *lease)
     return !strncmp(cuda, "MIG-", 4) && strchr(cuda, ',');
 }
 
-void lease_print(const struct out *out, const json_t *lease)
+void lease_print(const struct out *out, const json_t *lease, const char *used)
 {
     CLEANUP(buf_done) struct buf head = BUF_INIT(65536), where = BUF_INIT(65536);
     const char *state = js_text(lease, "state", "?");
@@ -132,6 +132,7 @@ void lease_print(const struct out *out, const json_t *lease)
     print_field(out, "expires", js_str(lease, "expires_at"));
     print_field(out, "ended", js_str(lease, "ended_at"));
     print_field(out, "reason", js_str(lease, "reason"));
+    print_field(out, "uses", used);
     if (json_is_object(timing) && !strcmp(state, "active")) {
         CLEANUP(buf_done) struct buf took = BUF_INIT(256);
         buf_addf(&took, "%lld ms in the queue, %lld ms in the driver, %lld ms besides",

@@ -9,7 +9,8 @@ void lease_add_profile(const json_t *lease, struct buf *b);
 /* "GPU 0 4:2", "GPU 0 4:2, GPU 1 0:2"; nothing before it is placed. */
 void lease_add_where(const json_t *lease, struct buf *b);
 /* A short summary for people, with the lines to paste. */
-void lease_print(const struct out *out, const json_t *lease);
+/* `used`: what it does now, NULL unknown. */
+void lease_print(const struct out *out, const json_t *lease, const char *used);
 
 /* The members of POST /v1/leases that come from the command's options.  *ret is new. */
 int lease_request_from_options(struct cli *cli, json_t **ret);

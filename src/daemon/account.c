@@ -20,6 +20,24 @@ static void add_part(const struct pool_part *p, struct meter_load *load)
     }
 }
 
+/* What all parts are; a lease over slices of several kinds is "mixed". */
+static const char *profile_of(const struct pool_lease *l)
+{
+    const char *name = NULL;
+
+    for (unsigned i = 0; i < l->part_count; i++) {
+        const struct pool_part *p = &l->part[i];
+        const char *own = !p->slice                    ? "gpu"
+                          : p->ci < p->slice->ci_count ? p->slice->ci[p->ci].name
+                                                       : p->slice->profile_name;
+        if (name && strcmp(name, own) != 0) {
+            return "mixed";
+        }
+        name = own;
+    }
+    return name ? name : "mixed";
+}
+
 static void begin(struct daemon *d, const struct pool_lease *l)
 {
     struct meter_load load = {0};
@@ -27,7 +45,16 @@ static void begin(struct daemon *d, const struct pool_lease *l)
     for (unsigned i = 0; i < l->part_count; i++) {
         add_part(&l->part[i], &load);
     }
-    meter_begin(d->meter, l->id, l->tenant->name, &load, l->granted_ms);
+    meter_begin(d->meter, l->id, l->tenant->name, profile_of(l),
+                l->part_count ? l->part[0].gpu->info.uuid : "", &load, l->granted_ms);
+    sampling_wake(d);
+}
+
+static bool is_remembered(uint64_t lease, void *arg)
+{
+    const struct daemon *d = arg;
+
+    return pool_find_lease(d->pool, lease) != NULL;
 }
 
 void account_resume(struct daemon *d)
@@ -38,18 +65,29 @@ void account_resume(struct daemon *d)
             begin(d, l);
         }
     }
+    meter_prune(d->meter, is_remembered, d);
 }
 
-static void put_account(struct daemon *d, const char *tenant, struct store_batch *batch)
+void account_collect(struct daemon *d, struct store_batch *batch)
 {
-    CLEANUP(freep) char *body = meter_record(d->meter, tenant);
+    static const int kinds[] = {
+        [METER_RECORD_ACCOUNT] = DAEMON_RECORD_ACCOUNT,
+        [METER_RECORD_LEASE] = DAEMON_RECORD_USAGE,
+        [METER_RECORD_DAY] = DAEMON_RECORD_DAY,
+    };
+    struct meter_record r;
 
-    if (body) {
-        store_batch_put(batch, DAEMON_RECORD_ACCOUNT, tenant, body, strlen(body));
+    while (meter_next_dirty(d->meter, &r)) {
+        if (r.body) {
+            store_batch_put(batch, kinds[r.kind], r.id, r.body, strlen(r.body));
+        } else {
+            store_batch_delete(batch, kinds[r.kind], r.id);
+        }
+        free(r.body);
     }
 }
 
-void account_note(struct daemon *d, const struct pool_action *a, struct store_batch *batch)
+void account_note(struct daemon *d, const struct pool_action *a)
 {
     const struct pool_lease *l = pool_find_lease(d->pool, a->lease);
 
@@ -57,9 +95,6 @@ void account_note(struct daemon *d, const struct pool_action *a, struct store_ba
         begin(d, l);
     } else if (a->history == POOL_HIST_LEASE_RELEASED || a->history == POOL_HIST_LEASE_EXPIRED ||
                a->history == POOL_HIST_LEASE_LOST) {
-        const char *tenant = meter_end(d->meter, a->lease, daemon_now_ms(d));
-        if (tenant) {
-            put_account(d, tenant, batch);
-        }
+        meter_end(d->meter, a->lease, daemon_now_ms(d));
     }
 }

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define MAX_FILE_BYTES TREE_MAX_BYTES
+#define SAMPLING_LEAST_MS 100 /* the driver measures activity over no less */
 #define S(s) ((int64_t)(s) * 1000)
 #define DAY S(86400)
 #define TEXT(n, hi, fl, d, t)                                                                      \
@@ -109,7 +110,18 @@ SET(timing_set,
 
 SET(history_set,
     INT("keep_events", 100, 1000000, "10000", "Events that are kept."),
-    INT("keep_leases", 0, 1000000, "1000", "Ended leases that are remembered."));
+    INT("keep_leases", 0, 1000000, "1000", "Ended leases that are remembered."),
+    INT("keep_usage_days", 1, 3660, "100",
+        "Days for which usage is kept by day and profile; totals by tenant are kept for ever."));
+
+SET(sampling_set,
+    TIME("interval", 0, S(3600), 0, "\"10s\"",
+         "How often what leased slices do is looked at (memory, activity, processes), 100ms at "
+         "least; 0s: never."),
+    TIME("advice_after", S(1), 365 * DAY, 0, "\"10m\"",
+         "A lease must have been looked at for this long before anything is advised about it."),
+    TIME("idle_after", S(1), 365 * DAY, 0, "\"2h\"",
+         "A lease that did nothing for this long is named by tangram usage --advice."));
 
 SET(cost_set,
     {.name = "compute_slot_hour", .type = FIELD_NUMBER, .def = "0",
@@ -141,6 +153,8 @@ SET(root_set,
     OBJ("moves", moves_set, "Movable leases (tangram lease --movable)."),
     OBJ("timing", timing_set, "The driver."),
     OBJ("history", history_set, "What is remembered."),
+    OBJ("sampling", sampling_set,
+        "How leased slices are watched, for tangram usage; nothing is sampled without a lease."),
     OBJ("cost", cost_set, "What usage costs (tangram usage)."));
 
 /* --- values --------------------------------------------------------------------------------- */
@@ -327,6 +341,7 @@ static void read_pool(struct daemon_config *c, const json_t *root)
     c->pool.keep_ended = (unsigned)int_of(&history_set, history, "keep_leases", 0);
     c->connections_max = (unsigned)int_of(&limits_set, limits, "connections", 0);
     c->keep_events = (unsigned)int_of(&history_set, history, "keep_events", 0);
+    c->keep_usage_days = (unsigned)int_of(&history_set, history, "keep_usage_days", 0);
 }
 
 static double number_of(const struct field_set *set, const json_t *object, const char *name)
@@ -334,6 +349,13 @@ static double number_of(const struct field_set *set, const json_t *object, const
     CLEANUP(json_decrefp) json_t *own = NULL;
 
     return json_number_value(value_of(set, object, name, &own));
+}
+
+static void read_sampling(struct daemon_config *c, const json_t *sampling)
+{
+    c->sample_interval_ms = ms_of(&sampling_set, sampling, "interval");
+    c->advice_after_ms = ms_of(&sampling_set, sampling, "advice_after");
+    c->idle_after_ms = ms_of(&sampling_set, sampling, "idle_after");
 }
 
 static void read_cost(struct daemon_config *c, const json_t *cost)
@@ -364,6 +386,7 @@ static void read_root(struct daemon_config *c, const json_t *root)
     read_tenants(c, json_object_get(root, "tenants"));
     read_pool(c, root);
     read_cost(c, json_object_get(root, "cost"));
+    read_sampling(c, json_object_get(root, "sampling"));
     c->call_timeout_ms = ms_of(&timing_set, timing, "call_timeout");
     c->scan_interval_ms = ms_of(&timing_set, timing, "scan_interval");
     default_paths(c);
@@ -457,6 +480,18 @@ static int check_ttl(const struct tree_doc *doc, struct error *err)
     return 0;
 }
 
+static int check_interval(const struct tree_doc *doc, struct error *err)
+{
+    const json_t *sampling = json_object_get(tree_doc_root(doc), "sampling");
+    int64_t interval_ms = ms_of(&sampling_set, sampling, "interval");
+
+    if (interval_ms && interval_ms < SAMPLING_LEAST_MS) {
+        return tree_doc_fail(doc, "/sampling/interval", err,
+                             "interval: must be 0 or at least %dms", SAMPLING_LEAST_MS);
+    }
+    return 0;
+}
+
 static int check_listen(const struct tree_doc *doc, struct error *err)
 {
     const char *where = json_string_value(json_object_get(tree_doc_root(doc), "listen"));
@@ -471,7 +506,7 @@ static int check_listen(const struct tree_doc *doc, struct error *err)
 static int check_doc(const struct tree_doc *doc, struct error *err)
 {
     static int (*const checks[])(const struct tree_doc *doc, struct error *err) = {
-        check_mode, check_matches, check_tenants, check_ttl, check_listen};
+        check_mode, check_matches, check_tenants, check_ttl, check_interval, check_listen};
     char pointer[FIELD_POINTER_BYTES] = "";
     struct error why = {0};
 

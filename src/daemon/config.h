@@ -61,7 +61,9 @@ struct daemon_config {
     struct pool_settings pool; /* limits, queue, plan, history.keep_leases */
     struct meter_rates rates; /* cost */
     unsigned connections_max;
-    unsigned keep_events;
+    unsigned keep_events, keep_usage_days;
+    int64_t sample_interval_ms; /* 0: nothing is sampled */
+    int64_t advice_after_ms, idle_after_ms;
     int64_t call_timeout_ms;  /* a driver call that takes longer makes the GPU unresponsive */
     int64_t scan_interval_ms; /* how often each GPU is enumerated without a reason */
 };

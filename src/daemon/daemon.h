@@ -16,6 +16,8 @@
 #define DAEMON_RECORD_TOKEN 16
 #define DAEMON_RECORD_ACCOUNT 17 /* of struct meter, by tenant */
 #define DAEMON_RECORD_META 18    /* "tokens": the number of the next one; "clock": a clock_mark */
+#define DAEMON_RECORD_USAGE 19   /* of struct meter, by lease */
+#define DAEMON_RECORD_DAY 20     /* the same, by day, profile and tenant */
 
 /* What is to happen once its batch is on disk. */
 struct pending {
@@ -52,6 +54,7 @@ struct watch {
 
 struct known_user;  /* identity.c */
 struct known_token; /* tokens.c */
+struct sampler;     /* sampling.c */
 
 struct daemon {
     struct daemon_config config;
@@ -71,6 +74,7 @@ struct daemon {
     uint64_t submitted, committed; /* batches */
     int64_t event_seq;
     struct driver_work *works; /* hash by tag */
+    struct sampler *sampler;
     LIST_HEAD(, watch) watches;
     sd_event_source *timer, *flush, *scan_timer, *driver_source;
     int64_t timer_ms; /* what it is set to, 0: off */
@@ -99,9 +103,13 @@ void daemon_tell(struct daemon *d, const char *kind, const char *message);
 int loop_init(struct daemon *d, struct error *err);
 void loop_done(struct daemon *d);
 struct pending *pending_add(struct daemon *d, uint64_t batch);
+/* Takes the batch over; an empty one is dropped. */
+void daemon_submit(struct daemon *d, struct store_batch *batch);
 
 /* work.c: between the pool's jobs and the driver's. */
 void work_submit(struct daemon *d, const struct pool_job *job);
+/* Looks after the workers' clocks from now on: one may hang. */
+void work_watch(struct daemon *d);
 /* Announces readiness once every GPU was read and the journal has what was found. */
 void work_tell_ready(struct daemon *d);
 int work_init(struct daemon *d, struct error *err);
@@ -109,8 +117,19 @@ void work_done(struct daemon *d);
 
 /* account.c: what leases hold, told to the meter. */
 void account_resume(struct daemon *d);
-/* A lease has begun or ended: what changed goes into the step's batch. */
-void account_note(struct daemon *d, const struct pool_action *a, struct store_batch *batch);
+/* A lease has begun or ended. */
+void account_note(struct daemon *d, const struct pool_action *a);
+/* What changed in the meter goes into the batch. */
+void account_collect(struct daemon *d, struct store_batch *batch);
+
+/* sampling.c: what leased slices do. */
+int sampling_init(struct daemon *d, struct error *err);
+void sampling_done(struct daemon *d);
+/* A lease has begun. */
+void sampling_wake(struct daemon *d);
+void sampling_take(struct daemon *d, const struct driver_result *result);
+/* Has what was learnt since the last time written. */
+void sampling_settle(struct daemon *d);
 
 /* start.c: from a configuration to a running daemon, and back. */
 int daemon_open(struct daemon *d, struct error *err);

@@ -177,6 +177,9 @@ static void collect_records(struct daemon *d, struct store_batch *batch)
             store_batch_put(batch, (int)r.kind, id, r.body, strlen(r.body));
         } else {
             store_batch_delete(batch, (int)r.kind, id);
+            if (r.kind == POOL_RECORD_LEASE) {
+                meter_forget(d->meter, r.id);
+            }
         }
         free(r.body);
     }
@@ -196,7 +199,7 @@ static void add_event(struct daemon *d, struct store_batch *batch, struct pendin
     store_batch_event(batch, e->seq, e->time_ms, p->body, p->body_len);
 }
 
-static void submit(struct daemon *d, struct store_batch *batch)
+void daemon_submit(struct daemon *d, struct store_batch *batch)
 {
     if (store_batch_is_empty(batch)) {
         store_batch_free(batch);
@@ -228,11 +231,14 @@ void daemon_finish_step(struct daemon *d)
             struct api_event e = {0};
             api_event_from_action(&p->action, ++d->event_seq, now, &e);
             add_event(d, batch, p, &e);
-            account_note(d, &p->action, batch);
+            account_note(d, &p->action);
         }
     }
     d->actions.count = 0;
-    submit(d, batch);
+    if (!is_empty) {
+        account_collect(d, batch);
+    }
+    daemon_submit(d, batch);
     set_timer(d);
 }
 
@@ -254,7 +260,7 @@ void daemon_tell(struct daemon *d, const char *kind, const char *message)
     text_copy(p->action.text, sizeof(p->action.text), message);
     p->event_kind = kind;
     add_event(d, batch, p, &e);
-    submit(d, batch);
+    daemon_submit(d, batch);
 }
 
 /* --- sources ---------------------------------------------------------------------------------- */

@@ -57,4 +57,5 @@ void setclock_mend(struct daemon *d)
     log_warn("%s", text);
     daemon_tell(d, "clock.set", text);
     pool_shift_times(d->pool, jump_ms);
+    meter_shift_times(d->meter, jump_ms);
 }

@@ -76,7 +76,11 @@ static int load_one(int kind, const char *id, const char *body, size_t len, void
     } else if (kind == DAEMON_RECORD_META) {
         rc = !strcmp(id, "clock") ? setclock_load(d, body, len) : tokens_load_meta(d, body, len);
     } else if (kind == DAEMON_RECORD_ACCOUNT) {
-        rc = meter_load_record(d->meter, id, body, len, &err);
+        rc = meter_load_record(d->meter, METER_RECORD_ACCOUNT, id, body, len, &err);
+    } else if (kind == DAEMON_RECORD_USAGE) {
+        rc = meter_load_record(d->meter, METER_RECORD_LEASE, id, body, len, &err);
+    } else if (kind == DAEMON_RECORD_DAY) {
+        rc = meter_load_record(d->meter, METER_RECORD_DAY, id, body, len, &err);
     } else {
         rc = pool_load_record(d->pool, (enum pool_record_kind)kind, strtoull(id, NULL, 10), body,
                               &err);
@@ -162,7 +166,9 @@ static int set_socket_group(const struct daemon_config *c, struct error *err)
 static int open_doors(struct daemon *d, struct error *err)
 {
     struct api_host host = {
-        .userdata = d, .pool = d->pool, .meter = d->meter, .now_ms = host_now_ms, .step = host_step,
+        .userdata = d, .pool = d->pool, .meter = d->meter,
+        .advice_after_ms = d->config.advice_after_ms, .idle_after_ms = d->config.idle_after_ms,
+        .now_ms = host_now_ms, .step = host_step,
         .identify = host_identify, .facts = facts_fill, .process_start = host_process_start,
         .doctor = facts_doctor, .events_after = host_events_after, .token_create = tokens_create,
         .token_revoke = tokens_revoke, .tokens = tokens_each,
@@ -208,10 +214,10 @@ int daemon_open(struct daemon *d, struct error *err)
         return rc;
     }
     d->pool = pool_new(&d->config.pool);
-    d->meter = meter_new(&d->config.rates);
+    d->meter = meter_new(&d->config.rates, d->config.keep_usage_days);
     if ((rc = add_gpus(d, err)) < 0 || (rc = load_records(d, err)) < 0 ||
         (rc = loop_init(d, err)) < 0 || (rc = work_init(d, err)) < 0 || (rc = identity_init(d, err)) < 0 ||
-        (rc = open_doors(d, err)) < 0) {
+        (rc = sampling_init(d, err)) < 0 || (rc = open_doors(d, err)) < 0) {
         return rc;
     }
     snprintf(d->not_ready, sizeof(d->not_ready), "the GPUs are still being read");
@@ -234,6 +240,9 @@ void daemon_close(struct daemon *d)
 
     d->is_stopping = true;
     sd_notify(0, "STOPPING=1");
+    if (d->store && d->sampler) {
+        sampling_settle(d);
+    }
     if (d->store && d->api) {
         daemon_tell(d, "daemon.stopped", "tangramd has stopped; slices and leases stay");
     }
@@ -248,6 +257,7 @@ void daemon_close(struct daemon *d)
         log_error("the journal was not written to its end: %s", err.msg);
     }
     watch_done(d);
+    sampling_done(d);
     http_server_free(d->http);
     work_done(d);
     loop_done(d);

@@ -30,6 +30,14 @@ static void refuse(struct daemon *d, const struct pool_job *job, int code, const
     step_result(d, &r);
 }
 
+void work_watch(struct daemon *d)
+{
+    if (!d->is_watching) { /* the timer is set to the next regular scan: sooner */
+        d->is_watching = true;
+        sd_event_source_set_time_relative(d->scan_timer, WATCH_MS * 1000);
+    }
+}
+
 void work_submit(struct daemon *d, const struct pool_job *job)
 {
     struct error err = {0};
@@ -56,10 +64,7 @@ void work_submit(struct daemon *d, const struct pool_job *job)
     w->tag = job->id;
     w->job = *job;
     HASH_ADD(hh, d->works, tag, sizeof(w->tag), w);
-    if (!d->is_watching) { /* the timer is set to the next regular scan: sooner */
-        d->is_watching = true;
-        sd_event_source_set_time_relative(d->scan_timer, WATCH_MS * 1000);
-    }
+    work_watch(d);
 }
 
 /* --- results ---------------------------------------------------------------------------------- */
@@ -193,6 +198,10 @@ static void on_result(struct daemon *d, const struct driver_result *in)
     }
     if (in->kind == DRIVER_DISCOVER) {
         on_discovered(d, in);
+        return;
+    }
+    if (in->kind == DRIVER_SAMPLE) {
+        sampling_take(d, in);
         return;
     }
     HASH_FIND(hh, d->works, &in->tag, sizeof(in->tag), w);

@@ -61,9 +61,14 @@ struct driver_job {
     uint8_t ci_slices;
     uint32_t ci_id; /* DESTROY_CI */
     bool is_enable; /* SET_MODE */
-    /* SAMPLE: ask the MIG devices too.  Leave it out while a slice is about to go: a MIG device
-     * that a program has looked at may count as in use. */
+    /* SAMPLE: ask the MIG devices too, of the instances that start at these memory slots (0: all).
+     * Leave it out while a slice is about to go: a MIG device that a program has looked at may
+     * count as in use. */
     bool has_instances;
+    uint16_t starts;
+    /* SAMPLE: how many processes run there, nothing else.  What is measured between two samples goes
+     * on being measured. */
+    bool is_brief;
 };
 
 #define DRIVER_MAX_PIDS 16
@@ -93,6 +98,7 @@ enum {
     DRIVER_HAS_ENERGY = 1 << 5,
     DRIVER_HAS_SM_UTIL = 1 << 6, /* sm_percent: share of multiprocessors at work (GPM) */
     DRIVER_HAS_PROCESSES = 1 << 7,
+    DRIVER_CAN_SM_UTIL = 1 << 8, /* of the GPU: it has GPM, so there will be a sm_percent */
 };
 
 struct driver_sample_instance {
@@ -101,7 +107,8 @@ struct driver_sample_instance {
     uint8_t start, size;
     uint32_t process_count;
     uint64_t memory_used_mib, memory_total_mib;
-    float busy_percent, sm_percent, dram_percent; /* since the previous sample */
+    float busy_percent, sm_percent, dram_percent; /* of the last span_ms */
+    uint32_t span_ms; /* between the previous sample and this one, as far as it is GPM's */
 };
 
 struct driver_sample {
@@ -110,6 +117,7 @@ struct driver_sample {
     uint32_t power_mw, temperature_c, process_count;
     uint64_t memory_used_mib, memory_total_mib, energy_mj;
     float busy_percent, sm_percent, dram_percent;
+    uint32_t span_ms; /* of sm_percent, and of the others where they are GPM's */
     uint32_t instance_count;
     struct driver_sample_instance instances[MIG_MAX_INSTANCES];
 };

@@ -110,6 +110,7 @@ static void sample_gpm(struct gpu *gpu, struct driver_sample_instance *to)
     }
     if (slot->sample) {
         compute_gpm(gpu, slot->sample, sample, to);
+        to->span_ms = (uint32_t)(now_ms - slot->mono_ms);
         GPU_CALL(gpu, gpm_free, slot->sample);
     }
     slot->sample = sample;
@@ -189,6 +190,7 @@ static void sample_gpu_gpm(struct gpu *gpu, struct driver_sample *sample)
         sample->dram_percent = whole.dram_percent;
     }
     sample->valid |= missing;
+    sample->span_ms = whole.span_ms;
 }
 
 static void sample_instance(struct gpu *gpu, const struct gpu_gi *gi,
@@ -216,34 +218,52 @@ static void sample_instance(struct gpu *gpu, const struct gpu_gi *gi,
     }
 }
 
+static void sample_instances(struct gpu *gpu, const struct driver_job *job,
+                             const struct gpu_processes *processes, struct driver_result *result)
+{
+    struct driver_sample *sample = &result->sample;
+    struct gpu_gi_list list = {0};
+
+    if (gpu_list_gis(gpu, &list, result) < 0) {
+        return;
+    }
+    for (uint32_t i = 0; i < list.count; i++) {
+        const struct gpu_gi *gi = &list.rows[i];
+        if (job->starts && !(job->starts & 1u << gi->start)) {
+            continue;
+        }
+        struct driver_sample_instance *to = &sample->instances[sample->instance_count++];
+        *to = (struct driver_sample_instance){.gi_id = gi->id,
+                                              .profile_id = gi->profile->id,
+                                              .start = gi->start,
+                                              .size = gi->size};
+        sample_instance(gpu, gi, processes, to);
+    }
+}
+
 void gpu_sample(struct gpu *gpu, const struct driver_job *job, struct driver_result *result)
 {
     struct driver_sample *sample = &result->sample;
     struct gpu_processes processes CLEANUP(gpu_processes_done) = {0};
-    struct gpu_gi_list list = {0};
 
     sample->mono_ms = clock_mono_ms();
     if (gpu_list_processes(gpu, &processes, result) < 0) {
         return;
     }
-    sample_gpu(gpu, sample);
-    if (has_gpm(gpu)) {
-        sample_gpu_gpm(gpu, sample);
-    }
     if (processes.is_known) {
         sample->valid |= DRIVER_HAS_PROCESSES;
         sample->process_count = processes.count;
     }
-    if (job->has_instances && gpu_list_gis(gpu, &list, result) == 0) {
-        for (uint32_t i = 0; i < list.count; i++) {
-            const struct gpu_gi *gi = &list.rows[i];
-            struct driver_sample_instance *to = &sample->instances[sample->instance_count++];
-            *to = (struct driver_sample_instance){.gi_id = gi->id,
-                                                  .profile_id = gi->profile->id,
-                                                  .start = gi->start,
-                                                  .size = gi->size};
-            sample_instance(gpu, gi, &processes, to);
-        }
+    if (job->is_brief) {
+        return;
+    }
+    sample_gpu(gpu, sample);
+    if (has_gpm(gpu)) {
+        sample->valid |= DRIVER_CAN_SM_UTIL;
+        sample_gpu_gpm(gpu, sample);
+    }
+    if (job->has_instances) {
+        sample_instances(gpu, job, &processes, result);
     }
     drop_unseen(gpu);
 }

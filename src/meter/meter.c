@@ -1,55 +1,47 @@
-/* Accounts are kept as integers (slot-milliseconds, MiB-milliseconds), so that adding up for years
- * loses nothing; hours and prices are worked out when somebody asks. */
-#include "meter/meter.h"
+/* The three ledgers and how a lease goes through them: while it runs it is only in `running`; at
+ * its end, at midnight and at every settling its time up to then goes to the days; at its end all
+ * of it goes to its tenant's account, and it lies in `ended` until the pool forgets it.  Questions
+ * add what is still open. */
+#include "meter/internal.h"
 #include "base/text.h"
-#include "base/tree.h"
 #include <string.h>
-#include <uthash.h>
 
-#define TENANT_BYTES 64
-#define HOUR_MS 3600000.0
-
-struct account {
-    char tenant[TENANT_BYTES];
-    uint64_t leases, compute_slot_ms, memory_mib_ms; /* of leases that have ended */
-    UT_hash_handle hh;
-};
-
-/* A lease that holds something. */
-struct running {
-    uint64_t lease;
-    struct account *account;
-    struct meter_load load;
-    int64_t since_ms;
-    UT_hash_handle hh;
-};
-
-struct meter {
-    struct meter_rates rates;
-    struct account *accounts;
-    struct running *running;
-};
-
-struct meter *meter_new(const struct meter_rates *rates)
+struct meter *meter_new(const struct meter_rates *rates, unsigned keep_days)
 {
     struct meter *m = xcalloc(1, sizeof(*m));
 
     m->rates = *rates;
+    m->keep_days = keep_days;
+    TAILQ_INIT(&m->dirty);
     return m;
+}
+
+static void free_leases(struct meter_lease **head)
+{
+    struct meter_lease *l = NULL, *next = NULL;
+
+    HASH_ITER(hh, *head, l, next)
+    {
+        HASH_DEL(*head, l);
+        free(l->hour);
+        free(l);
+    }
 }
 
 void meter_free(struct meter *meter)
 {
-    struct account *a = NULL, *next_account = NULL;
-    struct running *r = NULL, *next = NULL;
+    struct meter_account *a = NULL, *next_account = NULL;
+    struct meter_day *d = NULL, *next_day = NULL;
 
     if (!meter) {
         return;
     }
-    HASH_ITER(hh, meter->running, r, next)
+    free_leases(&meter->running);
+    free_leases(&meter->ended);
+    HASH_ITER(hh, meter->days, d, next_day)
     {
-        HASH_DEL(meter->running, r);
-        free(r);
+        HASH_DEL(meter->days, d);
+        free(d);
     }
     HASH_ITER(hh, meter->accounts, a, next_account)
     {
@@ -64,128 +56,215 @@ const struct meter_rates *meter_rates(const struct meter *meter)
     return &meter->rates;
 }
 
-static struct account *account_of(struct meter *m, const char *tenant)
+double meter_price(const struct meter *meter, double compute_slot_hours, double memory_gib_hours)
 {
-    struct account *a = NULL;
+    return compute_slot_hours * meter->rates.compute_slot_hour +
+           memory_gib_hours * meter->rates.memory_gib_hour;
+}
+
+void meter_touch(struct meter *m, struct meter_item *item)
+{
+    if (!item->is_dirty) {
+        item->is_dirty = true;
+        TAILQ_INSERT_TAIL(&m->dirty, item, link);
+    }
+}
+
+struct meter_account *meter_account_of(struct meter *m, const char *tenant)
+{
+    struct meter_account *a = NULL;
 
     HASH_FIND_STR(m->accounts, tenant, a);
     if (!a) {
         a = xcalloc(1, sizeof(*a));
+        a->item.kind = METER_RECORD_ACCOUNT;
         text_copy(a->tenant, sizeof(a->tenant), tenant);
         HASH_ADD_STR(m->accounts, tenant, a);
     }
     return a;
 }
 
-void meter_begin(struct meter *meter, uint64_t lease, const char *tenant,
-                 const struct meter_load *load, int64_t since_ms)
-{
-    struct running *r = NULL;
+/* --- sums ----------------------------------------------------------------------------------- */
 
-    HASH_FIND(hh, meter->running, &lease, sizeof(lease), r);
-    if (r) {
-        return;
-    }
-    r = xcalloc(1, sizeof(*r));
-    *r = (struct running){.lease = lease, .account = account_of(meter, tenant), .load = *load,
-                          .since_ms = since_ms};
-    HASH_ADD(hh, meter->running, lease, sizeof(r->lease), r);
+void meter_sums_add(struct meter_sums *to, const struct meter_sums *s)
+{
+    to->leases += s->leases;
+    to->compute_slot_ms += s->compute_slot_ms;
+    to->memory_mib_ms += s->memory_mib_ms;
+    to->covered_ms += s->covered_ms;
+    to->idle_ms += s->idle_ms;
+    to->sm_ms += s->sm_ms;
+    to->sm_sum += s->sm_sum;
+    to->sm_peak = s->sm_peak > to->sm_peak ? s->sm_peak : to->sm_peak;
+    to->memory_peak = s->memory_peak > to->memory_peak ? s->memory_peak : to->memory_peak;
+}
+
+struct meter_sums meter_sums_of(const struct meter_stats *stats)
+{
+    double memory = meter_stats_memory_peak_percent(stats);
+
+    return (struct meter_sums){
+        .covered_ms = stats->covered_ms,
+        .idle_ms = stats->idle_ms,
+        .sm_ms = stats->sm_ms,
+        .sm_sum = stats->sm_sum,
+        .sm_peak = (uint32_t)(stats->sm_peak * 100.0f + 0.5f),
+        .memory_peak = memory > 0 ? (uint32_t)(memory * 100 + 0.5) : 0,
+    };
+}
+
+struct meter_sums meter_sums_minus(const struct meter_sums *now, const struct meter_sums *before)
+{
+    struct meter_sums s = *now;
+
+    s.covered_ms -= before->covered_ms;
+    s.idle_ms -= before->idle_ms;
+    s.sm_ms -= before->sm_ms;
+    s.sm_sum -= before->sm_sum;
+    return s;
 }
 
 /* A clock that was set back counts as no time. */
-static uint64_t held_ms(const struct running *r, int64_t now_ms)
+struct meter_sums meter_held(const struct meter_load *load, int64_t from_ms, int64_t to_ms)
 {
-    return now_ms > r->since_ms ? (uint64_t)(now_ms - r->since_ms) : 0;
+    uint64_t ms = to_ms > from_ms ? (uint64_t)(to_ms - from_ms) : 0;
+
+    return (struct meter_sums){.compute_slot_ms = ms * load->compute_slots,
+                               .memory_mib_ms = ms * load->memory_mib};
 }
 
-const char *meter_end(struct meter *meter, uint64_t lease, int64_t now_ms)
+double meter_sums_sm_mean(const struct meter_sums *s)
 {
-    struct running *r = NULL;
+    return s->sm_ms ? (double)s->sm_sum / (double)s->sm_ms / 100 : -1;
+}
 
-    HASH_FIND(hh, meter->running, &lease, sizeof(lease), r);
-    if (!r) {
-        return NULL;
+double meter_sums_idle(const struct meter_sums *s)
+{
+    return s->covered_ms ? 100.0 * (double)s->idle_ms / (double)s->covered_ms : -1;
+}
+
+/* --- what happens --------------------------------------------------------------------------- */
+
+static struct meter_lease *find_running(const struct meter *m, uint64_t lease)
+{
+    struct meter_lease *l = NULL;
+
+    HASH_FIND(hh, m->running, &lease, sizeof(lease), l);
+    return l;
+}
+
+void meter_begin(struct meter *meter, uint64_t lease, const char *tenant, const char *profile,
+                 const char *gpu, const struct meter_load *load, int64_t since_ms)
+{
+    struct meter_lease *l = find_running(meter, lease);
+
+    if (l) {
+        l->is_resumed = true;
+        l->hour = l->hour ? l->hour : xcalloc(1, sizeof(*l->hour));
+        return;
     }
-    struct account *a = r->account;
-    a->leases++;
-    a->compute_slot_ms += held_ms(r, now_ms) * r->load.compute_slots;
-    a->memory_mib_ms += held_ms(r, now_ms) * r->load.memory_mib;
-    HASH_DEL(meter->running, r);
-    free(r);
-    return a->tenant;
+    l = xcalloc(1, sizeof(*l));
+    *l = (struct meter_lease){.item.kind = METER_RECORD_LEASE, .lease = lease, .load = *load,
+                              .account = meter_account_of(meter, tenant), .since_ms = since_ms,
+                              .settled_ms = since_ms, .is_resumed = true};
+    text_copy(l->profile, sizeof(l->profile), profile);
+    text_copy(l->gpu, sizeof(l->gpu), gpu);
+    meter_stats_init(&l->stats, since_ms);
+    l->hour = xcalloc(1, sizeof(*l->hour));
+    HASH_ADD(hh, meter->running, lease, sizeof(l->lease), l);
 }
 
-char *meter_record(const struct meter *meter, const char *tenant)
+void meter_add_sample(struct meter *meter, uint64_t lease, const struct meter_sample *sample)
 {
-    const struct account *a = NULL;
+    struct meter_lease *l = find_running(meter, lease);
 
-    HASH_FIND_STR(meter->accounts, tenant, a);
-    if (!a) {
-        return NULL;
+    if (l) {
+        meter_stats_add(&l->stats, sample);
+        meter_hour_add(l->hour, sample);
     }
-    json_t *tree = json_pack("{s:I, s:I, s:I}", "leases", (json_int_t)a->leases,
-                             "compute_slot_ms", (json_int_t)a->compute_slot_ms, "memory_mib_ms",
-                             (json_int_t)a->memory_mib_ms);
-    char *body = json_dumps(tree, JSON_COMPACT);
-    json_decref(tree);
-    return body;
 }
 
-int meter_load_record(struct meter *meter, const char *tenant, const char *body, size_t len,
-                      struct error *err)
+bool meter_end(struct meter *meter, uint64_t lease, int64_t now_ms)
 {
-    CLEANUP(json_decrefp) json_t *tree = NULL;
-    json_int_t leases = 0, compute = 0, memory = 0;
-    int rc = tree_from_json(body, len, &tree, err);
+    struct meter_lease *l = find_running(meter, lease);
 
-    if (rc < 0) {
-        return rc;
+    if (!l) {
+        return false;
     }
-    if (json_unpack(tree, "{s:I, s:I, s:I}", "leases", &leases, "compute_slot_ms", &compute,
-                    "memory_mib_ms", &memory) < 0 ||
-        leases < 0 || compute < 0 || memory < 0 || !*tenant || strlen(tenant) >= TENANT_BYTES) {
-        return err_set(err, EINVAL, "the account of '%.40s' is damaged", tenant);
+    struct meter_sums held = meter_held(&l->load, l->since_ms, now_ms);
+    struct meter_sums sampled = meter_sums_of(&l->stats);
+    held.leases = 1;
+    meter_sums_add(&l->account->sums, &held);
+    meter_sums_add(&l->account->sums, &sampled);
+    meter_touch(meter, &l->account->item);
+    meter_days_post(meter, l, now_ms);
+    l->until_ms = now_ms > l->since_ms ? now_ms : l->since_ms;
+    free(TAKE_PTR(l->hour));
+    HASH_DEL(meter->running, l);
+    HASH_ADD(hh, meter->ended, lease, sizeof(l->lease), l);
+    meter_touch(meter, &l->item);
+    return true;
+}
+
+static void let_go(struct meter *m, struct meter_lease *l)
+{
+    l->item.is_gone = true;
+    meter_touch(m, &l->item);
+}
+
+void meter_forget(struct meter *meter, uint64_t lease)
+{
+    struct meter_lease *l = NULL;
+
+    HASH_FIND(hh, meter->ended, &lease, sizeof(lease), l);
+    if (l) {
+        let_go(meter, l);
     }
-    struct account *a = account_of(meter, tenant);
-    a->leases = (uint64_t)leases;
-    a->compute_slot_ms = (uint64_t)compute;
-    a->memory_mib_ms = (uint64_t)memory;
-    return 0;
 }
 
-static int by_name(struct account *a, struct account *b)
+void meter_settle(struct meter *meter, int64_t now_ms)
 {
-    return strcmp(a->tenant, b->tenant);
-}
-
-static struct meter_usage usage_of(const struct meter *m, const struct account *a, int64_t now_ms)
-{
-    struct meter_usage u = {.tenant = a->tenant, .leases = a->leases};
-    double compute_ms = (double)a->compute_slot_ms, memory_ms = (double)a->memory_mib_ms;
-
-    for (const struct running *r = m->running; r; r = r->hh.next) {
-        if (r->account == a) {
-            u.leases++;
-            u.active_leases++;
-            u.active.compute_slots += r->load.compute_slots;
-            u.active.memory_mib += r->load.memory_mib;
-            compute_ms += (double)(held_ms(r, now_ms) * r->load.compute_slots);
-            memory_ms += (double)(held_ms(r, now_ms) * r->load.memory_mib);
+    for (struct meter_lease *l = meter->running; l; l = l->hh.next) {
+        bool is_new_day = l->settled_ms / METER_DAY_MS != now_ms / METER_DAY_MS;
+        if (l->stats.samples != l->written_samples || is_new_day) {
+            meter_days_post(meter, l, now_ms);
+            l->written_samples = l->stats.samples;
+            meter_touch(meter, &l->item);
         }
     }
-    u.compute_slot_hours = compute_ms / HOUR_MS;
-    u.memory_gib_hours = memory_ms / HOUR_MS / 1024;
-    u.cost = u.compute_slot_hours * m->rates.compute_slot_hour +
-             u.memory_gib_hours * m->rates.memory_gib_hour;
-    return u;
+    meter_days_drop_old(meter, now_ms);
 }
 
-void meter_each(struct meter *meter, int64_t now_ms,
-                void (*each)(const struct meter_usage *usage, void *arg), void *arg)
+void meter_shift_times(struct meter *meter, int64_t by_ms)
 {
-    HASH_SORT(meter->accounts, by_name);
-    for (const struct account *a = meter->accounts; a; a = a->hh.next) {
-        struct meter_usage u = usage_of(meter, a, now_ms);
-        each(&u, arg);
+    for (struct meter_lease *l = meter->running; l; l = l->hh.next) {
+        l->since_ms += by_ms;
+        l->settled_ms += by_ms;
+        l->stats.last_ms += by_ms;
+        l->stats.busy_ms += by_ms;
+        meter_touch(meter, &l->item);
+    }
+}
+
+bool meter_is_running(const struct meter *meter)
+{
+    return meter->running != NULL;
+}
+
+void meter_prune(struct meter *meter, bool (*is_remembered)(uint64_t lease, void *arg), void *arg)
+{
+    struct meter_lease *l = NULL, *next = NULL;
+
+    HASH_ITER(hh, meter->running, l, next)
+    {
+        if (!l->is_resumed) { /* it ended while its end could not be written: all that is known */
+            meter_end(meter, l->lease, l->stats.last_ms);
+        }
+    }
+    HASH_ITER(hh, meter->ended, l, next)
+    {
+        if (!l->item.is_gone && !is_remembered(l->lease, arg)) {
+            let_go(meter, l);
+        }
     }
 }

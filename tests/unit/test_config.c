@@ -83,7 +83,8 @@ static void everything_is_read(void **state)
         "7d, connections: 100}\n"
         "queue: {backfill_depth: 0, age_step: 90s}\n"
         "timing: {call_timeout: 5s, scan_interval: 2m}\n"
-        "history: {keep_events: 500, keep_leases: 5}\n";
+        "history: {keep_events: 500, keep_leases: 5, keep_usage_days: 7}\n"
+        "sampling: {interval: 250ms, advice_after: 1m, idle_after: 1h}\n";
     CLEANUP(config_done) struct daemon_config c = {0};
     struct error err = {0};
     (void)state;
@@ -110,6 +111,10 @@ static void everything_is_read(void **state)
     assert_int_equal(c.pool.backfill_depth, 0);
     assert_int_equal(c.pool.age_step_ms, 90000);
     assert_int_equal(c.scan_interval_ms, 120000);
+    assert_int_equal(c.keep_usage_days, 7);
+    assert_int_equal(c.sample_interval_ms, 250);
+    assert_int_equal(c.advice_after_ms, 60000);
+    assert_int_equal(c.idle_after_ms, 3600000);
     assert_int_equal(c.keep_events, 500);
     assert_int_equal(c.pool.keep_ended, 5);
 }
@@ -156,6 +161,7 @@ static void what_is_wrong_is_said_with_its_place(void **state)
         {"socket:\n  mode: \"0999\"\n", "t.yaml:2:9: mode: must be an octal number"},
         {"limits:\n  max_ttl: 1\n", "t.yaml:2:12: max_ttl: must be a duration from 1s to 3650d"},
         {"limits: {default_ttl: 2h, max_ttl: 1h}\n", "t.yaml:1:23: default_ttl: must not be"},
+        {"sampling: {interval: 50ms}\n", "t.yaml:1:22: interval: must be 0 or at least 100ms"},
         {"limits: {connections: -1}\n", "a whole number from 16 to 65536, not -1"},
         {"gpus:\n  - match: {index: 1, model: x}\n", "t.yaml:2:12: match: must have exactly one"},
         {"gpus:\n  - managed: yes\n", "managed: must be true or false, not \"yes\""},
@@ -249,6 +255,8 @@ static void the_example_file_holds_the_defaults(void **state)
     assert_int_equal(c.socket_mode, plain.socket_mode);
     assert_int_equal(c.pool.default_ttl_ms, plain.pool.default_ttl_ms);
     assert_int_equal(c.scan_interval_ms, plain.scan_interval_ms);
+    assert_int_equal(c.sample_interval_ms, plain.sample_interval_ms);
+    assert_int_equal(c.keep_usage_days, plain.keep_usage_days);
     assert_int_equal(c.gpu_count, 2); /* the examples */
     assert_int_equal(c.tenant_count, 2);
 }

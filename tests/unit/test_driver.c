@@ -639,7 +639,8 @@ static void samples_carry_what_there_is(void **state)
     run(0, create_job(14, 2, 2));
     struct driver_result first = run(0, job);
     assert_int_equal(first.code, 0);
-    assert_int_equal(first.sample.valid, DRIVER_HAS_MEMORY | DRIVER_HAS_PROCESSES);
+    assert_int_equal(first.sample.valid,
+                     DRIVER_HAS_MEMORY | DRIVER_HAS_PROCESSES | DRIVER_CAN_SM_UTIL);
     assert_int_equal(first.sample.instance_count, 1);
     struct driver_sample_instance *instance = &first.sample.instances[0];
     assert_int_equal(instance->valid, DRIVER_HAS_MEMORY | DRIVER_HAS_PROCESSES);
@@ -655,6 +656,18 @@ static void samples_carry_what_there_is(void **state)
     assert_false(instance->valid & DRIVER_HAS_GPU_UTIL);
     assert_int_equal(fix.fake->mig_walks, walks); /* the handle was kept */
     assert_int_equal(fix.fake->gpm_samples, 1);
+    assert_true(instance->span_ms >= 90 && instance->span_ms < 60000);
+    job.is_brief = true; /* leaves what is being measured alone */
+    struct driver_result brief = run(0, job);
+    assert_int_equal(brief.sample.valid, DRIVER_HAS_PROCESSES);
+    assert_int_equal(brief.sample.instance_count, 0);
+    assert_int_equal(fix.fake->gpm_samples, 1);
+    job.is_brief = false;
+    job.starts = 1u << 2;
+    assert_int_equal(run(0, job).sample.instance_count, 1);
+    job.starts = 1u << 3; /* another slice's */
+    assert_int_equal(run(0, job).sample.instance_count, 0);
+    assert_int_equal(fix.fake->gpm_samples, 0);
     job.has_instances = false;
     assert_int_equal(run(0, job).sample.instance_count, 0);
     assert_int_equal(fix.fake->gpm_samples, 0); /* and nothing is held now */

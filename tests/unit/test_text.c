@@ -95,9 +95,45 @@ static void int_has_a_range(void **state)
     assert_int_equal(text_parse_int("99999999999999999999", "n", 0, 9, &v, NULL), -EINVAL);
 }
 
+static void time_is_a_date_or_so_long_ago(void **state)
+{
+    static const struct {
+        const char *text;
+        int64_t ms;
+    } good[] = {
+        {"2026-11-21", INT64_C(1795219200000)},
+        {"2026-11-21T23:59", INT64_C(1795305540000)},
+        {"2026-11-21 23:59:40", INT64_C(1795305580000)},
+        {"2026-11-21T23:59:40.123Z", INT64_C(1795305580123)},
+        {"2024-02-29T00:00Z", INT64_C(1709164800000)},
+        {"2h", INT64_C(1800000000000) - 7200000},
+        {"3650d", INT64_C(1800000000000) - INT64_C(3650) * 86400000},
+    };
+    static const char *const bad[] = {"", "yesterday", "2026-02-29", "2026-13-01", "2026-00-10",
+                                      "2026-11-21T24:00", "2026-11-21T23:60", "2026-11-21T",
+                                      "2026-11-21T23", "2026-11-21T23:59:40.", "2026-11-21x",
+                                      "2026-1-1", "2026-11-21T23:59Zx", "1969-12-31", "-2h"};
+    char again[32];
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+        int64_t ms = 0;
+        assert_int_equal(text_parse_time_ms(good[i].text, INT64_C(1800000000000), &ms, NULL), 0);
+        assert_int_equal(ms, good[i].ms);
+        int64_t back = 0;
+        assert_int_equal(text_parse_time_ms(text_format_time_ms(ms, again), 0, &back, NULL), 0);
+        assert_int_equal(back, ms);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        int64_t ms = 7;
+        assert_int_equal(text_parse_time_ms(bad[i], INT64_C(1800000000000), &ms, NULL), -EINVAL);
+        assert_int_equal(ms, 7);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(time_is_a_date_or_so_long_ago),
         cmocka_unit_test(duration_reads_what_people_write),
         cmocka_unit_test(duration_refuses_the_rest),
         cmocka_unit_test(size_has_binary_and_decimal_units),
