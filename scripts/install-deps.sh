@@ -7,7 +7,7 @@ set -eu
 build="gcc libc6-dev make meson ninja-build pkg-config libsystemd-dev libmicrohttpd-dev
  libjansson-dev libyaml-dev libsqlite3-dev libssl-dev libcurl4-openssl-dev
  uthash-dev libcmocka-dev scdoc python3"
-test="$build python3-pytest python3-yaml util-linux procps"
+test="$build python3-pytest python3-hypothesis python3-yaml util-linux procps"
 check="$test clang clang-tidy pmccabe gcovr git"
 
 case "${1:-}" in
