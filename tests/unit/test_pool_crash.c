@@ -1,7 +1,8 @@
 /* Crashes at every point of a re-cut: two idle slices go, one comes, it is used and given back, and
  * goes.  A point lies before and after each commit, and before and after each effect on the
  * hardware.  Whatever the point, what is in use stays as it is, nothing is left that nobody owns,
- * and the request is served in the end, or has ended as it was told. */
+ * and the request is served in the end, or has ended as it was told.  The same for a move: the lease
+ * has one slice at any time, and the new one only if its holder said so. */
 #include "../pool_world.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -310,11 +311,131 @@ static void a_crash_while_recovering_is_mended(void **state)
     }
 }
 
+/* --- a move: two crashes, or one crash and a crash of the recovery, at every pair of points -------- */
+
+static uint64_t movable(struct run *r)
+{
+    struct pool_request q = {.profile = "1g.10gb", .count = 1, .is_movable = true};
+    struct pool_event e = {.kind = POOL_EV_REQUEST, .request = &q, .reply_to = 1,
+                           .actor = {.tenant = "vision", .role = POOL_ROLE_TENANT}};
+
+    assert_int_equal(mig_want_parse(q.profile, &q.want, NULL), 0);
+    step(r, &e);
+    return r->w.reply.lease;
+}
+
+/* A movable 1g in the way of a 4g, the other half free. */
+static void prepare_move(struct run *r)
+{
+    struct pool_settings settings;
+
+    pool_settings_default(&settings);
+    r->w.now_ms = 1000000;
+    r->crash_at = UINT32_MAX;
+    world_add_gpu(&r->w, "H100-SXM5-80GB", true);
+    world_boot(&r->w, &settings);
+    pool_start(r->w.pool, r->w.now_ms, &r->w.actions);
+    commit(r);
+    work(r);
+    uint64_t half = ask(r, "speech", "3g.40gb");
+    work(r);
+    r->used = movable(r);
+    work(r);
+    release(r, "speech", half);
+    work(r);
+    const struct pool_slice *s = pool_find_lease(r->w.pool, r->used)->part[0].slice;
+    assert_true(s->start < 4);
+    text_copy(r->used_uuid, sizeof(r->used_uuid), s->ci[0].mig_uuid);
+    r->point = 0;
+}
+
+static void confirm(struct run *r)
+{
+    step(r, &(struct pool_event){.kind = POOL_EV_MOVE, .lease = r->used, .is_confirmed = true,
+                                 .reply_to = 1,
+                                 .actor = {.tenant = "vision", .role = POOL_ROLE_TENANT}});
+}
+
+static void play_move(struct run *r)
+{
+    r->asked = ask(r, "nlp", "4g.40gb");
+    work(r);
+    if (!r->has_crashed) {
+        assert_int_equal(pool_find_lease(r->w.pool, r->used)->move.phase, POOL_MOVE_ASKED);
+        r->has_released = true; /* the confirmation was sent */
+        confirm(r);
+        r->was_released = !r->has_crashed; /* and heard */
+        work(r);
+    }
+}
+
+/* The lease has one slice, which is on the GPU, and is the new one only if its holder said so. */
+static void check_moving(struct run *r)
+{
+    const struct pool_lease *used = pool_find_lease(r->w.pool, r->used);
+    const struct pool_slice *s = used->part[0].slice;
+    bool is_old = !strcmp(s->ci[0].mig_uuid, r->used_uuid);
+
+    assert_int_equal(used->state, POOL_LEASE_ACTIVE);
+    assert_string_equal(must_find(&r->w.gpu[0], s->start)->ci[0].mig_uuid, s->ci[0].mig_uuid);
+    assert_true(is_old || r->has_released);
+    assert_true(!is_old || !r->was_released);
+    assert_int_equal(r->w.history[POOL_HIST_SLICE_FOREIGN], 0);
+}
+
+/* However far it had come: it goes on, or is begun again. */
+static void finish_move(struct run *r)
+{
+    for (int i = 0; i < 4; i++) {
+        r->w.now_ms += 5000;
+        step(r, &(struct pool_event){.kind = POOL_EV_TICK});
+        work(r);
+        if (pool_find_lease(r->w.pool, r->used)->move.phase == POOL_MOVE_ASKED) {
+            r->has_released = true;
+            confirm(r);
+            work(r);
+        }
+        check_moving(r);
+    }
+    const struct pool_lease *asked = r->asked ? pool_find_lease(r->w.pool, r->asked) : NULL;
+    const struct pool_lease *used = pool_find_lease(r->w.pool, r->used);
+    assert_int_equal(used->move.phase, POOL_MOVE_NONE);
+    if (asked) {
+        assert_int_equal(asked->state, POOL_LEASE_ACTIVE);
+        assert_int_equal(asked->part[0].slice->start, 0);
+    }
+}
+
+static void a_crash_at_any_point_of_a_move_is_mended(void **state)
+{
+    unsigned points = 1, runs = 0;
+    (void)state;
+
+    for (unsigned at = 0; at < points; at++) {
+        bool has_crashed_again = true;
+        for (unsigned again = 0; has_crashed_again; again++, runs++) {
+            struct run *r = xcalloc(1, sizeof(*r));
+            prepare_move(r);
+            r->crash_at = at;
+            play_move(r);
+            points = r->has_crashed ? at + 2 : at;
+            recover(r, again);
+            has_crashed_again = r->has_crashed;
+            recover(r, UINT32_MAX);
+            check_moving(r);
+            finish_move(r);
+            done(r);
+        }
+    }
+    assert_true(points >= 20 && runs >= 100);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_crash_at_any_point_of_a_recut_is_mended),
         cmocka_unit_test(a_crash_while_recovering_is_mended),
+        cmocka_unit_test(a_crash_at_any_point_of_a_move_is_mended),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

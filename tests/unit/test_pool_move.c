@@ -353,6 +353,94 @@ static void what_is_destroyed_by_hand_is_noticed(void **state)
     done(s);
 }
 
+#define RECORDS_MAX 64
+
+/* The daemon comes back; `from` in any record reads `to`, as if the record were damaged there. */
+static void restart(struct scene *s, const char *from, const char *to)
+{
+    struct pool_settings settings = *pool_settings(s->w.pool);
+    struct pool_record rec[RECORDS_MAX];
+    unsigned count = 0;
+
+    while (pool_next_dirty(s->w.pool, &rec[count])) {
+        char *at = rec[count].body ? strstr(rec[count].body, from) : NULL;
+        if (at) {
+            memcpy(at, to, strlen(to));
+        }
+        assert_true(++count < RECORDS_MAX);
+    }
+    pool_free(s->w.pool);
+    world_boot(&s->w, &settings);
+    for (int kind = POOL_RECORD_META; kind <= POOL_RECORD_OPERATION; kind++) {
+        static const enum pool_record_kind order[] = {0, POOL_RECORD_META, POOL_RECORD_SLICE,
+                                                      POOL_RECORD_LEASE, POOL_RECORD_OPERATION};
+        for (unsigned i = 0; i < count; i++) {
+            if (rec[i].kind == order[kind] && rec[i].body) {
+                assert_int_equal(pool_load_record(s->w.pool, rec[i].kind, rec[i].id, rec[i].body,
+                                                  NULL), 0);
+            }
+        }
+    }
+    for (unsigned i = 0; i < count; i++) {
+        free(rec[i].body);
+    }
+    world_start(&s->w);
+    world_settle(&s->w);
+}
+
+static void a_restart_goes_on(void **state)
+{
+    struct scene *s = setup(1);
+    (void)state;
+    ask_big(s);
+    int64_t due_ms = lease(s, s->small)->move.due_ms;
+    restart(s, "\"none of it\"", "");
+    assert_int_equal(lease(s, s->small)->move.phase, POOL_MOVE_ASKED);
+    assert_int_equal(lease(s, s->small)->move.due_ms, due_ms);
+    assert_int_equal(answer(s, "vision", true, NULL), POOL_OK);
+    world_settle(&s->w);
+    assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_ACTIVE);
+    done(s);
+}
+
+static void what_is_damaged_is_called_off(void **state)
+{
+    static const char *const words[][2] = {
+        {"\"move\":", "\"mowe\":"},       {"\"phase\":\"asked\"", "\"phase\":\"xsked\""},
+        {"\"shift\":", "\"shirt\":"},     {"\"moves\":", "\"mowes\":"},
+        {"\"request\":", "\"reqvest\":"}, {"\"begun\":true", "\"begin\":true"}};
+    (void)state;
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        struct scene *s = setup(1);
+        ask_big(s);
+        char had[MIG_UUID_SIZE];
+        text_copy(had, sizeof(had), lease(s, s->small)->part[0].slice->ci[0].mig_uuid);
+        restart(s, words[i][0], words[i][1]);
+        const struct pool_lease *small = lease(s, s->small);
+        assert_int_equal(small->state, POOL_LEASE_ACTIVE);
+        assert_string_equal(small->part[0].slice->ci[0].mig_uuid, had);
+        world_wait(&s->w, 100000);
+        world_settle(&s->w);
+        assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_QUEUED);
+        assert_string_equal(small->part[0].slice->ci[0].mig_uuid, had);
+        /* Whatever became of the new slice, it is not destroyed under anybody. */
+        assert_non_null(explain(s, s->big)[0] ? s : NULL);
+        done(s);
+    }
+}
+
+static void a_clock_that_was_set_moves_the_time_to_answer(void **state)
+{
+    struct scene *s = setup(1);
+    (void)state;
+    ask_big(s);
+    int64_t due_ms = lease(s, s->small)->move.due_ms;
+    pool_shift_times(s->w.pool, 7000);
+    assert_int_equal(lease(s, s->small)->move.due_ms, due_ms + 7000);
+    done(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -369,6 +457,9 @@ int main(void)
         cmocka_unit_test(a_driver_that_fails_changes_nothing),
         cmocka_unit_test(a_lost_gpu_calls_it_off),
         cmocka_unit_test(what_is_destroyed_by_hand_is_noticed),
+        cmocka_unit_test(a_restart_goes_on),
+        cmocka_unit_test(what_is_damaged_is_called_off),
+        cmocka_unit_test(a_clock_that_was_set_moves_the_time_to_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
