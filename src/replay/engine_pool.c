@@ -44,6 +44,8 @@ struct world {
     struct replay_heap releases; /* leases to be given back: jobs that take no time */
     uint32_t *job_of_lease;      /* leases are numbered from 1, one for each request */
     uint64_t live;               /* leases granted and not ended */
+    uint64_t *asked;             /* leases whose holders are to answer */
+    size_t asked_count, asked_size;
     int64_t first_ms, now_ms;    /* in the trace's time */
     bool is_unserved;            /* something ended, and who waits has not been looked at */
     int failure;
@@ -166,6 +168,15 @@ static void note_grant(struct world *w, uint64_t id)
     }
 }
 
+static void note_asked(struct world *w, uint64_t lease)
+{
+    if (w->asked_count == w->asked_size) {
+        w->asked_size = w->asked_size ? 2 * w->asked_size : 16;
+        w->asked = xreallocarray(w->asked, w->asked_size, sizeof(*w->asked));
+    }
+    w->asked[w->asked_count++] = lease;
+}
+
 static void take_actions(struct world *w)
 {
     for (unsigned i = 0; i < w->actions.count; i++) {
@@ -176,10 +187,20 @@ static void take_actions(struct world *w)
             note_grant(w, a->lease);
         } else if (a->kind == POOL_DO_HISTORY && (a->history == POOL_HIST_LEASE_EXPIRED ||
                                                   a->history == POOL_HIST_LEASE_RELEASED)) {
-            w->live--;
+            w->live -= pool_find_lease(w->pool, a->lease)->granted_ms != 0;
+        } else if (a->kind == POOL_DO_HISTORY && a->history == POOL_HIST_LEASE_MOVE_ASKED) {
+            note_asked(w, a->lease);
+        } else if (a->kind == POOL_DO_HISTORY && a->history == POOL_HIST_LEASE_MOVED) {
+            w->run->moves++;
         }
     }
     w->actions.count = 0;
+    while (w->asked_count) {
+        step(w, &(struct pool_event){.kind = POOL_EV_MOVE,
+                                     .lease = w->asked[--w->asked_count],
+                                     .is_confirmed = true,
+                                     .actor = {.tenant = "replay", .role = POOL_ROLE_OPERATOR}});
+    }
 }
 
 /* One of the things that happen at this time; who waits is looked at after the last, by serve(). */
@@ -189,6 +210,32 @@ static void step(struct world *w, struct pool_event *event)
     event->now_ms = w->now_ms - w->first_ms + START_MS;
     pool_step(w->pool, event, &w->actions);
     take_actions(w);
+}
+
+static void release(struct world *w, uint64_t lease)
+{
+    struct pool_event event = {.kind = POOL_EV_RELEASE,
+                               .lease = lease,
+                               .actor = {.tenant = "replay", .role = POOL_ROLE_OPERATOR}};
+
+    step(w, &event);
+}
+
+/* Nothing waits where no room is made for it. */
+static void drop_losses(struct world *w)
+{
+    const struct pool_lease *lease = NULL, *next = NULL;
+
+    if (w->setup->queue != REPLAY_LOSS || !w->setup->max_moves) {
+        return;
+    }
+    for (lease = pool_next_queued(w->pool, NULL); lease; lease = next) {
+        next = pool_next_queued(w->pool, lease);
+        if (!lease->shift) {
+            release(w, lease->id);
+            next = pool_next_queued(w->pool, NULL);
+        }
+    }
 }
 
 /* --- the trace --- */
@@ -211,8 +258,10 @@ static void arrive(struct world *w, uint32_t index)
                                    .count = 1,
                                    .ttl_ms = job->duration_ms,
                                    .priority = job->priority,
-                                   .is_movable = job->is_movable,
-                                   .must_not_wait = w->setup->queue == REPLAY_LOSS};
+                                   .is_movable = w->setup->max_moves > 0 &&
+                                                 (!w->trace->has_movable || job->is_movable),
+                                   .must_not_wait = w->setup->queue == REPLAY_LOSS &&
+                                                    !w->setup->max_moves};
     char tenant[POOL_TENANT_SIZE];
     struct pool_event event = {.kind = POOL_EV_REQUEST,
                                .now_ms = w->now_ms - w->first_ms + START_MS,
@@ -232,15 +281,6 @@ static void arrive(struct world *w, uint32_t index)
     }
     w->job_of_lease[lease] = index;
     take_actions(w);
-}
-
-static void release(struct world *w, uint64_t lease)
-{
-    struct pool_event event = {.kind = POOL_EV_RELEASE,
-                               .lease = lease,
-                               .actor = {.tenant = "replay", .role = POOL_ROLE_OPERATOR}};
-
-    step(w, &event);
 }
 
 static int64_t earliest(int64_t a, int64_t b)
@@ -294,6 +334,7 @@ static int replay(struct world *w)
         } else {
             arrive(w, (uint32_t)next++);
         }
+        drop_losses(w);
     }
     return w->failure;
 }
@@ -337,6 +378,8 @@ static struct pool_settings settings_of(const struct replay_setup *setup)
     settings.drops_idle = !setup->create_ms && !setup->delete_ms;
     settings.max_compute_per_tenant = (unsigned)setup->max_compute;
     settings.age_step_ms = setup->age_step_ms;
+    settings.max_moves = (unsigned)setup->max_moves;
+    settings.move_pause_ms = 0;
     settings.is_one_by_one = setup->settings.policy != PLAN_REACH;
     if (setup->queue != REPLAY_BACKFILL) {
         settings.backfill_depth = 0;
@@ -359,6 +402,7 @@ static void world_done(struct world *w)
     replay_heap_done(&w->releases);
     free(w->boards);
     free(w->job_of_lease);
+    free(w->asked);
 }
 
 int replay_run_pool(struct replay_run *run, struct error *err)
