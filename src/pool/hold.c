@@ -280,9 +280,6 @@ void hold_for(const struct pool *pool, const struct pool_lease *lease, struct ho
     bool is_known = true;
 
     memset(ret->then, 0, sizeof(ret->then));
-    if (moves_hold(lease, ret)) {
-        return;
-    }
     ret->count = 0;
     ret->free_at_ms = 0;
     ret->lease = lease->id;

@@ -275,8 +275,6 @@ bool shift_from_plan(const struct pool *pool, const struct plan_moves *found,
 void shift_preview(struct pool *pool, struct pool_lease *lease, struct pool_preview *ret);
 /* Adds what is kept for other requests to what the lease's ask leaves alone. */
 void moves_bind(struct pool *pool, struct pool_lease *lease);
-/* What is kept for this request; false: nothing is. */
-bool moves_hold(const struct pool_lease *lease, struct hold *ret);
 /* Goes on with what has begun, and gives up what cannot come any more. */
 void moves_pass(struct pool *pool);
 /* The request needs no room any more, or cannot have it so. */

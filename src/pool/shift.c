@@ -66,19 +66,6 @@ void moves_bind(struct pool *pool, struct pool_lease *lease)
     lease->ask.excluded_count = count;
 }
 
-bool moves_hold(const struct pool_lease *lease, struct hold *ret)
-{
-    if (!lease->shift) {
-        return false;
-    }
-    ret->count = 0;
-    ret->free_at_ms = 0;
-    ret->lease = lease->id;
-    add_window(ret->window, &ret->count, lease->shift->gpu, lease->shift->profile,
-               lease->shift->start);
-    return true;
-}
-
 /* --- its end ---------------------------------------------------------------------------------- */
 
 void shift_end(struct pool *pool, struct pool_lease *lease, const char *why)

@@ -16,9 +16,10 @@ static const char usage[] =
     "           [--age-step-ms N] [--max-compute N] [--objective NAME]\n"
     "           [--bounds auto|none|fast|lp] [--seed N] [--svg FILE] [-o table|csv|json]\n"
     "FILE is CSV: arrival_ms,profile,duration_ms[,tenant,priority,movable].  Without the column\n"
-    "movable every slice may be moved.  The trace goes through the pool of the daemon, which does\n"
-    "not carry out moves: with --max-moves above 0 the planner alone is replayed, with a simpler\n"
-    "queue, no ageing and no limits.  Nothing here is random: --seed is accepted and not used.";
+    "movable every slice may be moved.  The trace goes through the pool of the daemon; with\n"
+    "--max-moves above 0 every holder who is asked to move agrees at once, and a request of the loss\n"
+    "system waits only while room is made for it.  Nothing here is random: --seed is accepted and\n"
+    "not used.";
 
 struct options {
     struct replay_fleet fleet;
@@ -56,11 +57,6 @@ static int parse(int argc, char **argv, struct options *o, struct error *err)
     if (r == 0 && (!o->fleet.count || !o->trace_path)) {
         r = err_set(err, EINVAL, "run needs --gpus and --trace (tangram-replay run --help)");
     }
-    if (r == 0 && o->max_moves && s->max_compute) {
-        r = err_set(err, EINVAL,
-                    "--max-compute is kept by the pool, which does not carry out moves; "
-                    "leave it or --max-moves out");
-    }
     s->max_moves = (int)o->max_moves;
     s->queue = (enum replay_queue)o->queue;
     s->bound_effort = (enum replay_bound_effort)o->bounds;
@@ -79,18 +75,13 @@ static void print_number(const char *name, double value, const char *form)
     }
 }
 
-static const char *engine_name(const struct options *o)
-{
-    return o->setup.max_moves > 0 ? "plan" : "pool";
-}
-
 /* JSON strings: profiles were parsed, so they are plain ASCII without quotes. */
 static void print_json(const struct options *o, const struct replay_outcome *x)
 {
     const char *sep = "";
 
-    printf("{\"policy\":\"%s\",\"engine\":\"%s\",\"requests\":%llu,\"accepted\":%llu,",
-           plan_policy_name(o->setup.settings.policy), engine_name(o),
+    printf("{\"policy\":\"%s\",\"engine\":\"pool\",\"requests\":%llu,\"accepted\":%llu,",
+           plan_policy_name(o->setup.settings.policy),
            (unsigned long long)x->requests, (unsigned long long)x->accepted);
     printf("\"accepted_ratio\":%.6f,\"accepted_slices_ratio\":%.6f,\"compute_util\":%.6f,"
            "\"memory_util\":%.6f,\"mean_wait_ms\":%.3f,\"p95_wait_ms\":%.0f,"
@@ -130,7 +121,7 @@ static void print_csv(const struct options *o, const struct replay_outcome *x)
            (long long)x->makespan_ms, (unsigned long long)x->moves, (unsigned long long)x->recuts,
            (unsigned long long)x->decisions, x->decision_ns[0], x->decision_ns[1],
            x->bounds.free_accepted_ratio, x->bounds.free_slices_ratio,
-           (long long)x->bounds.makespan_ms, engine_name(o), x->bounds.clairvoyant_accepted_ratio,
+           (long long)x->bounds.makespan_ms, "pool", x->bounds.clairvoyant_accepted_ratio,
            x->bounds.clairvoyant_slices_ratio);
 }
 
@@ -162,7 +153,7 @@ static void print_table(const struct options *o, const struct replay_outcome *x)
     printf("\nMoves        %llu; slices cut %llu times\n", (unsigned long long)x->moves,
            (unsigned long long)x->recuts);
     printf("%-12s %llu, %.0f ns at the median, %.0f ns at 99 %%\n",
-           o->setup.max_moves > 0 ? "Decisions" : "In the pool", (unsigned long long)x->decisions,
+           "In the pool", (unsigned long long)x->decisions,
            x->decision_ns[0], x->decision_ns[1]);
 }
 

@@ -27,5 +27,3 @@ void replay_note_decision(struct replay_run *run, int64_t ns);
 
 /* The pool of the daemon: pool_step() in simulated time.  -EIO when it asks for what cannot be. */
 int replay_run_pool(struct replay_run *run, struct error *err);
-/* plan/ alone, with a queue of its own: only for moves, which the pool does not carry out. */
-int replay_run_plan(struct replay_run *run, struct error *err);

@@ -234,7 +234,7 @@ int replay_simulate(const struct replay_setup *setup, struct replay_outcome *ret
     allocate(&run);
     r = resolve_profiles(&run, err);
     if (r == 0) {
-        r = setup->max_moves > 0 ? replay_run_plan(&run, err) : replay_run_pool(&run, err);
+        r = replay_run_pool(&run, err);
     }
     if (r == 0) {
         summarise(&run, ret);

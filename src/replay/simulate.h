@@ -4,8 +4,7 @@
 #include "replay/fleet.h"
 #include "replay/trace.h"
 
-/* A trace in simulated time against the daemon's own pool; with moves, which the pool does not
- * carry out, against plan/ alone (see engine_plan.c). */
+/* A trace in simulated time against the daemon's own pool. */
 
 enum replay_queue { REPLAY_LOSS, REPLAY_FIFO, REPLAY_BACKFILL };
 
