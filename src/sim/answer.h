@@ -22,5 +22,14 @@ enum nvml_return answer_number(const char *name, struct nvml_device *device, uns
         return answer_number(#fn, device, ret, want, fn##_value);                                  \
     }
 
+#define CLOCK_MAX_STEPS 1024 /* no board has so many */
+/* The SMs' lowest; not above 0 when none of their clocks is known. */
+int clock_least_mhz(const struct sim_model *m);
+/* The SMs' clocks that go with a memory clock, highest first; 0 when there is no such memory clock.
+ */
+unsigned int clock_list_mhz(const struct sim_model *m, unsigned int memory_mhz,
+                            unsigned int ret[CLOCK_MAX_STEPS]);
+/* Application clocks went with driver 595. */
+bool clock_has_applications(const struct call *c);
 /* MHz at present of an nvmlClockType_t; ANSWER_NONE where it is not known (api_clock.c). */
 int64_t clock_now_mhz(const struct call *c, unsigned int type);

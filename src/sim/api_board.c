@@ -1,5 +1,6 @@
 /* Facts about the board that do not change. */
 #include "sim/answer.h"
+#include "sim/meter.h"
 #include "sim/nvml.h"
 #include <stdio.h>
 #include <string.h>
@@ -31,6 +32,12 @@ static int pcie_generation(const struct call *c)
     return c->model->arch >= SIM_ARCH_HOPPER ? 5 : c->model->arch >= SIM_ARCH_AMPERE ? 4 : 3;
 }
 
+static int64_t limit_mw(const struct call *c)
+{
+    double w = meter_limit_w(c->model, c->gpu);
+    return w > 0 ? (int64_t)(w * 1000 + 0.5) : ANSWER_NONE;
+}
+
 ANSWER(nvmlDeviceGetDisplayActive, CALL_GPU | CALL_MIG, 0)
 ANSWER(nvmlDeviceGetDisplayMode, CALL_GPU | CALL_MIG, 0)
 ANSWER(nvmlDeviceGetDefaultEccMode, CALL_GPU, 1)
@@ -49,12 +56,10 @@ ANSWER(nvmlDeviceGetCurrPcieLinkWidth, CALL_GPU, 16)
 ANSWER(nvmlDeviceGetPcieReplayCounter, CALL_GPU, 0)
 ANSWER(nvmlDeviceGetBusType, CALL_GPU, 2) /* NVML_BUS_TYPE_PCIE */
 ANSWER(nvmlDeviceGetPowerManagementMode, CALL_GPU, 1)
-ANSWER(nvmlDeviceGetPowerManagementLimit, CALL_GPU,
-       c->model->power_w > 0 ? c->model->power_w * 1000 : ANSWER_NONE)
+ANSWER(nvmlDeviceGetPowerManagementLimit, CALL_GPU, limit_mw(c))
 ANSWER(nvmlDeviceGetPowerManagementDefaultLimit, CALL_GPU,
        c->model->power_w > 0 ? c->model->power_w * 1000 : ANSWER_NONE)
-ANSWER(nvmlDeviceGetEnforcedPowerLimit, CALL_GPU,
-       c->model->power_w > 0 ? c->model->power_w * 1000 : ANSWER_NONE)
+ANSWER(nvmlDeviceGetEnforcedPowerLimit, CALL_GPU, limit_mw(c))
 
 enum nvml_return nvmlDeviceGetPowerManagementLimitConstraints(struct nvml_device *device,
                                                               unsigned int *least_mw,

@@ -117,9 +117,12 @@ static enum nvml_return physical_field(struct call *c, struct nvml_field_value *
         return put_uint(v, is_gpu ? milliwatts(c->model->power_min_w) : -1);
     case 188: /* POWER_MAX_LIMIT */
     case 189: /* POWER_DEFAULT_LIMIT */
+        return put_uint(v, is_gpu ? milliwatts(c->model->power_w) : -1);
     case 190: /* POWER_CURRENT_LIMIT */
     case 192: /* POWER_REQUESTED_LIMIT */
-        return put_uint(v, is_gpu ? milliwatts(c->model->power_w) : -1);
+        return put_uint(v, is_gpu && c->model->power_w > 0
+                               ? (int64_t)(meter_limit_w(c->model, c->gpu) * 1000 + 0.5)
+                               : -1);
     case 193: /* TEMPERATURE_SHUTDOWN_TLIMIT, SLOWDOWN, MEM_MAX, GPU_MAX */
     case 194:
     case 195:

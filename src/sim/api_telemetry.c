@@ -192,7 +192,12 @@ static enum nvml_return put_mask(const char *name, struct nvml_device *device,
     if (!ret) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    *ret = is_supported_mask ? 0x1FF : is_active(&c) ? 0 : 1; /* 1: the GPU is idle */
+    enum { REASON_IDLE = 1, REASON_APP_CLOCKS = 2, REASON_POWER_CAP = 4, REASONS_ALL = 0x1FF };
+    *ret = is_supported_mask                  ? REASONS_ALL
+           : !is_active(&c)                   ? REASON_IDLE
+           : meter_is_capped(c.model, c.gpu)  ? REASON_POWER_CAP
+           : c.state->settings.app_sm_mhz > 0 ? REASON_APP_CLOCKS
+                                              : 0;
     return NVML_SUCCESS;
 }
 

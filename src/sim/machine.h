@@ -33,8 +33,16 @@ struct sim_gi {
     struct sim_ci cis[SIM_MAX_CI];
 };
 
+/* What an administrator has set; 0: nothing.  Gone with the next reset or reboot. */
+struct sim_settings {
+    int32_t power_limit_mw;
+    int32_t least_sm_mhz, most_sm_mhz, least_memory_mhz, most_memory_mhz; /* locked clocks */
+    int32_t app_sm_mhz, app_memory_mhz;
+};
+
 /* The part of a GPU that changes as a whole or not at all. */
 struct sim_state {
+    struct sim_settings settings;
     int32_t mig_mode, mig_pending, persistence, compute_mode;
     uint32_t next_serial;
     struct sim_gi gis[SIM_MAX_GI]; /* by GPU instance id */

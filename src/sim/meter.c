@@ -55,11 +55,28 @@ double meter_activity(const struct sim_model *model, const struct sim_gpu *gpu, 
     return clamp(sum);
 }
 
+static double wanted_w(const struct sim_model *model, const struct sim_gpu *gpu)
+{
+    return model->power_w * (IDLE_SHARE + WORK_SHARE * meter_activity(model, gpu, SIM_WHOLE));
+}
+
+double meter_limit_w(const struct sim_model *model, const struct sim_gpu *gpu)
+{
+    int32_t set_mw = sim_gpu_state(gpu)->settings.power_limit_mw;
+    return set_mw > 0 ? set_mw / 1000.0 : model->power_w;
+}
+
+bool meter_is_capped(const struct sim_model *model, const struct sim_gpu *gpu)
+{
+    return model->power_w > 0 && wanted_w(model, gpu) > meter_limit_w(model, gpu);
+}
+
 double meter_power_w(const struct sim_model *model, const struct sim_gpu *gpu)
 {
-    return model->power_w > 0
-               ? model->power_w * (IDLE_SHARE + WORK_SHARE * meter_activity(model, gpu, SIM_WHOLE))
-               : -1;
+    if (model->power_w <= 0) {
+        return -1;
+    }
+    return meter_is_capped(model, gpu) ? meter_limit_w(model, gpu) : wanted_w(model, gpu);
 }
 
 void meter_update(const struct sim_model *model, struct sim_gpu *gpu)

@@ -309,6 +309,21 @@ enum nvml_return nvmlDeviceGetMemoryBusWidth(struct nvml_device *device, unsigne
 enum nvml_return nvmlDeviceGetPowerSource(struct nvml_device *device, unsigned int *ret);
 enum nvml_return nvmlDeviceGetC2cModeInfoV(struct nvml_device *device, unsigned int *ret);
 
+/* api_setting.c */
+enum nvml_return nvmlDeviceSetPowerManagementLimit(struct nvml_device *device, unsigned int mw);
+enum nvml_return nvmlDeviceSetPowerManagementLimit_v2(struct nvml_device *device,
+                                                      const struct nvml_power_value *value);
+enum nvml_return nvmlDeviceSetGpuLockedClocks(struct nvml_device *device, unsigned int least,
+                                              unsigned int most);
+enum nvml_return nvmlDeviceSetMemoryLockedClocks(struct nvml_device *device, unsigned int least,
+                                                 unsigned int most);
+enum nvml_return nvmlDeviceResetGpuLockedClocks(struct nvml_device *device);
+enum nvml_return nvmlDeviceResetMemoryLockedClocks(struct nvml_device *device);
+enum nvml_return nvmlDeviceSetApplicationsClocks(struct nvml_device *device,
+                                                 unsigned int memory_mhz, unsigned int sm_mhz);
+enum nvml_return nvmlDeviceResetApplicationsClocks(struct nvml_device *device);
+enum nvml_return nvmlDeviceClearEccErrorCounts(struct nvml_device *device, unsigned int counters);
+
 /* api_topology.c */
 enum nvml_return nvmlDeviceGetCpuAffinity(struct nvml_device *device, unsigned int size,
                                           unsigned long *set);

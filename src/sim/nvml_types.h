@@ -317,6 +317,12 @@ struct nvml_temperature {
     int celsius;
 };
 
+struct nvml_power_value {
+    unsigned int version;
+    unsigned char scope;
+    unsigned int mw;
+};
+
 struct nvml_margin_temperature {
     unsigned int version;
     int celsius;

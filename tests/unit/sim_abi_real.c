@@ -105,3 +105,7 @@ SAME_FIELD(struct nvml_process_usage_list, list, nvmlProcessesUtilizationInfo_v1
 #ifdef nvmlMarginTemperature_v1
 SAME_SIZE(struct nvml_margin_temperature, nvmlMarginTemperature_v1_t);
 #endif
+#ifdef nvmlPowerValue_v2
+SAME_SIZE(struct nvml_power_value, nvmlPowerValue_v2_t);
+SAME_FIELD(struct nvml_power_value, mw, nvmlPowerValue_v2_t, powerValueMw);
+#endif

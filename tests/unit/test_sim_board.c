@@ -295,12 +295,106 @@ static void test_topology(void **state)
     fixture_free(f);
 }
 
+static unsigned int now_mhz(struct nvml_device *d, unsigned int type)
+{
+    unsigned int mhz = 0;
+    assert_int_equal(nvmlDeviceGetClockInfo(d, type, &mhz), NVML_SUCCESS);
+    return mhz;
+}
+
+static void check_limit(struct nvml_device *d, unsigned int mw)
+{
+    unsigned int limit = 0, enforced = 0, by_default = 0;
+    assert_int_equal(nvmlDeviceGetPowerManagementLimit(d, &limit), NVML_SUCCESS);
+    assert_int_equal(nvmlDeviceGetEnforcedPowerLimit(d, &enforced), NVML_SUCCESS);
+    assert_int_equal(nvmlDeviceGetPowerManagementDefaultLimit(d, &by_default), NVML_SUCCESS);
+    assert_int_equal(limit, mw);
+    assert_int_equal(enforced, mw);
+    assert_int_equal(by_default, 400000);
+    assert_int_equal(field(d, 190, 0).value.ui, mw);
+    assert_int_equal(field(d, 192, 0).value.ui, mw);
+}
+
+static void reset(const struct fixture *f)
+{
+    CLEANUP(sim_machine_freep) struct sim_machine *m = NULL;
+    assert_int_equal(sim_machine_open(f->dir, &m, NULL), 0);
+    assert_int_equal(sim_machine_reset(m, 0, NULL), 0);
+}
+
+static void test_power_limit(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new("A100-SXM4-40GB", 1, "none", false, "570.148.08");
+    struct nvml_device *d = fixture_mig_gpu(0); /* the board is one, cut up or not */
+    check_limit(d, 400000);
+    assert_int_equal(nvmlDeviceSetPowerManagementLimit(d, 99999), NVML_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(nvmlDeviceSetPowerManagementLimit(d, 400001), NVML_ERROR_INVALID_ARGUMENT);
+    check_limit(d, 400000);
+    assert_int_equal(nvmlDeviceSetPowerManagementLimit(d, 250000), NVML_SUCCESS);
+    check_limit(d, 250000);
+    struct nvml_power_value v = {.version = 1, .mw = 300000};
+    assert_int_equal(nvmlDeviceSetPowerManagementLimit_v2(d, &v),
+                     NVML_ERROR_ARGUMENT_VERSION_MISMATCH);
+    v.version = NVML_STRUCT_VERSION(struct nvml_power_value, 2);
+    assert_int_equal(nvmlDeviceSetPowerManagementLimit_v2(d, &v), NVML_SUCCESS);
+    check_limit(d, 300000);
+    v.scope = 1;
+    assert_int_equal(nvmlDeviceSetPowerManagementLimit_v2(d, &v), NVML_ERROR_INVALID_ARGUMENT);
+    reset(f);
+    check_limit(d, 400000);
+    fixture_free(f);
+    f = fixture_new("A30", 1, "none", false, "570.148.08"); /* whose range is not known */
+    assert_int_equal(nvmlDeviceSetPowerManagementLimit(fixture_gpu(0), 150000),
+                     NVML_ERROR_NOT_SUPPORTED);
+    fixture_free(f);
+}
+
+static void test_locked_clocks(void **state)
+{
+    (void)state;
+    enum { GRAPHICS, SM, MEMORY };
+    struct fixture *f = fixture_new("H100-SXM5-80GB", 1, "none", false, "580.105.08");
+    struct nvml_device *d = fixture_gpu(0);
+    unsigned int mhz = 0;
+    assert_int_equal(now_mhz(d, SM), 345);
+    assert_int_equal(nvmlDeviceSetGpuLockedClocks(d, 1200, 1500), NVML_SUCCESS);
+    assert_int_equal(now_mhz(d, SM), 1200);
+    assert_int_equal(now_mhz(d, GRAPHICS), 1200);
+    assert_int_equal(nvmlDeviceSetGpuLockedClocks(d, 1500, 1200), NVML_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(nvmlDeviceSetGpuLockedClocks(d, 0xFFFFFF01, 1200),
+                     NVML_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(nvmlDeviceSetGpuLockedClocks(d, 9000, 9000), NVML_SUCCESS);
+    assert_int_equal(now_mhz(d, SM), 1980);
+    assert_int_equal(nvmlDeviceResetGpuLockedClocks(d), NVML_SUCCESS);
+    assert_int_equal(now_mhz(d, SM), 345);
+    assert_int_equal(nvmlDeviceSetMemoryLockedClocks(d, 1593, 1593), NVML_SUCCESS);
+    assert_int_equal(now_mhz(d, MEMORY), 1593);
+    assert_int_equal(nvmlDeviceResetMemoryLockedClocks(d), NVML_SUCCESS);
+    assert_int_equal(now_mhz(d, MEMORY), 2619);
+    assert_int_equal(nvmlDeviceSetApplicationsClocks(d, 2619, 1410), NVML_SUCCESS);
+    assert_int_equal(nvmlDeviceGetApplicationsClock(d, SM, &mhz), NVML_SUCCESS);
+    assert_int_equal(mhz, 1410);
+    assert_int_equal(nvmlDeviceGetDefaultApplicationsClock(d, SM, &mhz), NVML_SUCCESS);
+    assert_int_equal(mhz, 1980);
+    assert_int_equal(nvmlDeviceSetApplicationsClocks(d, 2619, 1411), NVML_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(nvmlDeviceSetApplicationsClocks(d, 0, 0), NVML_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(nvmlDeviceResetApplicationsClocks(d), NVML_SUCCESS);
+    assert_int_equal(nvmlDeviceGetApplicationsClock(d, SM, &mhz), NVML_SUCCESS);
+    assert_int_equal(mhz, 1980);
+    assert_int_equal(nvmlDeviceSetGpuLockedClocks(d, 1200, 1200), NVML_SUCCESS);
+    reset(f);
+    assert_int_equal(now_mhz(d, SM), 345);
+    fixture_free(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_captures), cmocka_unit_test(test_supported_clocks),
-        cmocka_unit_test(test_drivers),  cmocka_unit_test(test_without_mig),
-        cmocka_unit_test(test_topology),
+        cmocka_unit_test(test_captures),      cmocka_unit_test(test_supported_clocks),
+        cmocka_unit_test(test_drivers),       cmocka_unit_test(test_without_mig),
+        cmocka_unit_test(test_topology),      cmocka_unit_test(test_power_limit),
+        cmocka_unit_test(test_locked_clocks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
