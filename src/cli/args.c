@@ -283,7 +283,7 @@ int cli_args_check(const struct cli_args *a, struct error *err)
                        a->args[c->max_args]);
     }
     for (size_t i = 0; i < a->arg_count; i++) {
-        if (!a->args[i][0] && c->hint != HINT_COMMAND) {
+        if (!a->args[i][0] && !c->stops_at_arg) {
             return err_set(err, EINVAL, "%s: an argument is empty", c->name);
         }
     }

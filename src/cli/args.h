@@ -61,6 +61,8 @@ enum cli_hint {
     HINT_PROFILES,
     HINT_LEASES,
     HINT_SLICES,
+    HINT_MODELS,
+    HINT_TENANTS,
     HINT_COMMANDS /* tangram's own */
 };
 

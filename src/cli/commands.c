@@ -30,7 +30,7 @@ const struct cli_option cli_options[] = {
     {OPT_WAIT, 0, "wait", "D", "queue for up to D (30s, 5m, 1h30m), or 'forever'", HINT_NONE, NULL,
      false, false},
     {OPT_TTL, 0, "ttl", "D", "the lease ends by itself after D", HINT_NONE, NULL, false, false},
-    {OPT_MODEL, 0, "model", "MODEL", "only on GPUs of this model", HINT_NONE, NULL, false, false},
+    {OPT_MODEL, 0, "model", "MODEL", "only on GPUs of this model", HINT_MODELS, NULL, false, false},
     {OPT_NAME, 0, "name", "NAME", "a name to recognise it by", HINT_NONE, NULL, false, false},
     {OPT_PRIORITY, 0, "priority", "N", "higher goes first in the queue (default 0)", HINT_NONE,
      NULL, false, false},
@@ -56,7 +56,7 @@ const struct cli_option cli_options[] = {
     {OPT_EXPLAIN, 0, "explain", NULL, "also say what would be done, step by step", HINT_NONE, NULL,
      false, false},
     {OPT_ALL, 'a', "all", NULL, "also those that have ended", HINT_NONE, NULL, false, false},
-    {OPT_TENANT, 0, "tenant", "NAME", "of this tenant", HINT_NONE, NULL, false, false},
+    {OPT_TENANT, 0, "tenant", "NAME", "of this tenant", HINT_TENANTS, NULL, false, false},
     {OPT_STATE, 0, "state", "STATE", "in this state", HINT_WORDS, STATES, false, false},
     {OPT_FOLLOW, 'f', "follow", NULL, "go on with what happens from now on", HINT_NONE, NULL, false,
      false},
@@ -181,8 +181,11 @@ const struct cli_command cli_commands[] = {
     {"version", "", "the versions of this program and of the daemon", NULL, OPTIONS(OPT_OUTPUT), 0,
      0, HINT_NONE, NULL, false, cmd_version},
     {"completion", "bash|zsh|fish", "a script that completes tangram's commands in a shell",
-     "For bash: source <(tangram completion bash).", OPTIONS(), 1, 1, HINT_WORDS, "bash zsh fish",
-     false, cmd_completion},
+     "For bash: source <(tangram completion bash). For zsh: put it into a directory of $fpath as "
+     "_tangram. For fish: into ~/.config/fish/completions/tangram.fish. 'completion words WORD...' "
+     "is what they ask: a line for each word that could stand in place of the last one.",
+     OPTIONS(), 1, -1, HINT_WORDS, "bash zsh fish",
+     true, cmd_completion},
     {"help", "[COMMAND]", "help, or help for one command", NULL, OPTIONS(OPT_SCDOC), 0, 1,
      HINT_COMMANDS, NULL, false, cmd_help},
 };

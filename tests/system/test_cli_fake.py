@@ -106,20 +106,6 @@ def test_help_needs_no_daemon(tmp_path):
     assert nothing.returncode == 2 and "Commands:" in nothing.stderr
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_is_valid_shell(tmp_path, shell):
-    script = run(tmp_path / "none", "completion", shell).stdout
-    assert "release" in script and "profile" in script
-    if shell == "bash":
-        ask = (f"source /dev/stdin <<'X'\n{script}\nX\n"
-               "COMP_WORDS=(tangram rel); COMP_CWORD=1; _tangram; echo ${COMPREPLY[@]}\n"
-               "COMP_WORDS=(tangram lease --mo); COMP_CWORD=2; _tangram; echo ${COMPREPLY[@]}\n"
-               "COMP_WORDS=(tangram leases --state q); COMP_CWORD=3; _tangram;"
-               "echo ${COMPREPLY[@]}\n")
-        done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=False)
-        assert done.stdout.splitlines() == ["release", "--model --movable", "queued"], done
-
-
 # --- the daemon cannot be reached ----------------------------------------------------------------
 
 def test_unreachable_says_which_socket_and_why(tmp_path):
