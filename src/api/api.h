@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "http/http.h"
+#include "meter/counters.h"
 #include "meter/meter.h"
 #include "pool/pool.h"
 #include <stdbool.h>
@@ -77,6 +78,10 @@ struct api_host {
     void *userdata; /* first argument of all of them */
     struct pool *pool; /* to read, and for pool_preview() */
     struct meter *meter; /* to read */
+    const struct meter_counters *counters; /* and these, by GPU: for /metrics */
+    const struct meter_board *boards;
+    unsigned board_count;
+    int64_t sample_interval_ms;
     int64_t advice_after_ms, idle_after_ms; /* of the configuration's sampling */
 
     /* The clock of the pool's events. */

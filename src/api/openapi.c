@@ -115,6 +115,9 @@ static void add_good_answer(struct json_out *w, const struct api_route *route)
     json_out_object(w, "content");
     if (route->answer) {
         add_reference(w, "application/json", route->answer);
+    } else if (route->flags & API_ROUTE_TEXT) {
+        json_out_object(w, "text/plain");
+        json_out_end_object(w);
     } else {
         json_out_object(w, "application/json");
         json_out_end_object(w);

@@ -66,6 +66,8 @@
       &schema_token_made, "201", "Make a token; it is shown once")                                 \
     R(DELETE, "/v1/tokens/{id}", api_delete_token, RULE, CHANGE, NULL, NULL, &schema_token,        \
       "200 404", "Revoke a token")                                                                 \
+    R(GET, "/metrics", api_get_metrics, VIEW, API_ROUTE_TEXT, NULL, NULL, NULL, "200",             \
+      "Counters and gauges in the text format of Prometheus")                                      \
     R(GET, "/healthz", api_get_health, VIEW, API_ROUTE_PUBLIC, NULL, NULL, &schema_health, "200",  \
       "The daemon answers")                                                                        \
     R(GET, "/readyz", api_get_ready, VIEW, API_ROUTE_PUBLIC, NULL, NULL, &schema_health,           \

@@ -14,6 +14,7 @@ enum api_route_flags {
     API_ROUTE_KEY = 4,     /* Idempotency-Key: remembered in memory */
     API_ROUTE_POOL_KEY = 8, /* the same, by the pool, and across restarts */
     API_ROUTE_STREAM = 16, /* may answer with text/event-stream */
+    API_ROUTE_TEXT = 32,   /* answers with text/plain */
 };
 
 struct api_route {
@@ -51,6 +52,7 @@ void api_delete_lease(struct api_call *call);
 void api_post_move(struct api_call *call);
 void api_get_why(struct api_call *call);
 void api_get_queue(struct api_call *call);
+void api_get_metrics(struct api_call *call);
 void api_get_usage(struct api_call *call);
 void api_get_lease_usage(struct api_call *call);
 void api_get_advice(struct api_call *call);

@@ -75,6 +75,10 @@ struct daemon {
     int64_t event_seq;
     struct driver_work *works; /* hash by tag */
     struct sampler *sampler;
+    struct meter_counters counters;
+    struct meter_board *boards; /* by GPU */
+    uint64_t timed_batch; /* whose commit is timed, since timed_ns; 0 none */
+    int64_t timed_ns;
     LIST_HEAD(, watch) watches;
     sd_event_source *timer, *flush, *scan_timer, *driver_source;
     int64_t timer_ms; /* what it is set to, 0: off */
@@ -121,6 +125,15 @@ void account_resume(struct daemon *d);
 void account_note(struct daemon *d, const struct pool_action *a);
 /* What changed in the meter goes into the batch. */
 void account_collect(struct daemon *d, struct store_batch *batch);
+
+/* count.c: for GET /metrics. */
+void count_init(struct daemon *d);
+void count_done(struct daemon *d);
+void count_history(struct daemon *d, const struct pool_action *a);
+void count_decision(struct daemon *d, int64_t since_ns);
+void count_submit(struct daemon *d);
+void count_commits(struct daemon *d, uint64_t before);
+void count_result(struct daemon *d, const struct driver_result *r);
 
 /* sampling.c: what leased slices do. */
 int sampling_init(struct daemon *d, struct error *err);

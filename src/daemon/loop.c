@@ -206,6 +206,7 @@ void daemon_submit(struct daemon *d, struct store_batch *batch)
         sd_event_source_set_enabled(d->flush, SD_EVENT_ONESHOT);
     } else {
         d->submitted = store_submit(d->store, batch);
+        count_submit(d);
     }
 }
 
@@ -232,6 +233,7 @@ void daemon_finish_step(struct daemon *d)
             api_event_from_action(&p->action, ++d->event_seq, now, &e);
             add_event(d, batch, p, &e);
             account_note(d, &p->action);
+            count_history(d, &p->action);
         }
     }
     d->actions.count = 0;
@@ -246,7 +248,9 @@ void daemon_step(struct daemon *d, struct pool_event *event)
 {
     event->now_ms = daemon_now_ms(d);
     store_expect(d->store);
+    int64_t since_ns = clock_mono_ns();
     pool_step(d->pool, event, &d->actions);
+    count_decision(d, since_ns);
     daemon_finish_step(d);
 }
 
@@ -283,11 +287,13 @@ static void note_store_failure(struct daemon *d)
 static int on_store(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
     struct daemon *d = userdata;
+    uint64_t before = d->committed;
 
     (void)source;
     (void)fd;
     (void)revents;
     d->committed = store_committed(d->store);
+    count_commits(d, before);
     flush(d);
     note_store_failure(d);
     if (!d->is_ready) {

@@ -280,6 +280,7 @@ int sampling_init(struct daemon *d, struct error *err)
 {
     unsigned count = driver_gpu_count(d->driver);
 
+    count_init(d);
     d->sampler = xcalloc(1, sizeof(*d->sampler) + count * sizeof(d->sampler->look[0]));
     d->sampler->count = count;
     d->sampler->settled_ms = daemon_now_ms(d);

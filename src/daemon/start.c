@@ -167,6 +167,8 @@ static int open_doors(struct daemon *d, struct error *err)
 {
     struct api_host host = {
         .userdata = d, .pool = d->pool, .meter = d->meter,
+        .counters = &d->counters, .boards = d->boards, .board_count = driver_gpu_count(d->driver),
+        .sample_interval_ms = d->config.sample_interval_ms,
         .advice_after_ms = d->config.advice_after_ms, .idle_after_ms = d->config.idle_after_ms,
         .now_ms = host_now_ms, .step = host_step,
         .identify = host_identify, .facts = facts_fill, .process_start = host_process_start,
@@ -258,6 +260,7 @@ void daemon_close(struct daemon *d)
     }
     watch_done(d);
     sampling_done(d);
+    count_done(d);
     http_server_free(d->http);
     work_done(d);
     loop_done(d);

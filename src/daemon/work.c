@@ -229,6 +229,7 @@ static int on_driver(sd_event_source *source, int fd, uint32_t revents, void *us
     (void)fd;
     (void)revents;
     while (driver_next_result(d->driver, &r)) {
+        count_result(d, &r);
         on_result(d, &r);
     }
     return 0;

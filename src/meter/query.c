@@ -185,14 +185,16 @@ static int by_day_and_name(struct group *a, struct group *b)
 static void give_groups(struct asking *ask,
                         void (*each)(const struct meter_row *row, void *arg), void *arg)
 {
-    struct group *g = NULL, *next = NULL;
+    struct group *head = TAKE_PTR(ask->groups), *g = NULL, *next = NULL;
 
-    HASH_SORT(ask->groups, by_day_and_name);
-    HASH_ITER(hh, ask->groups, g, next)
-    {
+    HASH_SORT(head, by_day_and_name);
+    for (g = head; g; g = g->hh.next) {
         price(ask->m, &g->row);
         each(&g->row, arg);
-        HASH_DEL(ask->groups, g);
+    }
+    HASH_ITER(hh, head, g, next)
+    {
+        HASH_DEL(head, g);
         free(g);
     }
 }

@@ -1,13 +1,17 @@
 """What leases use: samples, sums over time, advice, and who may see them."""
+import http.client
 import os
+import re
+import shutil
 import signal
+import socket
 import subprocess
 import time
 
 import pytest
-from conftest import BUILD, H100, until
+from conftest import BUILD, H100, Machine, until
 
-QUICK = "sampling: {interval: 100ms, advice_after: 1s, idle_after: 2s}\n"
+QUICK = "sampling: {interval: 150ms, advice_after: 1s, idle_after: 2s}\n"
 PRICED = QUICK + "cost: {compute_slot_hour: 1, memory_gib_hour: 0.5, currency: EUR}\n"
 A100 = "A100-SXM4-80GB"
 
@@ -49,7 +53,8 @@ def test_memory_and_activity_are_sampled_on_hopper(daemon):
     other = sampled(d, idle, 3)
     assert other["idle_percent"] == 100 and other["memory_peak_percent"] < 2
     assert usage_of(d, busy)["minutes"]
-    assert "of its multiprocessors" in d.cli("leases", busy["id"], check=0).stdout
+    until(lambda: "of its multiprocessors" in d.cli("leases", busy["id"], check=0).stdout,
+          "the activity to be shown")
     load.kill()
     d.release(busy)
     row, = (r for r in rows(d, "?by=lease") if r["lease"] == busy["id"])
@@ -288,3 +293,109 @@ def test_a_stop_loses_nothing(daemon):
     assert d.proc.wait(timeout=20) == 0
     d.start()
     assert usage_of(d, lease)["usage"]["samples"] >= count
+
+
+# --- /metrics ----------------------------------------------------------------------------------
+
+SAMPLE = re.compile(r'([a-z_:]+)(?:\{((?:[a-z_]+="(?:[^"\\]|\\.)*",?)*)\})? (\S+)')
+
+
+def parse_metrics(text):
+    """The text format, strictly: {(name, labels): value} and {family: type}."""
+    found, types, helps, family = {}, {}, {}, None
+    assert text.endswith("\n")
+    for line in text.splitlines():
+        if line.startswith("# HELP "):
+            family, helps_text = line[7:].split(" ", 1)
+            assert family not in helps and helps_text
+            helps[family] = helps_text
+        elif line.startswith("# TYPE "):
+            name, kind = line[7:].split(" ")
+            assert name == family and kind in ("gauge", "counter", "histogram")
+            types[family] = kind
+        else:
+            name, labels, value = SAMPLE.fullmatch(line).groups()
+            ends = ("_bucket", "_sum", "_count") if types[family] == "histogram" else ("",)
+            assert name in [family + end for end in ends], line
+            key = (name, labels or "")
+            assert key not in found, f"{key} twice"
+            found[key] = float(value)
+    assert set(types) == set(helps)
+    return found, types
+
+
+def test_metrics_are_what_prometheus_reads(daemon, machine):
+    d = daemon(machine(f"{H100}:2", A100), config=QUICK)
+    lease = d.lease("3g.40gb", model="H100")
+    load = d.machine.load(lease["mig_uuid"], "--sm", "40", "--memory", "4GiB")
+    measured(d, lease)
+    d.release(d.lease("1g.10gb", model="A100"))
+    assert d.request("POST", "/v1/leases", {"profile": "7g.80gb", "count": 60}).status >= 400
+    reply = d.get("/metrics")
+    assert reply.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+    text = reply.body.decode()
+    found, types = parse_metrics(text)
+    for name, kind in types.items():
+        assert name.startswith("tangram_") and name.endswith("_total") == (kind == "counter"), name
+    gpu, other = lease["gpu_uuid"], d.get("/v1/gpus/2").json["uuid"]
+    assert found["tangram_leases", 'state="active"'] == 1
+    assert found["tangram_events_total", 'kind="lease.granted"'] == 2
+    assert found["tangram_events_total", 'kind="lease.released"'] == 1
+    assert found["tangram_lease_grant_seconds_count", ""] == 2
+    assert found["tangram_driver_job_seconds_count", 'job="create"'] >= 2
+    assert found["tangram_commits_total", ""] > 0 and found["tangram_ready", ""] == 1
+    assert found["tangram_gpu_leased_compute_slots", f'gpu="{gpu}"'] == 3
+    where = f"{lease['placement']['start']}:{lease['placement']['size']}"
+    labels = f'gpu="{gpu}",slice="{where}",profile="3g.40gb"'
+    assert found["tangram_slice_memory_used_bytes", labels] >= 4 << 30
+    assert 0 < found["tangram_slice_sm_active_ratio", labels] < 0.5
+    assert found["tangram_slice_processes", labels] == 1
+    assert ("tangram_gpu_sm_active_ratio", f'gpu="{other}"') not in found  # it does not tell
+    for name in types:
+        if types[name] == "histogram":
+            for key in [k for k in found if k[0] == name + "_count"]:
+                label = key[1] + "," if key[1] else ""
+                ends = [v for (n, l), v in found.items()
+                        if n == name + "_bucket" and l.startswith(label)]
+                assert ends == sorted(ends) and ends[-1] == found[key]
+    assert "root" not in text and lease["id"] not in text  # neither tenants nor leases
+    load.kill()
+    load.wait()
+    d.release(lease)
+    later, _ = parse_metrics(d.get("/metrics").body.decode())
+    for key, value in found.items():
+        if types.get(re.sub("_(bucket|sum|count)$", "", key[0]), types.get(key[0])) != "gauge":
+            assert later[key] >= value or "energy" in key[0], key
+    assert not [k for k in later if k[0].startswith("tangram_slice_")]  # nobody's now
+    if shutil.which("promtool"):
+        done = subprocess.run(["promtool", "check", "metrics"], input=text, text=True,
+                              capture_output=True, check=False)
+        assert done.returncode == 0 and not done.stderr, done
+
+
+def test_metrics_of_gpus_that_are_lost_or_unknown(daemon, machine):
+    d = daemon(machine(f"{H100}:2"), config=QUICK)
+    d.lease("1g.10gb")
+    Machine.sim("lose", d.machine.path, "1")
+    gpu = d.get("/v1/gpus/1").json["uuid"]
+    until(lambda: parse_metrics(d.get("/metrics").body.decode())[0]
+          ["tangram_gpu_up", f'gpu="{gpu}"'] == 0, "the loss to be told")
+    assert d.get("/metrics?x=1").status == 400
+    assert d.request("POST", "/metrics").status == 405
+
+
+def test_metrics_need_a_token_over_tcp(daemon):
+    port = socket.create_server(("127.0.0.1", 0)).getsockname()[1]
+    d = daemon(args=["--listen", f"127.0.0.1:{port}"])
+    token = d.cli("token", "create", "--name", "prometheus", "--tenant", "monitoring", "--role",
+                  "viewer", check=0).stdout.strip()
+
+    def ask(headers):
+        c = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        c.request("GET", "/metrics", headers=headers)
+        reply = c.getresponse()
+        return reply.status, reply.read()
+    assert ask({})[0] == 401
+    assert ask({"Authorization": "Bearer nonsense"})[0] == 401
+    status, body = ask({"Authorization": f"Bearer {token}"})
+    assert status == 200 and b"tangram_build_info" in body
