@@ -122,6 +122,13 @@ static inline void get_answer_other(struct http_request *req, void *userdata)
     http_reply_text(req, 200, "answered another");
 }
 
+static inline void get_drop(struct http_request *req, void *userdata)
+{
+    (void)userdata;
+    http_server_drop(w.server, http_peer(req)->identity);
+    http_reply_text(req, 200, "dropped");
+}
+
 /* For the random test: any number of held requests and streams. */
 static struct http_request *many_held[256];
 static struct http_stream *many_streams[256];
@@ -181,6 +188,7 @@ static const struct http_route routes[] = {
     {HTTP_GET, "/v1/things/{id}", get_thing, 0},
     {HTTP_DELETE, "/v1/things/{id}", get_thing, 0},
     {HTTP_GET, "/v1/hold", get_hold, 0},
+    {HTTP_GET, "/v1/drop", get_drop, 0},
     {HTTP_GET, "/v1/once", get_hold_and_answer, 0},
     {HTTP_GET, "/v1/forget", get_forget, 0},
     {HTTP_GET, "/v1/problem", get_problem, 0},

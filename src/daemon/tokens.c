@@ -178,6 +178,7 @@ void tokens_revoke(void *userdata, const char *id, uint64_t reply_to)
     struct store_batch *batch = store_batch_new();
     store_batch_delete(batch, DAEMON_RECORD_TOKEN, id);
     HASH_DEL(d->tokens, t);
+    http_server_drop(d->http, id); /* who came in with it is out, also of a stream */
     answer_later(d, batch, reply_to, &t->token, NULL);
     free(t);
 }

@@ -77,6 +77,9 @@ int http_server_new(sd_event *event, const struct http_settings *settings,
 void http_server_push(struct http_server *server);
 /* No new connections from here on; those that exist, and held requests, go on. */
 void http_server_stop_listening(struct http_server *server);
+/* Cuts the connections over which this identity (as `authenticate` told it) last asked for something:
+ * its streams and held requests see their on_gone.  Not the one whose handler is running. */
+void http_server_drop(struct http_server *server, const char *identity);
 /* Cuts what is left: held requests and streams see their on_gone.  Removes the socket. */
 void http_server_free(struct http_server *server);
 DEFINE_FREEP(struct http_server, http_server_free)

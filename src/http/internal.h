@@ -28,6 +28,7 @@ struct conn {
     bool is_dead;      /* to be closed by libmicrohttpd at the next opportunity */
     bool is_suspended; /* libmicrohttpd does not look at it */
     bool is_probed;
+    bool is_handling; /* a handler of its request runs */
     bool is_entering; /* libmicrohttpd does not have it yet (entry.c) */
     bool is_refused;  /* nor will it */
     size_t drained;   /* bytes thrown away since then */

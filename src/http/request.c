@@ -145,6 +145,7 @@ void *request_on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
     req->server = server;
     req->conn = conn;
     req->peer = conn->peer;
+    req->peer.identity[0] = '\0'; /* that was the request before this one */
     req->uri = xstrdup(uri);
     req->body = BUF_INIT(server->settings.body_max_bytes);
     conn->req = req;
@@ -180,6 +181,7 @@ static bool check_identity(struct http_request *req)
     if (header && strncasecmp(header, "Bearer ", 7) == 0 && settings->authenticate) {
         header += 7 + strspn(header + 7, " ");
         if (settings->authenticate(header, req->peer.identity, settings->authenticate_data)) {
+            req->conn->peer = req->peer; /* so that it can be found when the token is revoked */
             return true;
         }
         req->peer.identity[0] = '\0';
@@ -276,6 +278,42 @@ static bool check_route(struct http_request *req, const char *method)
     return false;
 }
 
+struct twice {
+    const char *name; /* NULL: none so far */
+    unsigned seen;    /* bits of once[] */
+};
+
+/* A header that has one meaning must not come with two. */
+static enum MHD_Result find_twice(void *cls, enum MHD_ValueKind kind, const char *name,
+                                  const char *value)
+{
+    static const char *const once[] = {MHD_HTTP_HEADER_AUTHORIZATION, MHD_HTTP_HEADER_CONTENT_TYPE,
+                                       "Idempotency-Key", "Last-Event-ID"};
+    struct twice *twice = cls;
+
+    (void)kind;
+    (void)value;
+    for (size_t i = 0; i < ARRAY_SIZE(once); i++) {
+        if (!strcasecmp(name, once[i])) {
+            twice->name = twice->seen & 1u << i ? once[i] : twice->name;
+            twice->seen |= 1u << i;
+        }
+    }
+    return MHD_YES;
+}
+
+static bool check_headers(struct http_request *req)
+{
+    struct twice twice = {0};
+
+    MHD_get_connection_values(req->conn->mhd, MHD_HEADER_KIND, find_twice, &twice);
+    if (twice.name) {
+        http_reply_problem(req, MHD_HTTP_BAD_REQUEST, "bad_request", NULL, "%s is given twice",
+                           twice.name);
+    }
+    return !twice.name;
+}
+
 /* Looks at everything that the head tells; afterwards the request is answered or wants its body. */
 static void check_head(struct http_request *req, const char *method, int64_t length)
 {
@@ -288,7 +326,7 @@ static void check_head(struct http_request *req, const char *method, int64_t len
                            "the request's head has more than %zu bytes", HTTP_HEADERS_MAX_BYTES);
     } else if (!request_parse_uri(req, &why)) {
         http_reply_problem(req, MHD_HTTP_BAD_REQUEST, "bad_uri", NULL, "%s", why);
-    } else if (check_route(req, method)) {
+    } else if (check_headers(req) && check_route(req, method)) {
         check_body(req, length);
     }
 }
@@ -345,8 +383,11 @@ static enum MHD_Result on_body(struct http_request *req, const char *data, size_
 static enum MHD_Result on_whole(struct http_request *req, struct MHD_Connection *mhd)
 {
     if (req->phase == PHASE_BODY) {
+        struct conn *conn = req->conn;
         req->phase = PHASE_HANDLING;
+        conn->is_handling = true;
         req->route->handle(req, req->server->userdata);
+        conn->is_handling = false;
         if (req->phase == PHASE_HANDLING) {
             log_error("http: the handler of %s did not answer", req->route->pattern);
             http_reply_problem(req, MHD_HTTP_INTERNAL_SERVER_ERROR, "internal", NULL,

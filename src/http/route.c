@@ -4,6 +4,7 @@
 #include "base/text.h"
 #include "http/internal.h"
 #include <string.h>
+#include <strings.h>
 
 static const char *const method_names[HTTP_METHOD_COUNT] = {"GET", "POST", "PUT", "PATCH",
                                                             "DELETE"};
@@ -94,12 +95,23 @@ static bool parse_query(struct http_request *req, const char **ret_why)
     return true;
 }
 
+/* "http://host/path", as a proxy writes it, is "/path". */
+static void drop_authority(char *uri)
+{
+    if (!strncasecmp(uri, "http://", 7)) {
+        const char *path = strchr(uri + 7, '/');
+        path = path ? path : "/";
+        memmove(uri, path, strlen(path) + 1);
+    }
+}
+
 bool request_parse_uri(struct http_request *req, const char **ret_why)
 {
     req->query = strchr(req->uri, '?');
     if (req->query) {
         *req->query++ = '\0';
     }
+    drop_authority(req->uri);
     if (!parse_path(req)) {
         *ret_why = "the path is not percent-encoded UTF-8 without control characters, or has too "
                    "many segments";

@@ -565,6 +565,19 @@ void http_server_stop_listening(struct http_server *server)
     }
 }
 
+void http_server_drop(struct http_server *server, const char *identity)
+{
+    struct conn *conn, *next;
+
+    for (conn = LIST_FIRST(&server->conns); conn; conn = next) {
+        next = LIST_NEXT(conn, all);
+        if (!conn->peer.is_unix && !conn->is_handling && !conn->is_dead && !conn->is_entering &&
+            !strcmp(conn->peer.identity, identity)) {
+            conn_kill(conn);
+        }
+    }
+}
+
 void http_server_free(struct http_server *server)
 {
     struct conn *conn, *next;

@@ -194,6 +194,30 @@ def test_tokens_over_tcp(daemon, machine):
     assert token.encode() not in kept and viewer.encode() not in kept
 
 
+def test_a_revoked_token_is_out_of_its_streams_too(daemon, machine):
+    port = free_port()
+    d = daemon(machine(), args=["--listen", f"127.0.0.1:{port}"])
+    token = d.request("POST", "/v1/tokens", {"name": "x", "tenant": "x", "role": "operator"}).json
+    other = d.request("POST", "/v1/tokens", {"name": "y", "tenant": "y"}).json
+
+    def follow(secret):
+        s = socket.create_connection(("127.0.0.1", port), timeout=20)
+        s.sendall(b"GET /v1/events HTTP/1.1\r\nHost: x\r\nAccept: text/event-stream\r\n"
+                  b"Authorization: Bearer " + secret.encode() + b"\r\n\r\n")
+        assert b"200 OK" in s.recv(65536)
+        return s
+    out, stays = follow(token["token"]), follow(other["token"])
+    # it may revoke itself, and hears that
+    assert ask(port, f"/v1/tokens/{token['id']}", token["token"], method="DELETE")[0] == 200
+    while out.recv(65536):
+        pass
+    d.lease("1g.10gb")
+    heard = b""
+    while b"lease.granted" not in heard:
+        heard += stays.recv(65536)
+    assert ask(port, "/v1", token["token"])[0] == 401
+
+
 @pytest.mark.parametrize("where", ["0.0.0.0:7070", "192.0.2.1:80", ":7070", "localhost",
                                    "127.0.0.1:99999", "[::]:7070", "127.0.0.1:"])
 def test_only_loopback(daemon, machine, where):

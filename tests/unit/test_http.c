@@ -62,6 +62,64 @@ static void problems_carry_their_members(void **state)
     assert_has(&got, "500 Internal Server Error");
 }
 
+static void what_has_one_meaning_comes_once(void **state)
+{
+    ANSWER;
+    (void)state;
+    ask(&got, "POST /v1/raw HTTP/1.1\r\n" CLOSE "Idempotency-Key: a\r\nidempotency-key: a\r\n"
+              "Content-Length: 0\r\n\r\n");
+    assert_has(&got, "400 Bad Request");
+    assert_has(&got, "Idempotency-Key is given twice");
+    ask_on(dial_tcp(), &got, "GET /v1/things/7 HTTP/1.1\r\n" CLOSE "Authorization: Bearer good\r\n"
+                             "Authorization: Bearer bad\r\n\r\n");
+    assert_has(&got, "Authorization is given twice");
+    ask(&got, "GET /v1/things/7 HTTP/1.1\r\n" CLOSE "Accept: a\r\nAccept: b\r\n\r\n");
+    assert_has(&got, "200 OK");
+}
+
+static void a_proxys_form_is_understood(void **state)
+{
+    ANSWER;
+    (void)state;
+    ask(&got, "GET http://any.where:80/v1/things/7?q=1 HTTP/1.1\r\n" CLOSE "\r\n");
+    assert_has(&got, "\"id\":\"7\"");
+    assert_has(&got, "\"q\":\"1\"");
+    ask(&got, "GET http://any.where HTTP/1.1\r\n" CLOSE "\r\n");
+    assert_has(&got, "404 Not Found");
+    ask(&got, "GET ftp://any.where/v1/things/7 HTTP/1.1\r\n" CLOSE "\r\n");
+    assert_has(&got, "bad_uri");
+}
+
+/* A token that is revoked ends what its holder still has open, but not the request that revokes. */
+static void who_is_dropped_is_out(void **state)
+{
+    CLEANUP(buf_done) struct buf held = BUF_INIT(1 << 20);
+    ANSWER;
+    int stream = dial_tcp(), waits = dial_tcp(), local = dial();
+
+    (void)state;
+    say(stream, "GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer good\r\n\r\n");
+    hear(stream, &got, "hello");
+    say(waits, "GET /v1/hold HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer good\r\n\r\n");
+    PUMP_UNTIL(w.held);
+    say(local, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+    buf_clear(&got);
+    hear(local, &got, "fine");
+    http_server_drop(w.server, "t-2");
+    assert_int_equal(w.stream_gone + w.gone, 0);
+    http_server_drop(w.server, "t-1");
+    assert_int_equal(w.stream_gone, 1);
+    assert_int_equal(w.gone, 1);
+    hear(waits, &held, NULL); /* the end */
+    hear(stream, &got, NULL);
+    ask_on(dial_tcp(), &got, "GET /v1/drop HTTP/1.1\r\n" CLOSE "Authorization: Bearer good\r\n\r\n");
+    assert_has(&got, "dropped");
+    ask_on(local, &got, "GET /healthz HTTP/1.1\r\n" CLOSE "\r\n");
+    assert_has(&got, "fine");
+    close(stream);
+    close(waits);
+}
+
 static void bad_uris_are_refused(void **state)
 {
     static const char *const bad[] = {"/v1/things/%00",
@@ -333,6 +391,9 @@ int main(void)
         T(head_has_no_body),
         T(unknown_paths_and_methods_are_problems),
         T(problems_carry_their_members),
+        T(what_has_one_meaning_comes_once),
+        T(a_proxys_form_is_understood),
+        T(who_is_dropped_is_out),
         T(bad_uris_are_refused),
         T_SHORT(malformed_requests_do_not_disturb),
         T(bodies_are_collected),
