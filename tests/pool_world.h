@@ -124,7 +124,7 @@ static inline int world_destroy(struct world *w, struct world_gpu *g, const stru
         return -ENOENT;
     }
     assert(!world_is_leased(w, job->gpu, job->start)); /* law 1 */
-    if (gi->profile_id != job->profile_id) {
+    if (gi->profile_id != job->profile_id || (job->is_bare && gi->ci_count)) {
         return -ESTALE;
     }
     if (gi->process_count) {

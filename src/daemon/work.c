@@ -24,7 +24,7 @@ static void step_result(struct daemon *d, const struct pool_job_result *result)
 
 static void refuse(struct daemon *d, const struct pool_job *job, int code, const char *why)
 {
-    struct pool_job_result r = {.job = *job, .code = code};
+    struct pool_job_result r = {.job = *job, .code = code, .is_unasked = true};
 
     text_copy(r.message, sizeof(r.message), why);
     step_result(d, &r);
@@ -49,6 +49,7 @@ void work_submit(struct daemon *d, const struct pool_job *job)
         .profile_id = job->slice ? job->profile_id : MIG_NO_ID,
         .ci_slices = job->ci_slices,
         .is_enable = job->is_mig_enabled,
+        .is_bare = job->is_bare,
     };
 
     text_copy(out.mig_uuid, sizeof(out.mig_uuid), job->mig_uuid);

@@ -57,6 +57,7 @@ struct driver_job {
     /* DESTROY, DESTROY_CI, CHECK: the MIG UUID of a compute instance in it, or -ESTALE;
      * "": whatever.  An instance that has none left passes. */
     char mig_uuid[MIG_UUID_SIZE];
+    bool is_bare; /* DESTROY: only if it has no compute instance at all, or -ESTALE */
     /* CREATE, CREATE_CI: compute slices of the compute instance, 0: all of the GPU instance. */
     uint8_t ci_slices;
     uint32_t ci_id; /* DESTROY_CI */

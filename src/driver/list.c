@@ -532,6 +532,12 @@ static int verify(struct gpu *gpu, const struct driver_job *job,
                           "with %u slots. Somebody changed it; nothing was touched.",
                           job->start, gpu->index, instance->profile_id, instance->size);
     }
+    if (job->is_bare && instance->ci_count) {
+        return gpu_refuse(result, ESTALE,
+                          "The instance at slot %u of GPU %u was to have no compute instance, and has "
+                          "%s. Somebody changed it; nothing was touched.",
+                          job->start, gpu->index, instance->ci[0].mig_uuid);
+    }
     /* Without compute instances it is what an earlier destroy, or a crash in one, has left. */
     if (job->mig_uuid[0] && instance->ci_count && !has_uuid(instance, job->mig_uuid)) {
         return gpu_refuse(result, ESTALE,

@@ -77,18 +77,27 @@ static struct pool_operation *operation_new(struct pool *pool, unsigned total)
 
 /* --- one GPU's difference --------------------------------------------------------------------- */
 
+/* Slices of one profile with the same compute instances.  To plan/ each kind is a profile of its
+ * own: the first of a profile is that row of the table, others are copies of it at the end. */
+struct kind {
+    int profile, ci; /* ci: index in the profile's compute[] */
+    unsigned cis;    /* compute instances in a slice */
+    unsigned slices; /* wanted */
+    uint8_t row;
+};
+
 struct gpu_diff {
     struct pool_gpu *gpu;
     const struct pool_target *target;
     bool changes_mode;
     struct pool_slice *current[MIG_MAX_INSTANCES];
     unsigned current_count;
-    bool is_odd[MIG_MAX_INSTANCES]; /* right profile, other compute instances: must go */
-    struct plan_diff diff;
-    uint8_t wanted[MIG_PROFILES_MAX]; /* slices by profile */
+    struct plan_diff diff; /* its profiles are rows */
+    struct kind kind[MIG_PROFILES_MAX];
+    unsigned kind_count;
 };
 
-/* How many compute instances of the wanted kind a slice of this entry carries. */
+/* How many compute instances of the wanted kind a slice of this entry has room for. */
 static unsigned cis_per_slice(const struct pool_gpu *gpu, int profile, int ci_profile)
 {
     const struct mig_profile *p = &gpu->geometry->profiles[profile];
@@ -97,32 +106,54 @@ static unsigned cis_per_slice(const struct pool_gpu *gpu, int profile, int ci_pr
     return each && each < p->slices ? p->slices / each : 1;
 }
 
-static int wanted_ci(const struct gpu_diff *d, int profile)
+/* The first of this profile, for NULL `slice`; else the one that has the same compute instances.
+ * NULL none. */
+static const struct kind *find_kind(const struct gpu_diff *d, int profile,
+                                    const struct pool_slice *slice)
 {
-    for (unsigned i = 0; i < d->target->want_count; i++) {
-        if (d->target->want[i].profile == profile && d->target->want[i].ci_profile >= 0) {
-            return d->target->want[i].ci_profile;
+    for (unsigned i = 0; i < d->kind_count; i++) {
+        const struct kind *k = &d->kind[i];
+        bool is_it = k->profile == profile && (!slice || slice->ci_count == k->cis);
+        for (unsigned c = 0; is_it && slice && c < slice->ci_count; c++) {
+            is_it = slice->ci[c].profile == k->ci;
+        }
+        if (is_it) {
+            return k;
         }
     }
-    if (profile < 0) {
-        return MIG_PROFILE_NONE;
-    }
-    const struct mig_profile *p = &d->gpu->geometry->profiles[profile];
-    return mig_compute_by_slices(p, p->slices);
+    return NULL;
 }
 
-/* Has the slice the compute instances that the target wants in slices of its profile? */
-static bool has_wanted_cis(const struct gpu_diff *d, const struct pool_slice *s)
+static const struct kind *kind_of_row(const struct gpu_diff *d, unsigned row)
 {
-    int ci = wanted_ci(d, s->profile);
+    unsigned i = 0;
 
-    if (s->ci_count != cis_per_slice(d->gpu, s->profile, ci)) {
+    while (d->kind[i].row != row) {
+        i++;
+    }
+    return &d->kind[i];
+}
+
+/* False: there are too many kinds. */
+static bool add_kind(struct gpu_diff *d, int profile, int ci, unsigned cis, unsigned slices)
+{
+    const struct kind *same = find_kind(d, profile, NULL);
+    unsigned copies = 0;
+
+    for (unsigned i = 0; i < d->kind_count; i++) {
+        struct kind *k = &d->kind[i];
+        if (k->profile == profile && k->ci == ci && k->cis == cis) {
+            k->slices += slices;
+            return true;
+        }
+        copies += k->row >= d->gpu->geometry->profile_count;
+    }
+    unsigned row = same ? d->gpu->geometry->profile_count + copies : (unsigned)profile;
+    if (slices && (row >= MIG_PROFILES_MAX || d->kind_count == MIG_PROFILES_MAX)) {
         return false;
     }
-    for (unsigned c = 0; c < s->ci_count; c++) {
-        if (s->ci[c].profile != ci) {
-            return false;
-        }
+    if (slices) {
+        d->kind[d->kind_count++] = (struct kind){profile, ci, cis, slices, (uint8_t)row};
     }
     return true;
 }
@@ -132,32 +163,51 @@ static bool is_pinned(const struct pool_slice *s)
     return !slice_is_spare(s);
 }
 
-/* Counts slices by profile; two kinds of compute instances in one profile cannot be told apart. */
+/* Slices by kind: those that are full of compute instances, and one with the rest. */
 static enum pool_answer count_wanted(struct gpu_diff *d, char *why, size_t size)
 {
-    int kind[MIG_PROFILES_MAX];
+    unsigned total = 0;
 
-    for (unsigned i = 0; i < MIG_PROFILES_MAX; i++) {
-        kind[i] = MIG_PROFILE_NONE;
-    }
     for (unsigned i = 0; i < d->target->want_count; i++) {
         int p = d->target->want[i].profile, ci = d->target->want[i].ci_profile;
-        unsigned per = cis_per_slice(d->gpu, p, ci);
-        unsigned slices = (d->target->want[i].count + per - 1) / per;
-        if (d->wanted[p] && kind[p] != ci) {
-            snprintf(why, size, "GPU %u: %s is wanted with two kinds of compute instances; that is "
-                     "not supported", d->gpu->info.index, d->gpu->geometry->profiles[p].name);
-            return POOL_BAD_REQUEST;
-        }
-        if (slices > MIG_SLOTS_MAX) {
+        const struct mig_profile *row = &d->gpu->geometry->profiles[p];
+        unsigned per = cis_per_slice(d->gpu, p, ci), count = d->target->want[i].count;
+        total += count < MIG_SLOTS_MAX * MIG_MAX_COMPUTE ? (count + per - 1) / per : count;
+        if (total > MIG_SLOTS_MAX) {
             snprintf(why, size, "GPU %u: %u x %s cannot fit", d->gpu->info.index,
-                     d->target->want[i].count, d->gpu->geometry->profiles[p].name);
+                     d->target->want[i].count, row->name);
             return POOL_CAN_NEVER_FIT;
         }
-        kind[p] = ci;
-        d->wanted[p] = (uint8_t)(d->wanted[p] + slices);
+        ci = ci >= 0 ? ci : mig_compute_by_slices(row, row->slices);
+        if (!add_kind(d, p, ci, per, count / per) ||
+            !add_kind(d, p, ci, count % per, count % per ? 1 : 0)) {
+            snprintf(why, size, "GPU %u: more kinds of compute instances are wanted than can be "
+                     "told apart", d->gpu->info.index);
+            return POOL_BAD_REQUEST;
+        }
     }
     return POOL_OK;
+}
+
+/* The table with a row for each kind, and how many of each row are wanted. */
+static struct mig_geometry *kinds_as_profiles(const struct gpu_diff *d,
+                                              uint8_t wanted[MIG_PROFILES_MAX])
+{
+    struct mig_geometry *g = xcalloc(1, sizeof(*g));
+
+    *g = *d->gpu->geometry;
+    memset(wanted, 0, MIG_PROFILES_MAX);
+    for (unsigned i = 0; i < d->kind_count; i++) {
+        const struct kind *k = &d->kind[i];
+        wanted[k->row] = (uint8_t)k->slices;
+        if (k->row >= d->gpu->geometry->profile_count) {
+            g->profiles[k->row] = g->profiles[k->profile];
+            g->start_mask[k->row] = g->start_mask[k->profile];
+            g->window_mask[k->row] = g->window_mask[k->profile];
+            g->profile_count = (uint8_t)(k->row + 1);
+        }
+    }
+    return g;
 }
 
 static enum pool_answer check_mode(struct gpu_diff *d, char *why, size_t size)
@@ -204,10 +254,28 @@ static void note_blockers(struct pool *pool, struct gpu_diff *d, uint16_t odd_in
     }
 }
 
+/* What the slice is to plan/; -1: it must go, because it is unknown, or not to be trusted, or has
+ * other compute instances than any that is wanted of its profile. */
+static int row_of(const struct gpu_diff *d, const struct pool_slice *s)
+{
+    const struct kind *kind = NULL;
+
+    if (s->profile < 0 || s->state == POOL_SLICE_QUARANTINED) {
+        return -1;
+    }
+    kind = find_kind(d, s->profile, s);
+    if (kind) {
+        return kind->row;
+    }
+    return find_kind(d, s->profile, NULL) ? -1 : s->profile;
+}
+
 static enum pool_answer diff_slices(struct pool *pool, struct gpu_diff *d, char *why, size_t size)
 {
     struct plan_diff_slice current[MIG_MAX_INSTANCES];
     unsigned index[MIG_MAX_INSTANCES], count = 0;
+    uint8_t wanted[MIG_PROFILES_MAX];
+    CLEANUP(freep) struct mig_geometry *geometry = kinds_as_profiles(d, wanted);
     uint16_t odd_in_use = 0;
     struct error err = {0};
     struct plan_diff diff = {0};
@@ -216,18 +284,16 @@ static enum pool_answer diff_slices(struct pool *pool, struct gpu_diff *d, char 
         struct pool_slice *s = d->gpu->slices[i];
         unsigned at = d->current_count++;
         d->current[at] = s;
-        /* What is unknown, or not to be trusted, fits no target. */
-        bool is_known = s->profile >= 0 && s->state != POOL_SLICE_QUARANTINED;
-        d->is_odd[at] = is_known && d->wanted[s->profile] && !has_wanted_cis(d, s);
-        if (!is_known || (d->is_odd[at] && is_pinned(s))) {
+        int row = row_of(d, s);
+        if (row < 0 && is_pinned(s)) {
             odd_in_use |= (uint16_t)(1u << at);
-        } else if (!d->is_odd[at] && s->state != POOL_SLICE_DESTROYING) {
-            current[count].slice = (struct mig_slice){(uint8_t)s->profile, s->start};
+        } else if (row >= 0 && s->state != POOL_SLICE_DESTROYING) {
+            current[count].slice = (struct mig_slice){(uint8_t)row, s->start};
             current[count].is_pinned = is_pinned(s);
             index[count++] = at;
         }
     }
-    int rc = plan_layout_diff(d->gpu->geometry, current, count, d->wanted, &diff, &err);
+    int rc = plan_layout_diff(geometry, current, count, wanted, &diff, &err);
     d->diff.create_count = diff.create_count;
     memcpy(d->diff.create, diff.create, sizeof(diff.create));
     for (unsigned i = 0; i < count; i++) {
@@ -316,7 +382,8 @@ static void list_changes(struct pool *pool, const struct gpu_diff *d)
         c->size = s->size;
     }
     for (unsigned i = 0; i < d->diff.create_count; i++) {
-        const struct mig_profile *p = &d->gpu->geometry->profiles[d->diff.create[i].profile];
+        const struct kind *k = kind_of_row(d, d->diff.create[i].profile);
+        const struct mig_profile *p = &d->gpu->geometry->profiles[k->profile];
         struct pool_change *c = add_change(pool, d, POOL_CHANGE_CREATE);
         text_copy(c->profile_name, sizeof(c->profile_name), p->name);
         c->start = d->diff.create[i].start;
@@ -351,15 +418,15 @@ static void carry_out(struct pool *pool, struct gpu_diff *d, uint64_t operation)
         }
     }
     for (unsigned i = 0; i < d->diff.create_count; i++) {
-        int profile = d->diff.create[i].profile, ci = wanted_ci(d, profile);
-        struct pool_slice *s = slice_new(pool, d->gpu, profile, d->diff.create[i].start);
+        const struct kind *k = kind_of_row(d, d->diff.create[i].profile);
+        struct pool_slice *s = slice_new(pool, d->gpu, k->profile, d->diff.create[i].start);
         if (!s) {
             operation_progress(pool, operation, "too many slices on one GPU");
             continue;
         }
         s->operation = operation;
-        for (unsigned n = cis_per_slice(d->gpu, profile, ci); n > 0; n--) {
-            slice_add_ci(s, ci, 0);
+        for (unsigned n = k->cis; n > 0; n--) {
+            slice_add_ci(s, k->ci, 0);
         }
         slice_set_state(pool, s, POOL_SLICE_CREATING);
     }
@@ -511,9 +578,10 @@ static void disown(struct pool *pool, const struct pool_event *event, struct poo
     if (s->state == POOL_SLICE_FOREIGN) {
         pool_reply(pool, event->reply_to, POOL_BAD_REQUEST, 0, "%s is not tangram's",
                    slice_label(s, label));
-    } else if (s->state != POOL_SLICE_IDLE || s->job) {
+    } else if (s->state != POOL_SLICE_IDLE || s->job || s->operation) {
+        bool is_cut = s->state == POOL_SLICE_IDLE; /* an apply puts compute instances into it */
         pool_reply(pool, event->reply_to, POOL_IN_USE, 0, "%s is %s", slice_label(s, label),
-                   pool_slice_state_name(s->state));
+                   is_cut ? "still being cut" : pool_slice_state_name(s->state));
     } else {
         pool_mark_gone(pool, POOL_RECORD_SLICE, s->id);
         if (s->is_dirty) {

@@ -358,12 +358,14 @@ struct pool_job {
     uint8_t start, size;
     uint8_t ci_slices;      /* compute slices of the compute instance; 0: all of the slice's */
     char mig_uuid[MIG_UUID_SIZE]; /* "" unknown */
+    bool is_bare; /* DESTROY: only if there is no compute instance in it; ESTALE else */
     bool is_mig_enabled;
 };
 
 struct pool_job_result {
     struct pool_job job;
     int code; /* 0 or -errno: EBUSY in use, ENOSPC no room, ENODEV lost, ENOENT not there, ... */
+    bool is_unasked;   /* the driver was not asked at all: says nothing about the GPU */
     int64_t driver_us; /* spent inside the driver */
     char message[200]; /* CHECK with code 0: who runs there, "pid 1234 (python3)" */
     bool has_instance; /* CREATE: made, or what a failed attempt has left; CREATE_CI, CHECK */

@@ -121,6 +121,9 @@ static void on_create_failed(struct pool *pool, struct pool_slice *s,
     s = slice_by_id(gpu, id);
     if (s && s->state == POOL_SLICE_CREATING) {
         slice_remove(pool, s);
+    } else if (s && result->has_instance) {
+        s->ci_count = 0;
+        slice_learn(pool, s, &result->instance); /* by what it is to be known when it is destroyed */
     }
     if (result->has_instance) {
         gpu_give_up_hopeless(pool, gpu, result->message);
@@ -381,7 +384,7 @@ void pool_on_result(struct pool *pool, const struct pool_job_result *result)
     if (!gpu) {
         return;
     }
-    if (gpu->health == POOL_HEALTH_UNRESPONSIVE && result->code != -ENODEV) {
+    if (gpu->health == POOL_HEALTH_UNRESPONSIVE && result->code != -ENODEV && !result->is_unasked) {
         pool_on_health(pool, gpu, POOL_HEALTH_OK, "");
     }
     switch (result->job.kind) {

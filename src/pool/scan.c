@@ -91,27 +91,29 @@ static void on_missing(struct pool *pool, struct pool_slice *s)
 static void drop_missing_cis(struct pool *pool, struct pool_slice *s,
                              const struct mig_instance *found)
 {
+    bool has_lost = false; /* those that an apply has still to make are not missing */
+
     for (unsigned c = s->ci_count; c-- > 0;) {
         struct pool_ci *ci = &s->ci[c];
         if (!ci->is_settled || shows_ci(found, ci)) {
             continue;
         }
         struct pool_lease *lease = ci->lease ? pool_lease_get(pool, ci->lease) : NULL;
+        has_lost = true;
         ci->is_settled = false; /* it is not reused, whatever becomes of the lease */
         if (lease) {
             end_lease_of_missing(pool, lease, s);
         }
         s->ci[c].lease = 0;
     }
-    if (!slice_is_leased(s) && (s->state == POOL_SLICE_IDLE || s->state == POOL_SLICE_LEASED)) {
-        bool has_all = s->ci_count > 0;
-        for (unsigned c = 0; c < s->ci_count; c++) {
-            has_all = has_all && s->ci[c].is_settled;
+    if ((has_lost || !s->ci_count) && !slice_is_leased(s) &&
+        (s->state == POOL_SLICE_IDLE || s->state == POOL_SLICE_LEASED)) {
+        for (unsigned c = s->ci_count; c-- > 0;) {
+            if (!s->ci[c].is_settled) {
+                slice_drop_ci(pool, s, c); /* by those that are left it is known */
+            }
         }
-        if (!has_all) {
-            s->ci_count = 0;
-            slice_doom(pool, s, 0, 0);
-        }
+        slice_doom(pool, s, 0, 0);
     }
 }
 

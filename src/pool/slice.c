@@ -485,6 +485,7 @@ static void pump_destroy(struct pool *pool, struct pool_slice *s)
         return;
     }
     struct pool_job *job = emit_slice_job(pool, POOL_JOB_DESTROY, s);
+    job->is_bare = !s->ci_count; /* nothing else would tell it from somebody else's */
     for (unsigned c = 0; c < s->ci_count; c++) {
         if (s->ci[c].is_settled && s->ci[c].mig_uuid[0]) {
             text_copy(job->mig_uuid, sizeof(job->mig_uuid), s->ci[c].mig_uuid);

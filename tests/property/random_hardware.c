@@ -135,6 +135,7 @@ static int hw_destroy(struct machine *m, struct machine_gpu *g, const struct poo
         return -ENOENT;
     }
     if (u->gi.profile_id != job->profile_id || u->gi.size != job->size ||
+        (job->is_bare && u->gi.ci_count) ||
         (*job->mig_uuid && u->gi.ci_count && unit_by_uuid(g, job->mig_uuid) != u)) {
         return -ESTALE;
     }

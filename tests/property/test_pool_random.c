@@ -183,8 +183,9 @@ static void want_used(const struct pool_gpu *gpu, struct pool_target *t)
     for (unsigned i = 0; i < gpu->slice_count; i++) {
         const struct pool_slice *s = gpu->slices[i];
         if (s->state != POOL_SLICE_IDLE && s->state != POOL_SLICE_DESTROYING && s->profile >= 0) {
-            want(t, s->profile, s->ci_count > 1 ? s->ci[0].profile : MIG_PROFILE_NONE,
-                 s->ci_count > 1 ? s->ci_count : 1);
+            bool is_parted = s->ci_count && s->ci[0].compute_slots < s->compute_slots;
+            want(t, s->profile, is_parted ? s->ci[0].profile : MIG_PROFILE_NONE,
+                 is_parted ? s->ci_count : 1);
         }
     }
 }

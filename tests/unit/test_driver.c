@@ -523,6 +523,10 @@ static void another_instance_is_not_touched(void **state)
     assert_int_equal(run(0, job).code, -ESTALE);
     assert_int_equal(fix.fake->destroys, 0);
     job.size = 2;
+    job.is_bare = true; /* it has a compute instance: it is not what a failed attempt has left */
+    assert_int_equal(run(0, job).code, -ESTALE);
+    assert_int_equal(fix.fake->destroys, 0);
+    job.is_bare = false;
     assert_int_equal(run(0, job).code, 0);
     fix.fake->uuid_round = 0;
 }

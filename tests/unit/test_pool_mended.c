@@ -136,6 +136,79 @@ static void who_must_not_wait_is_refused_when_the_cut_fails(void **state)
     world_done(&w);
 }
 
+/* The job that a GPU's worker has; the only one. */
+static struct pool_job only_job(struct world *w, enum pool_job_kind kind)
+{
+    struct pool_job found = {0};
+    unsigned count = 0;
+
+    for (unsigned i = 0; i < w->gpu[0].job_count; i++) {
+        if (w->gpu[0].job[i].kind == kind) {
+            found = w->gpu[0].job[i];
+            count++;
+        }
+    }
+    assert_int_equal(count, 1);
+    return found;
+}
+
+static void fail_with(struct world *w, const struct pool_job *job, const struct mig_instance *left)
+{
+    struct pool_job_result r = {.job = *job, .code = -EIO, .message = "no", .has_instance = true,
+                                .instance = *left};
+    struct pool_event e = {.kind = POOL_EV_RESULT, .result = &r};
+
+    w->gpu[0].job_count = 0;
+    world_step(w, &e);
+}
+
+/* What a failed attempt has left is known by its compute instance, or by having none: somebody may
+ * make another one in its place before it is destroyed. */
+static void a_remnant_is_told_from_another_slice(void **state)
+{
+    struct world w;
+    (void)state;
+    for (unsigned cis = 0; cis < 2; cis++) {
+        setup(&w, 1);
+        uint64_t id = world_ask(&w, "a", "2g.20gb", (struct pool_request){0});
+        struct pool_job create = only_job(&w, POOL_JOB_CREATE);
+        struct mig_instance left = {.gi_id = 7, .profile_id = create.profile_id,
+                                    .start = create.start, .size = create.size, .ci_count = cis,
+                                    .ci[0] = {.id = 0, .size = 2, .mig_uuid = "MIG-left"}};
+        fail_with(&w, &create, &left);
+        assert_int_equal(world_state(&w, id), POOL_LEASE_QUEUED);
+        const struct pool_slice *s = pool_slice_at(pool_gpu(w.pool, 0), create.start);
+        assert_int_equal(s->state, POOL_SLICE_QUARANTINED);
+        assert_int_equal(s->ci_count, cis);
+        w.gpu[0].job_count = 0;
+        w.now_ms += 200; /* its first retry */
+        world_step(&w, &(struct pool_event){.kind = POOL_EV_TICK});
+        struct pool_job destroy = only_job(&w, POOL_JOB_DESTROY);
+        assert_string_equal(destroy.mig_uuid, cis ? "MIG-left" : "");
+        assert_int_equal(destroy.is_bare, !cis);
+        world_done(&w);
+    }
+}
+
+/* A job that never came to the driver says nothing about a GPU that does not answer. */
+static void what_was_not_asked_is_no_answer(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, 1);
+    world_step(&w, &(struct pool_event){.kind = POOL_EV_HEALTH, .text = "no answer",
+                                        .health = POOL_HEALTH_UNRESPONSIVE});
+    struct pool_job_result r = {.job = {.kind = POOL_JOB_SCAN}, .code = -ENOBUFS,
+                                .is_unasked = true};
+    struct pool_event e = {.kind = POOL_EV_RESULT, .result = &r};
+    world_step(&w, &e);
+    assert_int_equal(pool_gpu(w.pool, 0)->health, POOL_HEALTH_UNRESPONSIVE);
+    r.is_unasked = false;
+    world_step(&w, &e);
+    assert_int_equal(pool_gpu(w.pool, 0)->health, POOL_HEALTH_OK);
+    world_done(&w);
+}
+
 /* Ours is being destroyed, somebody destroys it first and cuts something else there. */
 static void a_foreign_slice_over_one_that_goes_is_told_apart(void **state)
 {
@@ -332,6 +405,8 @@ int main(void)
         cmocka_unit_test(what_a_check_does_not_find_is_not_granted),
         cmocka_unit_test(a_quota_holds_up_nobody_else),
         cmocka_unit_test(who_must_not_wait_is_refused_when_the_cut_fails),
+        cmocka_unit_test(a_remnant_is_told_from_another_slice),
+        cmocka_unit_test(what_was_not_asked_is_no_answer),
         cmocka_unit_test(a_foreign_slice_over_one_that_goes_is_told_apart),
         cmocka_unit_test(a_cut_off_reason_does_not_spoil_the_record),
         cmocka_unit_test(long_names_stay_readable),
