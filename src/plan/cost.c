@@ -1,18 +1,16 @@
 /* The cost of a placement.
  *
- * The default, "reach", asks who can no longer be served on this GPU once the cut is made.  A
- * profile reaches a GPU when it could be placed there; the cost of a cut is how many profiles lose
- * this GPU (each counts REACH_SLOTS slots, if it is asked for at all), plus the slots that are free
- * on it, so that fuller GPUs are preferred; empty GPUs come last.  A cut that takes nothing from
- * anybody may so go to a GPU with one free slot more, but not with two.  REACH_SLOTS was found by
- * search over eight mixes of requests; anything from 1.5 to 1.75 does (docs/planner.md).
+ * The default, "reach", adds up three things, all in memory slots.  The first is how many free slots
+ * of the GPU the next request of the mix cannot use, on average, and how much the cut makes that
+ * grow (plan_unusable(), which alone is the policy "fgd").  The second is how many slots are free:
+ * fuller GPUs come first, empty ones last.  The third is whom the cut shuts out: a profile that
+ * could be placed on this GPU, now cannot, and not because the slots are used up.
  *
- * Which profiles count is learned: one with a share of REACH_SHARE of the requests or more counts
- * in full.  Profiles with much more memory than compute (the double-memory 1g) do not count: they
- * also find the corner that is of no use to others.
+ * What counts is learned: the mix, and whether a profile is asked for at all (in full from
+ * REACH_SHARE of the requests on).  The weights were found by search over 24 random mixes; on 60
+ * others half or twice of them makes little difference (docs/planner.md).
  *
- * The other policies are there to compare with; "fgd" is the expected number of free slots that
- * the next request of the mix cannot use (plan_unusable()), and how much that grows.
+ * The other policies are there to compare with.
  *
  * Costs depend on the occupancy of one GPU only, never on its number, so that a fleet can be
  * indexed by occupancy (index.c).  First-fit and round-robin, which go by the number, are added in
@@ -25,30 +23,35 @@ static int free_slots(const struct mig_geometry *g, const struct mig_use *use)
     return g->slots - __builtin_popcount(use->mask);
 }
 
-#define REACH_SLOTS 1.6
+#define FREE_WEIGHT 0.2 /* of a free slot */
+#define SHUT_WEIGHT 0.3 /* of a profile shut out */
 #define REACH_SHARE 0.04
 
-/* How much it matters that the profile can be placed, 0 to 1. */
-static double weight(const struct mig_geometry *g, const struct plan_mix *mix, int p)
+static bool fits_somewhere(const struct mig_geometry *g, const struct mig_use *use, int p)
 {
-    const struct mig_profile *row = &g->profiles[p];
-    bool is_corner = 4 * row->slices * g->slots < 3 * row->size * g->slices;
-
-    return is_corner ? 0 : fmin(mix->share[p] / REACH_SHARE, 1);
+    for (int k = 0; k < g->profiles[p].start_count; k++) {
+        if (mig_fits(g, use, p, g->profiles[p].starts[k])) {
+            return true;
+        }
+    }
+    return false;
 }
 
-/* The profiles that can be placed somewhere, by weight. */
-static double reach(const struct mig_geometry *g, const struct plan_mix *mix,
-                    const struct mig_use *use)
+/* The profiles that can no longer be placed although enough slots are free, by weight. */
+static double shut_out(const struct mig_geometry *g, const struct plan_mix *mix,
+                       const struct mig_use *before, const struct mig_use *after)
 {
     double sum = 0;
 
     for (int p = 0; p < g->profile_count; p++) {
-        bool fits = false;
-        for (int k = 0; !fits && k < g->profiles[p].start_count; k++) {
-            fits = mig_fits(g, use, p, g->profiles[p].starts[k]);
+        /* Profiles with much more memory than compute (the double-memory 1g) do not count: they
+         * also find the corner that is of no use to others. */
+        bool is_corner =
+            4 * g->profiles[p].slices * g->slots < 3 * g->profiles[p].size * g->slices;
+        if (!is_corner && g->profiles[p].size <= free_slots(g, after) &&
+            fits_somewhere(g, before, p) && !fits_somewhere(g, after, p)) {
+            sum += fmin(mix->share[p] / REACH_SHARE, 1);
         }
-        sum += fits ? weight(g, mix, p) : 0;
     }
     return sum;
 }
@@ -121,7 +124,8 @@ double plan_cost(enum plan_policy policy, const struct plan_settings *settings,
     mig_use_add(g, &after, slice.profile, slice.start);
     switch (policy) {
     case PLAN_REACH:
-        return REACH_SLOTS * (reach(g, mix, before) - reach(g, mix, &after)) + fullness +
+        return plan_unusable(g, mix, &after) - plan_unusable(g, mix, before) +
+               FREE_WEIGHT * fullness + SHUT_WEIGHT * shut_out(g, mix, before, &after) +
                (before->mask ? 0 : settings->open_cost * g->slots);
     case PLAN_FGD:
         return plan_unusable(g, mix, &after) - plan_unusable(g, mix, before) +

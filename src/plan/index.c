@@ -4,7 +4,7 @@
  * size has few different states: at most 192 masks with today's eight-slot profiles, times what
  * engines and idle slices add.  So GPUs are kept by state, and for each profile the states in the
  * order of what the profile costs there.  One bit per rank says whether a state has a GPU; the best
- * GPU is the lowest number in the state of the first bit set.
+ * GPU is the lowest number in the states of the first bits set, of those that are equally good.
  *
  *   seats[gpu]         the state of each GPU
  *   states[s].blocks   which blocks of 64 GPUs have one in state s; the block itself is searched
@@ -19,8 +19,8 @@
  * States come into being when first seen and are kept: a new one is inserted into the orders, which
  * costs a pass over the states.  When the mix changes, everything is sorted anew.
  *
- * Ties are broken by content (key, then slots busy, idle, engines), never by history, and inside a
- * state by the lowest number: equal fleets give equal answers whatever happened before. */
+ * Ties are broken by the lowest number, never by history: equal fleets give equal answers whatever
+ * happened before. */
 #include "plan/index.h"
 #include "base/cleanup.h"
 #include <assert.h>
@@ -343,7 +343,7 @@ uint32_t plan_index_state(struct plan_index *x, const struct mig_use *busy, uint
     }
     uint32_t s = x->state_count++;
     *cell = s + 1;
-    x->states[s] = (struct plan_state){.busy = *busy, .idle = idle};
+    x->states[s] = (struct plan_state){.busy = *busy, .idle = idle, .lowest = UINT32_MAX};
     x->states[s].busy.instances = 0;
     for (int k = 0; k < PLAN_RANKING_COUNT; k++) {
         if (x->rankings[k].is_built) {
@@ -482,7 +482,10 @@ static void leave(struct plan_index *x, const uint32_t *seats, uint32_t gpu, uin
         }
     }
     if (s->count == 0) {
+        s->lowest = UINT32_MAX;
         flip_bits(x, state, false);
+    } else if (gpu == s->lowest) {
+        s->lowest = plan_index_lowest(x, seats, state, gpu + 1);
     }
 }
 
@@ -500,6 +503,7 @@ static void enter(struct plan_index *x, uint32_t gpu, uint32_t state)
     if (word < s->first_word || s->count == 0) {
         s->first_word = word;
     }
+    s->lowest = gpu < s->lowest ? gpu : s->lowest;
     if (s->count++ == 0) {
         flip_bits(x, state, true);
     }

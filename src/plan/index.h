@@ -20,6 +20,7 @@ struct plan_state {
     struct mig_use busy; /* instances not counted */
     uint16_t idle;
     uint32_t count;      /* GPUs */
+    uint32_t lowest;     /* the first of them; UINT32_MAX: none */
     uint32_t first_word; /* no block before this word has one */
     uint32_t word_count;
     uint64_t *blocks; /* bit b: a GPU of block b is in this state */

@@ -67,7 +67,7 @@ static const struct plan_exclusion *exclusion_of(const struct plan_ask *ask, uin
 static uint32_t lowest_gpu(const struct plan *p, const struct plan_index *x, uint32_t state,
                            const struct plan_ask *ask)
 {
-    uint32_t gpu = plan_index_lowest(x, p->seats, state, 0);
+    uint32_t gpu = x->states[state].lowest;
 
     while (gpu != UINT32_MAX && exclusion_of(ask, gpu)) {
         gpu = plan_index_lowest(x, p->seats, state, gpu + 1);
@@ -75,14 +75,7 @@ static uint32_t lowest_gpu(const struct plan *p, const struct plan_index *x, uin
     return gpu;
 }
 
-/* Among equally good GPUs the policies to compare with take the lowest number, as everybody who
- * writes them down does; that is one look at each of the states that are equally good.  Ours takes
- * the lowest of the first state, whose order is that of content. */
-static bool takes_lowest(const struct plan *p, enum plan_ranking_kind kind)
-{
-    return kind == PLAN_RANKING_POLICY && p->settings.policy != PLAN_REACH;
-}
-
+/* The first states in the order that have a GPU, as long as they are equally good. */
 static void search_index(const struct plan *p, int class_id, enum plan_ranking_kind kind,
                          const struct plan_ask *ask, struct best *b)
 {
@@ -101,9 +94,6 @@ static void search_index(const struct plan *p, int class_id, enum plan_ranking_k
         if (gpu != UINT32_MAX) {
             offer(b, c->key, gpu, profile, c->start);
             found = c->key;
-            if (!takes_lowest(p, kind)) {
-                return;
-            }
         }
     }
 }

@@ -20,7 +20,7 @@
 #define PLAN_GPUS_MAX (1u << 22)
 
 enum plan_policy {
-    PLAN_REACH,       /* default: fewest kinds of request lose the GPU, then fullest */
+    PLAN_REACH,       /* default: fgd, but fuller GPUs first, and few profiles shut out */
     PLAN_FGD,         /* least growth of unusable space under the learned mix */
     PLAN_FIRST_FIT,   /* lowest GPU, lowest slot */
     PLAN_ROUND_ROBIN, /* the next GPU after the last one used, lowest slot */
