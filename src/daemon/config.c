@@ -100,7 +100,10 @@ SET(moves_set,
     TIME("answer_within", S(1), DAY, 0, "\"60s\"",
          "A holder who has not answered after this long has refused."),
     TIME("pause", 0, 365 * DAY, 0, "\"10m\"",
-         "A lease whose holder refused, or did not answer, is not asked again for this long."));
+         "A lease whose holder refused, or did not answer, is not asked again for this long."),
+    INT("consolidate_per_hour", 0, 3600, "0",
+        "While nobody waits, so many leases an hour may be asked to move so that the rest of the "
+        "GPUs is of more use; 0: none."));
 
 SET(timing_set,
     TIME("call_timeout", S(1), S(3600), 0, "\"30s\"",
@@ -337,6 +340,8 @@ static void read_pool(struct daemon_config *c, const json_t *root)
     c->pool.age_step_ms = ms_of(&queue_set, queue, "age_step");
     c->pool.max_moves = (unsigned)int_of(&moves_set, moves, "max_per_request", 0);
     c->pool.move_answer_ms = ms_of(&moves_set, moves, "answer_within");
+    c->pool.consolidate_per_hour =
+        (unsigned)int_of(&moves_set, moves, "consolidate_per_hour", 0);
     c->pool.move_pause_ms = ms_of(&moves_set, moves, "pause");
     c->pool.keep_ended = (unsigned)int_of(&history_set, history, "keep_leases", 0);
     c->connections_max = (unsigned)int_of(&limits_set, limits, "connections", 0);

@@ -83,5 +83,9 @@ static inline const struct mig_use *plan_gpu_busy(const struct plan *p, uint32_t
 
 /* Bits of the idle slices that a window touches. */
 uint16_t plan_idle_touched(const struct plan *p, uint32_t gpu, uint16_t window);
+/* Bits of the idle slices that are left when these slots are busy. */
+uint16_t plan_idle_left(const struct plan *p, uint32_t gpu, uint16_t busy);
+/* Expected free slots of no use, and open_cost when it is used, of a GPU in this state. */
+double plan_potential(const struct plan *p, uint32_t gpu, uint32_t state);
 /* Changes the state of a GPU and keeps the index right. */
 void plan_set_state(struct plan *p, uint32_t gpu, uint32_t state);

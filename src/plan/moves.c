@@ -79,6 +79,18 @@ static bool is_worth_moving(const struct plan_ask *ask, const struct mig_geometr
            (moved != wanted || ask->excluded_count);
 }
 
+/* By what is on the GPU, not by the number of its state, which depends on what was asked before. */
+static uint64_t look_of(const struct plan *p, uint32_t gpu)
+{
+    const struct plan_state *state = &plan_gpu_index(p, gpu)->states[plan_gpu_state(p, gpu)];
+    uint64_t look = mix_in(plan_gpu_class(p, gpu), state->busy.mask | (uint64_t)state->idle << 16);
+
+    for (int e = 0; e < MIG_ENGINE_COUNT; e++) {
+        look = mix_in(look, state->busy.engines[e]);
+    }
+    return look;
+}
+
 static void consider(const struct search *s, const struct plan_ask *ask, uint32_t gpu,
                      struct mig_slice slice, struct candidates *ret)
 {
@@ -89,8 +101,7 @@ static void consider(const struct search *s, const struct plan_ask *ask, uint32_
     struct mig_use left = *plan_gpu_busy(s->plan, gpu);
     struct candidate c = {.gpu = gpu, .slice = slice};
 
-    c.look =
-        mix_in(mix_in(plan_gpu_class(s->plan, gpu), plan_gpu_state(s->plan, gpu)), slice.start);
+    c.look = mix_in(look_of(s->plan, gpu), slice.start);
     for (int i = 0; i < d->movable_count; i++) {
         struct mig_slice m = d->movable[i].slice;
         if (!(mig_window(g, m.profile, m.start) & window)) {
@@ -164,7 +175,7 @@ static void find_candidates(const struct search *s, const struct plan_ask *ask,
 /* --- one trial --- */
 
 /* Idle slices that something on trial covers are gone. */
-static uint16_t idle_left(const struct plan *p, uint32_t gpu, uint16_t busy)
+uint16_t plan_idle_left(const struct plan *p, uint32_t gpu, uint16_t busy)
 {
     const struct plan_detail *d = plan_gpu_detail(p, gpu);
     const struct mig_geometry *g = &plan_gpu_index(p, gpu)->geometry;
@@ -184,7 +195,7 @@ static void set_busy(struct search *s, uint32_t gpu, const struct mig_use *busy)
     s->before[s->before_count][0] = gpu;
     s->before[s->before_count++][1] = plan_gpu_state(p, gpu);
     plan_set_state(p, gpu,
-                   plan_index_state(plan_gpu_index(p, gpu), busy, idle_left(p, gpu, busy->mask)));
+                   plan_index_state(plan_gpu_index(p, gpu), busy, plan_idle_left(p, gpu, busy->mask)));
 }
 
 /* Back to where a trial had this many changes and moves. */
@@ -203,7 +214,7 @@ static void undo(struct search *s)
     undo_to(s, 0, 0, 0);
 }
 
-static double potential(const struct plan *p, uint32_t gpu, uint32_t state)
+double plan_potential(const struct plan *p, uint32_t gpu, uint32_t state)
 {
     const struct plan_index *x = plan_gpu_index(p, gpu);
     const struct mig_use *busy = &x->states[state].busy;
@@ -223,8 +234,8 @@ static double potential_change(const struct search *s)
             is_first = is_first && s->before[k][0] != gpu;
         }
         if (is_first) {
-            sum += potential(s->plan, gpu, plan_gpu_state(s->plan, gpu)) -
-                   potential(s->plan, gpu, s->before[i][1]);
+            sum += plan_potential(s->plan, gpu, plan_gpu_state(s->plan, gpu)) -
+                   plan_potential(s->plan, gpu, s->before[i][1]);
         }
     }
     return sum;

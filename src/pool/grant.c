@@ -689,13 +689,23 @@ bool lease_grant_all(struct pool *pool, struct pool_lease *const *leases, unsign
     return fits;
 }
 
+void moves_refresh_plan(struct pool *pool)
+{
+    refresh_stale(pool);
+    for (unsigned i = 0; i < pool->gpu_count; i++) {
+        if (pool->gpus[i]->has_resting) {
+            gpu_refresh_plan(pool, pool->gpus[i]);
+        }
+    }
+}
+
 bool lease_find_moves(struct pool *pool, struct pool_lease *lease, const struct hold *hold,
                       struct plan_moves *ret)
 {
     struct plan_moves found;
 
     bind(pool, lease, hold);
-    refresh_stale(pool);
+    moves_refresh_plan(pool);
     bool is_found = plan_find_moves(pool->plan, &lease->ask, (int)pool->settings.max_moves,
                                     &found) == 0 && found.count;
     unbind(lease);

@@ -12,7 +12,7 @@
  *     instance names the lease, too (move.c); nothing else is named by who does not name it;
  *   - a QUEUED lease is in the queue's list, an ended one in the list of the ended. */
 
-enum timer_kind { TIMER_LEASE, TIMER_GPU, TIMER_LOOK };
+enum timer_kind { TIMER_LEASE, TIMER_GPU, TIMER_LOOK, TIMER_CONSOLIDATE };
 
 struct timer {
     int64_t when_ms;
@@ -76,6 +76,7 @@ struct pool {
     struct plan_exclusion held[POOL_MAX_COUNT]; /* of it, what binds the lease that is looked at */
     struct pool_lease *shifts[SHIFTS_MAX]; /* the requests that have one */
     unsigned shift_count;
+    uint64_t consolidating; /* the lease that was asked last to bring the fleet together; 0 none */
     unsigned seekers; /* requests that have looked for moves in this pass */
     struct plan_exclusion bound[POOL_MAX_COUNT + SHIFTS_MAX * (PLAN_MOVES_MAX + 1)];
     struct plan_set last_set; /* how good the places of the last gang are */
@@ -174,6 +175,8 @@ bool lease_is_over_quota(const struct pool *pool, const struct pool_lease *lease
 void lease_ungrant(struct pool *pool, struct pool_lease *lease);
 void lease_add_part(struct pool_lease *lease, struct pool_gpu *gpu, struct pool_slice *slice,
                     unsigned ci);
+/* plan/ hears who may be asked to move now: that changes with time alone, too. */
+void moves_refresh_plan(struct pool *pool);
 /* Moves that would let one part of it in; false: none, or none is needed. */
 bool lease_find_moves(struct pool *pool, struct pool_lease *lease, const struct hold *hold,
                       struct plan_moves *ret);
@@ -269,7 +272,7 @@ bool move_is_possible(const struct pool *pool, const struct pool_lease *lease);
 /* Looks for moves that make room for a request that is blocked, and begins them. */
 void moves_seek(struct pool *pool, struct pool_lease *lease, const struct hold *hold);
 /* What plan/ found, by lease; false: somebody in it may not be asked. */
-bool shift_from_plan(const struct pool *pool, const struct plan_moves *found,
+bool shift_from_plan(struct pool *pool, const struct plan_moves *found,
                      struct pool_shift *ret);
 /* What moves_seek() would do for it. */
 void shift_preview(struct pool *pool, struct pool_lease *lease, struct pool_preview *ret);
@@ -306,6 +309,19 @@ void move_on_answer(struct pool *pool, const struct pool_event *event);
 void move_explain(const struct pool *pool, const struct pool_lease *lease, char *buf, size_t size);
 void shift_explain(const struct pool *pool, const struct pool_lease *lease,
                    struct pool_explanation *ret);
+
+/* The lease that may be asked to move and has this slice; NULL: nobody. */
+struct pool_lease *move_lease_at(struct pool *pool, const struct pool_gpu *gpu,
+                                 struct mig_slice at);
+/* Begins a move; request NULL: to keep the fleet together.  False: there is no room on the list. */
+bool move_begin(struct pool *pool, const struct pool_lease *request, struct pool_lease *mover,
+                struct pool_gpu *gpu, int profile, unsigned start);
+
+/* consolidate.c */
+void consolidation_arm(struct pool *pool);
+void consolidation_on_timer(struct pool *pool);
+/* Somebody has to wait. */
+void consolidation_yield(struct pool *pool);
 
 /* apply.c */
 void pool_on_apply(struct pool *pool, const struct pool_event *event);

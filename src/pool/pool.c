@@ -581,6 +581,8 @@ static void on_tick(struct pool *pool)
             if (lease) {
                 lease_on_timer(pool, lease);
             }
+        } else if (t.kind == TIMER_CONSOLIDATE) {
+            consolidation_on_timer(pool);
         } else if (t.kind == TIMER_LOOK) {
             queue_on_look(pool);
         } else {

@@ -144,6 +144,7 @@ struct pool_gpu {
     unsigned failures;         /* in a row */
     int64_t create_us, destroy_us; /* measured by the driver, moving averages; 0 unknown */
     bool is_plan_stale;            /* plan/ has to hear of a change */
+    bool has_resting;              /* plan/ was told that a lease is left alone for a while */
     bool wants_pump;               /* has work to hand to its worker; on the pool's list then */
     TAILQ_ENTRY(pool_gpu) pump_link;
 };
@@ -287,6 +288,7 @@ struct pool_settings {
     int64_t default_ttl_ms, max_ttl_ms; /* 0: none */
     unsigned max_moves;      /* leases moved for one request, at most PLAN_MOVES_MAX; 0 none */
     int64_t move_answer_ms;  /* how long a holder may take to answer */
+    unsigned consolidate_per_hour; /* leases asked to move while nobody waits; 0 none */
     int64_t move_pause_ms;   /* a lease whose holder refused is left alone so long */
 };
 void pool_settings_default(struct pool_settings *settings);

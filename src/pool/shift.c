@@ -149,15 +149,14 @@ static bool is_attainable(const struct pool *pool, const struct pool_shift *shif
            mig_fits(shift->gpu->geometry, &use, shift->profile, shift->start);
 }
 
-static void begin(struct pool *pool, const struct pool_lease *request, struct pool_shift_move *m,
-                  struct pool_lease *mover)
+bool move_begin(struct pool *pool, const struct pool_lease *request, struct pool_lease *mover,
+                struct pool_gpu *gpu, int profile, unsigned start)
 {
-    struct pool_slice *s = lease_put(pool, mover, m->gpu, m->profile, m->start);
+    struct pool_slice *s = lease_put(pool, mover, gpu, profile, start);
 
     if (!s) {
-        return;
+        return false;
     }
-    m->is_begun = true;
     mover->move = (struct pool_move){.phase = POOL_MOVE_MAKING, .slice = s,
                                      .request = request ? request->id : 0};
     pool_mark_lease(pool, mover);
@@ -165,6 +164,7 @@ static void begin(struct pool *pool, const struct pool_lease *request, struct po
     if (s->state == POOL_SLICE_LEASED) {
         move_on_made(pool, mover, s);
     }
+    return true;
 }
 
 enum start_result { START_DONE, START_LATER, START_NEVER };
@@ -187,7 +187,7 @@ static enum start_result try_begin(struct pool *pool, struct pool_lease *request
     if (!mig_fits(m->gpu->geometry, &use, m->profile, m->start)) {
         return START_LATER; /* one before it is still there */
     }
-    begin(pool, request, m, mover);
+    m->is_begun = move_begin(pool, request, mover, m->gpu, m->profile, m->start);
     return m->is_begun ? START_DONE : START_NEVER;
 }
 
@@ -248,6 +248,9 @@ void moves_tie(struct pool *pool)
         const struct pool_lease *request =
             l->move.request ? pool_lease_get(pool, l->move.request) : NULL;
         bool is_known = request && request->shift && mover_of(request->shift, l);
+        if (is_open_move && !l->move.request) {
+            pool->consolidating = l->id;
+        }
         if (is_open_move && l->move.request && !is_known) {
             move_call_off(pool, l, "the record of the request was damaged");
         }
@@ -256,21 +259,20 @@ void moves_tie(struct pool *pool)
 
 /* --- its beginning ---------------------------------------------------------------------------- */
 
-/* The lease whose slice this is; 0: nobody's that may be asked. */
-static uint64_t lease_at(const struct pool *pool, const struct pool_gpu *gpu, struct mig_slice at)
+struct pool_lease *move_lease_at(struct pool *pool, const struct pool_gpu *gpu, struct mig_slice at)
 {
     for (unsigned i = 0; i < gpu->slice_count; i++) {
         const struct pool_slice *s = gpu->slices[i];
-        const struct pool_lease *l = s->start == at.start && s->profile == at.profile
-                                         ? slice_holder(pool, s) : NULL;
+        struct pool_lease *l = s->start == at.start && s->profile == at.profile && s->ci_count
+                                   ? pool_lease_get(pool, s->ci[0].lease) : NULL;
         if (l && l->part_count && l->part[0].slice == s && move_is_possible(pool, l)) {
-            return l->id;
+            return l;
         }
     }
-    return 0;
+    return NULL;
 }
 
-bool shift_from_plan(const struct pool *pool, const struct plan_moves *found,
+bool shift_from_plan(struct pool *pool, const struct plan_moves *found,
                      struct pool_shift *ret)
 {
     *ret = (struct pool_shift){.gpu = pool->gpus[found->spot.gpu_id],
@@ -278,12 +280,12 @@ bool shift_from_plan(const struct pool *pool, const struct plan_moves *found,
                                .start = found->spot.slice.start, .count = found->count};
     for (unsigned i = 0; i < found->count; i++) {
         const struct plan_move *m = &found->moves[i];
-        ret->move[i] = (struct pool_shift_move){
-            .lease = lease_at(pool, pool->gpus[m->from_gpu], m->from),
-            .gpu = pool->gpus[m->to_gpu], .profile = m->to.profile, .start = m->to.start};
-        if (!ret->move[i].lease) {
+        const struct pool_lease *l = move_lease_at(pool, pool->gpus[m->from_gpu], m->from);
+        if (!l) {
             return false;
         }
+        ret->move[i] = (struct pool_shift_move){.lease = l->id, .gpu = pool->gpus[m->to_gpu],
+                                                .profile = m->to.profile, .start = m->to.start};
     }
     return true;
 }
@@ -293,6 +295,7 @@ void moves_seek(struct pool *pool, struct pool_lease *lease, const struct hold *
     struct plan_moves found;
     struct pool_shift shift;
 
+    consolidation_yield(pool);
     if (!pool->settings.max_moves || lease->shift || lease->count != 1 || lease->must_not_wait ||
         lease->shift_rest_ms > pool->now_ms || pool->shift_count == SHIFTS_MAX ||
         pool->seekers++ >= SEEKERS_MAX || !lease_find_moves(pool, lease, hold, &found) ||

@@ -371,6 +371,7 @@ static bool is_movable(const struct pool *pool, const struct pool_slice *s)
         return false;
     }
     lease = pool_find_lease(pool, s->ci[0].lease);
+    s->gpu->has_resting = s->gpu->has_resting || (lease && lease->move_rest_ms > pool->now_ms);
     return lease && move_is_possible(pool, lease);
 }
 
@@ -379,6 +380,7 @@ void gpu_refresh_plan(struct pool *pool, struct pool_gpu *gpu)
     struct plan_gpu view = {.is_usable = gpu_is_usable(pool, gpu, NULL)};
 
     gpu->is_plan_stale = false;
+    gpu->has_resting = false;
     if (gpu->class_id < 0) {
         return;
     }

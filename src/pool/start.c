@@ -140,6 +140,7 @@ void pool_start(struct pool *pool, int64_t now_ms, struct pool_actions *actions)
         resume_lease(pool, l);
     }
     moves_tie(pool);
+    consolidation_arm(pool);
     TAILQ_FOREACH(op, &pool->operations, link)
     {
         resume_operation(pool, op);

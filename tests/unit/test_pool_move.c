@@ -18,13 +18,10 @@ static struct pool_lease const *lease(const struct scene *s, uint64_t id)
 }
 
 /* GPU a holds a movable 1g, GPU b a 2g that is not movable, and somebody wants a whole one. */
-static struct scene *setup(unsigned max_moves)
+static struct scene *setup_with(struct pool_settings settings)
 {
     struct scene *s = xcalloc(1, sizeof(*s));
-    struct pool_settings settings;
 
-    pool_settings_default(&settings);
-    settings.max_moves = max_moves;
     s->w.now_ms = 1000000;
     world_add_gpu(&s->w, "H100-SXM5-80GB", true);
     world_add_gpu(&s->w, "H100-SXM5-80GB", true);
@@ -41,6 +38,15 @@ static struct scene *setup(unsigned max_moves)
     world_settle(&s->w);
     assert_ptr_not_equal(lease(s, s->small)->part[0].gpu, lease(s, s->fixed)->part[0].gpu);
     return s;
+}
+
+static struct scene *setup(unsigned max_moves)
+{
+    struct pool_settings settings;
+
+    pool_settings_default(&settings);
+    settings.max_moves = max_moves;
+    return setup_with(settings);
 }
 
 static void done(struct scene *s)
@@ -353,6 +359,171 @@ static void what_is_destroyed_by_hand_is_noticed(void **state)
     done(s);
 }
 
+/* --- while nobody waits ----------------------------------------------------------------------- */
+
+static struct scene *setup_consolidation(void)
+{
+    struct pool_settings settings;
+
+    pool_settings_default(&settings);
+    settings.consolidate_per_hour = 2;
+    settings.move_pause_ms = 0;
+    return setup_with(settings);
+}
+
+static void a_gpu_is_emptied_and_that_is_all(void **state)
+{
+    struct scene *s = setup_consolidation();
+    (void)state;
+    world_wait(&s->w, 1000);
+    assert_int_equal(s->w.history[POOL_HIST_LEASE_MOVE_ASKED], 0);
+    world_wait(&s->w, 1800000);
+    world_settle(&s->w);
+    assert_int_equal(lease(s, s->small)->move.phase, POOL_MOVE_ASKED);
+    assert_int_equal(lease(s, s->small)->move.request, 0);
+    assert_ptr_equal(lease(s, s->small)->move.slice->gpu, lease(s, s->fixed)->part[0].gpu);
+    assert_int_equal(answer(s, "vision", true, NULL), POOL_OK);
+    world_settle(&s->w);
+    assert_ptr_equal(lease(s, s->small)->part[0].gpu, lease(s, s->fixed)->part[0].gpu);
+    for (int i = 0; i < 20; i++) { /* it does not wander */
+        world_wait(&s->w, 1800000);
+        world_settle(&s->w);
+    }
+    assert_int_equal(s->w.history[POOL_HIST_LEASE_MOVE_ASKED], 1);
+    done(s);
+}
+
+static void consolidation_keeps_to_its_budget(void **state)
+{
+    struct scene *s = setup_consolidation();
+    (void)state;
+    for (int i = 0; i < 10; i++) { /* refused each time */
+        world_wait(&s->w, 1800000);
+        world_settle(&s->w);
+        if (lease(s, s->small)->move.phase == POOL_MOVE_ASKED) {
+            answer(s, "vision", false, NULL);
+        }
+        world_settle(&s->w);
+    }
+    assert_int_equal(s->w.history[POOL_HIST_LEASE_MOVE_ASKED], 10);
+    done(s);
+}
+
+static void whoever_waits_comes_before_consolidation(void **state)
+{
+    struct scene *s = setup_consolidation();
+    (void)state;
+    world_wait(&s->w, 1800000);
+    world_settle(&s->w);
+    assert_int_equal(lease(s, s->small)->move.phase, POOL_MOVE_ASKED);
+    ask_big(s);
+    world_settle(&s->w);
+    assert_int_equal(s->w.history[POOL_HIST_LEASE_MOVE_CANCELLED], 1);
+    world_wait(&s->w, 6000);
+    world_settle(&s->w);
+    assert_int_equal(lease(s, s->small)->move.phase, POOL_MOVE_ASKED);
+    assert_int_equal(lease(s, s->small)->move.request, s->big);
+    done(s);
+}
+
+/* --- sets of moves, and what is never moved ----------------------------------------------------- */
+
+/* One GPU: two movable 1g where a 4g is to go. */
+static struct scene *setup_two(uint64_t *ret_other, unsigned count)
+{
+    struct scene *s = xcalloc(1, sizeof(*s));
+    struct pool_settings settings;
+
+    pool_settings_default(&settings);
+    settings.max_moves = 3;
+    s->w.now_ms = 1000000;
+    world_add_gpu(&s->w, "H100-SXM5-80GB", true);
+    world_boot(&s->w, &settings);
+    world_start(&s->w);
+    world_settle(&s->w);
+    uint64_t half = world_ask(&s->w, "nlp", "3g.40gb", (struct pool_request){0});
+    s->small = world_ask(&s->w, "vision", "1g.10gb",
+                         (struct pool_request){.is_movable = true, .count = count});
+    *ret_other = count > 1 ? 0 : world_ask(&s->w, "speech", "1g.10gb",
+                                           (struct pool_request){.is_movable = true});
+    world_settle(&s->w);
+    world_release(&s->w, "nlp", half);
+    world_settle(&s->w);
+    s->big = world_ask(&s->w, "nlp", "4g.40gb", (struct pool_request){0});
+    world_settle(&s->w);
+    return s;
+}
+
+static enum pool_answer answer_for(struct scene *s, uint64_t id, const char *tenant, bool is_confirmed)
+{
+    uint64_t small = s->small;
+
+    s->small = id;
+    enum pool_answer a = answer(s, tenant, is_confirmed, NULL);
+    s->small = small;
+    world_settle(&s->w);
+    return a;
+}
+
+static void several_are_asked_at_once(void **state)
+{
+    uint64_t other = 0;
+    struct scene *s = setup_two(&other, 1);
+    (void)state;
+    assert_int_equal(lease(s, s->small)->move.phase, POOL_MOVE_ASKED);
+    assert_int_equal(lease(s, other)->move.phase, POOL_MOVE_ASKED);
+    assert_int_equal(answer_for(s, other, "speech", true), POOL_OK);
+    assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_QUEUED);
+    assert_int_equal(answer_for(s, s->small, "vision", true), POOL_OK);
+    assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_ACTIVE);
+    assert_int_equal(lease(s, s->big)->part[0].slice->start, 0);
+    done(s);
+}
+
+static void one_refusal_calls_the_others_off(void **state)
+{
+    uint64_t other = 0;
+    struct scene *s = setup_two(&other, 1);
+    (void)state;
+    assert_int_equal(answer_for(s, s->small, "vision", false), POOL_OK);
+    assert_int_equal(lease(s, other)->move.phase, POOL_MOVE_NONE);
+    assert_int_equal(answer_for(s, other, "speech", true), POOL_NO_MOVE);
+    assert_null(lease(s, s->big)->shift);
+    world_wait(&s->w, 60000); /* without the one who refused there is nothing to be done */
+    world_settle(&s->w);
+    assert_int_equal(s->w.history[POOL_HIST_LEASE_MOVE_ASKED], 2);
+    done(s);
+}
+
+static void what_has_moved_stays_when_another_refuses(void **state)
+{
+    uint64_t other = 0;
+    struct scene *s = setup_two(&other, 1);
+    (void)state;
+    assert_int_equal(answer_for(s, other, "speech", true), POOL_OK);
+    assert_int_equal(answer_for(s, s->small, "vision", false), POOL_OK);
+    assert_true(lease(s, other)->part[0].slice->start >= 4);
+    assert_true(lease(s, s->small)->part[0].slice->start < 4);
+    assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_QUEUED);
+    world_wait(&s->w, 700000);
+    world_settle(&s->w);
+    assert_int_equal(answer_for(s, s->small, "vision", true), POOL_OK);
+    assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_ACTIVE);
+    done(s);
+}
+
+static void leases_of_several_slices_are_left_alone(void **state)
+{
+    uint64_t none = 0;
+    struct scene *s = setup_two(&none, 2);
+    (void)state;
+    assert_int_equal(world_state(&s->w, s->small), POOL_LEASE_ACTIVE);
+    assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_QUEUED);
+    world_wait(&s->w, 60000);
+    assert_int_equal(s->w.history[POOL_HIST_LEASE_MOVE_ASKED], 0);
+    done(s);
+}
+
 #define RECORDS_MAX 64
 
 /* The daemon comes back; `from` in any record reads `to`, as if the record were damaged there. */
@@ -457,6 +628,13 @@ int main(void)
         cmocka_unit_test(a_driver_that_fails_changes_nothing),
         cmocka_unit_test(a_lost_gpu_calls_it_off),
         cmocka_unit_test(what_is_destroyed_by_hand_is_noticed),
+        cmocka_unit_test(a_gpu_is_emptied_and_that_is_all),
+        cmocka_unit_test(consolidation_keeps_to_its_budget),
+        cmocka_unit_test(whoever_waits_comes_before_consolidation),
+        cmocka_unit_test(several_are_asked_at_once),
+        cmocka_unit_test(one_refusal_calls_the_others_off),
+        cmocka_unit_test(what_has_moved_stays_when_another_refuses),
+        cmocka_unit_test(leases_of_several_slices_are_left_alone),
         cmocka_unit_test(a_restart_goes_on),
         cmocka_unit_test(what_is_damaged_is_called_off),
         cmocka_unit_test(a_clock_that_was_set_moves_the_time_to_answer),
