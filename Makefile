@@ -2,7 +2,18 @@
 BUILD ?= build
 PREFIX ?= /usr/local
 
-.PHONY: deps build run test check bench install clean sanitize coverage fuzz
+.PHONY: help deps build run test check bench install uninstall clean sanitize coverage fuzz
+
+# What `make` alone says.
+help:
+	@echo 'make run        install what it needs, build, start tangramd, play a short story'
+	@echo 'make test       all tests; needs no GPU'
+	@echo 'make build      the programs, in $(BUILD)/'
+	@echo 'make install    PREFIX=/usr/local DESTDIR=: programs, manual, completion, systemd units'
+	@echo 'make uninstall  what the last make install from here has put there'
+	@echo 'make check      read the code with every tool, and test it under the sanitizers'
+	@echo 'make bench      measure; make fuzz, make coverage, make sanitize: see CONTRIBUTING.md'
+	@echo 'make clean      remove what was built'
 
 deps:
 	@scripts/install-deps.sh build
@@ -46,6 +57,10 @@ bench: deps
 install: build
 	@meson configure $(BUILD) -Dprefix=$(PREFIX) && ninja -C $(BUILD) --quiet
 	meson install -C $(BUILD) --no-rebuild
+
+# With the same DESTDIR; configuration, journal and sockets are not touched.
+uninstall:
+	ninja -C $(BUILD) --quiet uninstall
 
 clean:
 	rm -rf $(BUILD) $(BUILD)-*
