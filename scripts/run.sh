@@ -77,8 +77,12 @@ tenants:
     users: [$(id -u)]
     role: operator
 END
-    [ -z "${1:-}" ] || printf 'listen: 127.0.0.1:%s\ngpus:\n  - mig_mode: on-demand\n' "$1" \
-        >>"$dir/tangram.yaml"
+    [ -z "${1:-}" ] || cat >>"$dir/tangram.yaml" <<END
+listen: 127.0.0.1:$1
+gpus:
+  - mig_mode: on-demand
+timing: {scan_interval: 1s} # the pictures of the story show processes as they come
+END
 }
 
 next_commands() {
@@ -89,6 +93,7 @@ next_commands() {
     printf '  %s\n' "$t status -w                              # the picture, live" \
         "$t run -p 1g --wait 1m -- env | grep VISIBLE  # a program on a slice" \
         "$t lease -p memory=12GiB --wait 1m        # by memory instead of by profile" \
+        "$t profiles                               # what can be asked for" \
         "$t plan 3g:2 1g                           # would it fit?" \
         "$t events -f                              # what happens" \
         "$t help"

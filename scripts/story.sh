@@ -89,7 +89,7 @@ TANGRAM_SIM=$machine "$build/tangram-sim" load --device "$train" --sm 90 --memor
     >"$work/load.log" 2>&1 &
 load=$!
 # Until it is seen (or is not, which the checks below find out).
-for _ in $(seq 30); do
+for _ in $(seq 100); do
     "$here" slices -o csv --no-header | grep -q ",$(member "$work/train.json" id),[1-9]" && break
     sleep 0.1
 done

@@ -134,6 +134,11 @@ void client_free(struct client *c)
     free(c);
 }
 
+bool client_is_local(const struct client *c)
+{
+    return c->socket != NULL;
+}
+
 const char *client_where(const struct client *c)
 {
     return c->socket ? c->socket : c->base;

@@ -39,6 +39,9 @@ int client_new(const struct client_settings *settings, struct client **ret, stru
 void client_free(struct client *c);
 DEFINE_FREEP(struct client, client_free)
 
+/* Over the unix socket: the daemon sees this process. */
+bool client_is_local(const struct client *c);
+
 /* Where it talks to, for messages. */
 const char *client_where(const struct client *c);
 

@@ -10,8 +10,10 @@ int cmd_lease(struct cli *cli)
     int rc = cli_no_csv(cli);
 
     rc = rc ? rc : lease_request_from_options(cli, &request);
-    if (!rc && cli_args_has(&cli->args, OPT_WAIT)) {
-        /* Nobody waits for it any more when this process is gone, however that ends. */
+    struct client *c = rc ? NULL : cli_client(cli, &rc);
+    if (c && client_is_local(c) && cli_args_has(&cli->args, OPT_WAIT)) {
+        /* Nobody waits for it any more when this process is gone, however that ends.  Over TCP the
+         * daemon cannot see that: only what ends us politely cancels it there. */
         json_object_set_new(request, "lifetime", json_string("wait"));
     }
     rc = rc ? rc : lease_obtain(cli, request, &signals, &lease);

@@ -323,6 +323,34 @@ def test_waiting_tells_why_once_per_reason(fake):
     assert fake.requests[0]["body"]["wait_s"] == 0
 
 
+def test_over_tcp_a_wait_is_not_tied_to_the_process(fake):
+    """The daemon cannot see who is at the other end there."""
+    import http.server
+    seen = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            seen.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            data = json.dumps(lease()).encode()
+            self.send_response(201)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *_):
+            pass
+    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.handle_request, daemon=True).start()
+    done = subprocess.run([TANGRAM, "lease", "-p", "1g", "--wait", "1m"], capture_output=True,
+                          env=env_for(TANGRAM_URL=f"http://127.0.0.1:{server.server_port}"),
+                          timeout=20, check=False)
+    server.server_close()
+    assert done.returncode == 0 and "lifetime" not in seen[0]
+    fake.routes[("POST", "/v1/leases")] = (201, lease())
+    assert run(fake, "lease", "-p", "1g", "--wait", "1m").returncode == 0
+    assert fake.asked("POST", "/v1/leases")[0]["body"]["lifetime"] == "wait"
+
+
 def test_waiting_ends_in_time_and_cancels(fake):
     Waiting(fake)
     done = run(fake, "lease", "-p", "1g", "--wait", "300ms")

@@ -1,6 +1,7 @@
 """make run's second half: the story that a newcomer sees."""
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,11 @@ def test_the_story_is_told_to_its_end():
         assert "What would let it through:" in out
         assert "l-7 has 3g.40gb on GPU" in out and "That was the story." in out
         assert out.count("comp │") >= 10
+        # The picture of the README is the last one of the story.
+        picture = re.search(r"```\n(GPU 0.*?)```",
+                            (ROOT / "README.md").read_text(encoding="utf-8"), re.S).group(1)
+        assert picture in out
+        assert out.count("1 proc") >= 4, "the workload is not seen from the first picture on"
         # It is left running, and what is printed works.
         status = subprocess.run([BUILD / "tangram", "--socket", folder + "/sock", "leases", "-o",
                                  "csv", "--no-header"], capture_output=True, text=True, check=True)
