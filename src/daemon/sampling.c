@@ -6,7 +6,8 @@
  *
  *   * without a lease there is no timer;
  *   * a GPU whose worker has anything to do is left out this time, so that no look stands before a
- *     cut, and none is queued behind a driver that hangs;
+ *     cut, and none is queued behind a driver that hangs; a look that has begun ends early when
+ *     somebody comes (src/driver/sample.c);
  *   * only leased slices are looked at: an idle one may be about to go, and a MIG device that a
  *     program has looked at may count as in use;
  *   * a GPU without any process is looked at in full every QUIET_ROUNDS rounds only, and between

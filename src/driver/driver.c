@@ -261,6 +261,7 @@ static int start_workers(struct driver *driver, struct error *err)
         worker->driver = driver;
         worker->gpu = (struct gpu){.nvml = &driver->nvml,
                                    .is_closing = &driver->is_closing,
+                                   .waiting = &worker->waiting,
                                    .index = i,
                                    .gpm_support = -1};
         pthread_cond_init(&worker->wake, NULL);
@@ -348,6 +349,7 @@ int driver_submit(struct driver *driver, uint32_t gpu, const struct driver_job *
     bool is_full = worker->pending >= JOBS_MAX;
     if (!is_full) {
         worker->pending++;
+        atomic_fetch_add(&worker->waiting, 1);
         TAILQ_INSERT_TAIL(&worker->jobs, task, link);
     }
     pthread_mutex_unlock(&driver->lock);

@@ -41,7 +41,7 @@ enum driver_kind {
     DRIVER_DESTROY,    /* GPU instance with everything in it */
     DRIVER_CHECK,      /* who runs on one instance */
     DRIVER_SET_MODE,   /* MIG on or off */
-    DRIVER_SAMPLE,     /* telemetry */
+    DRIVER_SAMPLE,     /* telemetry; ends early, with fewer instances, when another job waits */
     DRIVER_EVENT,      /* results only: the driver reported something by itself */
     DRIVER_KIND_COUNT,
 };

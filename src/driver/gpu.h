@@ -49,6 +49,7 @@ struct gpu_gpm {
 struct gpu {
     const struct nvml *nvml;
     const atomic_bool *is_closing; /* ends waits between retries */
+    const atomic_uint *waiting;    /* jobs behind the present one; what is not urgent makes way */
     uint32_t index, minor;
     nvml_device device; /* NULL until discovered */
     char pci[32], uuid[MIG_UUID_SIZE];

@@ -32,6 +32,7 @@ struct worker {
     pthread_cond_t wake;
     struct task_list jobs;    /* (lock) */
     uint32_t pending;         /* (lock) waiting and running */
+    atomic_uint waiting;      /* changed with the lock */
     int64_t started_ns;       /* (lock) of the running job; 0: idle */
     bool is_stale;            /* (lock) an event said that instances changed */
     bool has_config_event;    /* (lock) one waits to be taken; more would say the same */

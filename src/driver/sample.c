@@ -117,11 +117,12 @@ static void sample_gpm(struct gpu *gpu, struct driver_sample_instance *to)
     slot->mono_ms = now_ms;
 }
 
-static void drop_unseen(struct gpu *gpu)
+/* Samples of what is no more; keeps_unseen: nobody has looked at all that there is. */
+static void end_round(struct gpu *gpu, bool keeps_unseen)
 {
     for (size_t i = 0; i < ARRAY_SIZE(gpu->gpm); i++) {
         struct gpu_gpm *slot = &gpu->gpm[i];
-        if (slot->sample && !slot->is_seen) {
+        if (slot->sample && !slot->is_seen && !keeps_unseen) {
             GPU_CALL(gpu, gpm_free, slot->sample);
             *slot = (struct gpu_gpm){0};
         }
@@ -218,6 +219,12 @@ static void sample_instance(struct gpu *gpu, const struct gpu_gi *gi,
     }
 }
 
+/* Somebody waits for this worker, perhaps for a slice. */
+static bool is_hurried(const struct gpu *gpu)
+{
+    return atomic_load(gpu->waiting) > 0;
+}
+
 static void sample_instances(struct gpu *gpu, const struct driver_job *job,
                              const struct gpu_processes *processes, struct driver_result *result)
 {
@@ -227,7 +234,7 @@ static void sample_instances(struct gpu *gpu, const struct driver_job *job,
     if (gpu_list_gis(gpu, &list, result) < 0) {
         return;
     }
-    for (uint32_t i = 0; i < list.count; i++) {
+    for (uint32_t i = 0; i < list.count && !is_hurried(gpu); i++) {
         const struct gpu_gi *gi = &list.rows[i];
         if (job->starts && !(job->starts & 1u << gi->start)) {
             continue;
@@ -265,5 +272,5 @@ void gpu_sample(struct gpu *gpu, const struct driver_job *job, struct driver_res
     if (job->has_instances) {
         sample_instances(gpu, job, &processes, result);
     }
-    drop_unseen(gpu);
+    end_round(gpu, is_hurried(gpu));
 }

@@ -108,6 +108,7 @@ static struct task *take_job(struct worker *worker, bool *ret_is_stale)
     if (!atomic_load(&driver->is_closing)) {
         task = TAILQ_FIRST(&worker->jobs);
         TAILQ_REMOVE(&worker->jobs, task, link);
+        atomic_fetch_sub(&worker->waiting, 1);
         worker->started_ns = clock_mono_ns();
         task->result.queued_ns = worker->started_ns - task->submitted_ns;
         *ret_is_stale = worker->is_stale;
