@@ -50,7 +50,7 @@ static void add_note(const json_t *gpu, struct buf *b)
 
 static const struct out_column columns[] = {
     {"GPU", "index", NULL, COLUMN_RIGHT},
-    {"NAME", "name", NULL, 0},
+    {"NAME", "name", NULL, COLUMN_LONG},
     {"MIG", NULL, add_mig, 0},
     {"HEALTH", "health", NULL, COLUMN_STATE},
     {"MANAGED", "managed", NULL, 0},

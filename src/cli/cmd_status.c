@@ -115,7 +115,8 @@ static void add_gpus(const struct out *out, const json_t *gpus, const json_t *le
         if (!name || strcmp(name, its) != 0) {
             /* One heading for those of a kind. */
             CLEANUP(buf_done) struct buf head = BUF_INIT(1024);
-            buf_addf(&head, "GPU  %s: who has what, and how much compute is free", its);
+            buf_addf(&head, "GPU  %s%s", its,
+                     name ? "" : ": who has what, and how much compute is free");
             buf_adds(b, out_color(out, COLOR_BOLD));
             out_add_folded(out, b, head.data, 0, 5);
             buf_adds(b, out_color(out, COLOR_NONE));

@@ -625,10 +625,12 @@ static void add_row_line(const struct picture *p, const char *words, int width, 
         const char *end = strstr(words, "  ");
         size_t n = end ? (size_t)(end - words) : strlen(words);
         CLEANUP(freep) char *word = xasprintf("%.*s", (int)n, words);
-        if (!line->len) {
-            buf_adds(line, word);
-        } else if (out_width(p->out, line->data) + 1 + out_width(p->out, word) <= width) {
-            buf_addf(line, " %s", word);
+        int room = line->len ? width - 1 - out_width(p->out, line->data) : width;
+        if (out_width(p->out, word) <= room || !line->len) {
+            buf_addf(line, "%s%s", line->len ? " " : "", word);
+        } else if (room >= 6) {
+            buf_adds(line, " ");
+            out_add_fitted(p->out, line, word, room);
         }
         words += n + (end ? 2 : 0);
     }
@@ -642,7 +644,8 @@ static void add_row_words(const struct picture *p, const struct span *s, struct 
 
     write_box(p, s, lines);
     if (s->slice && width < 14) { /* room for the memory, or for whose it is */
-        const char *name = lines[0].data, *suffix = strpbrk(name, "+-");
+        const char *name = lines[0].data, *dot = strchr(name, '.');
+        const char *suffix = dot ? strpbrk(dot, "+-") : NULL;
         buf_addf(line, "%.*s%s", (int)strcspn(name, "."), name, suffix ? suffix : "");
     } else {
         buf_adds(line, lines[0].len ? lines[0].data : "");
@@ -682,10 +685,12 @@ static void add_row_end(const struct picture *p)
     } else if (!p->is_whole) {
         buf_addf(&text, "%u/%u", count_free_compute(p), p->compute);
     } else {
-        buf_addf(&text, "%u/%u", js_str(p->gpu, "lease") ? 0 : p->compute, p->compute);
+        bool is_used = js_int(p->gpu, "processes", 0) > 0;
+        buf_adds(&text, js_str(p->gpu, "lease") ? "leased" : is_used ? "in use" : "free");
     }
     if (!js_true(p->gpu, "managed")) {
-        buf_adds(&text, " -");
+        buf_clear(&text);
+        buf_adds(&text, "unmanaged");
     }
     buf_addf(p->b, " %s", is_ok ? "" : out_color(p->out, COLOR_RED));
     buf_addf(p->b, "%s%s\n", text.data, is_ok ? "" : out_color(p->out, COLOR_NONE));

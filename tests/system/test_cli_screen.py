@@ -270,9 +270,21 @@ def test_compact_without_a_terminal(fake):
                 gpu(2, 4, 4, [], "NVIDIA A30", health="unresponsive", health_reason="it hangs")])
     text = ask(fake, "status", "--compact")
     assert "comp │" not in text and text.count("GPU  NVIDIA") == 2
+    assert text.count("who has what") == 1
     assert "│ sick\n" in text and "! it hangs" in text
     assert "comp │" in ask(fake, "status")  # into a pipe always the whole one
     assert ask(fake, "status", "--compact", "--ascii").isascii()
+
+
+def test_rows_say_what_matters_most(fake):
+    show(fake, [gpu(0, slices=[slice_("4g.40gb", 0, 4, 4, tenant="a-laboratory-with-a-long-name-" * 2),
+                               slice_("1g.10gb+me", 4, 1, 1, tenant="b")]),
+                gpu(1, 0, 0, [], "NVIDIA L4", managed=False, processes=2,
+                    mig={"capable": False, "mode": "disabled", "pending": "disabled"}),
+                gpu(2, lease="l-4", mig={"capable": True, "mode": "disabled"})])
+    rows = [line for line in ask(fake, "status", "--compact").splitlines() if "│" in line]
+    assert "│4g.40gb a-laboratory-with-a-lo…│1g+me b│" in rows[0]
+    assert rows[1].endswith("│ unmanaged") and rows[2].endswith("│ leased")
 
 
 NAMES = ["視覚研究室", "команда-зрения", "فريق", "🚀🚀🚀🚀🚀", "e\u0301quipe", "x" * 200]
