@@ -132,6 +132,12 @@ void lease_print(const struct out *out, const json_t *lease, const char *used)
     print_field(out, "expires", js_str(lease, "expires_at"));
     print_field(out, "ended", js_str(lease, "ended_at"));
     print_field(out, "reason", js_str(lease, "reason"));
+    if (!strcmp(js_text(json_object_get(lease, "move"), "state", ""), "asked")) {
+        CLEANUP(freep) char *text = xasprintf("asked, until %s: see tangram move %s",
+                                              js_text(json_object_get(lease, "move"), "until", "?"),
+                                              js_text(lease, "id", "ID"));
+        print_field(out, "move", text);
+    }
     print_field(out, "uses", used);
     if (json_is_object(timing) && !strcmp(state, "active")) {
         CLEANUP(buf_done) struct buf took = BUF_INIT(256);

@@ -173,6 +173,47 @@ def test_kill_9_in_the_middle(two, when):
     assert small["mig_uuid"] not in json.dumps(d.machine.show())
 
 
+def test_kill_9_while_the_new_slice_is_made(two):
+    """With a driver that takes its time; however far it had come, it is begun again or gone on with."""
+    d = two(latency="typical")
+    small, _ = arrange(d)
+    for _ in range(3):
+        big = ask_big(d)
+        until(lambda: lease_of(d, small)["move"], "the move to begin")
+        d.kill()
+        d.start()
+        assert lease_of(d, small)["mig_uuid"] == small["mig_uuid"]
+        asked = wait_asked(d, small)
+        shown = json.dumps(d.machine.show())
+        assert small["mig_uuid"] in shown and asked["move"]["mig_uuid"] in shown
+        d.request("DELETE", f"/v1/leases/{big['id']}")
+        until(lambda: lease_of(d, small)["move"] is None, "the move to be called off")
+    assert not d.events("slice.foreign")
+
+
+def test_reboot_in_the_middle(two):
+    d = two()
+    small, _ = arrange(d)
+    big = ask_big(d)
+    wait_asked(d, small)
+    d.kill()
+    d.machine.reboot()
+    d.machine.enable_mig()
+    d.start()
+    assert d.wait_state(small, "lost")["move"] is None
+    d.wait_state(big, "active")
+
+
+def test_the_fleet_is_brought_together(two):
+    d = two("moves: {consolidate_per_hour: 3600}\n")
+    small, fixed = arrange(d)
+    asked = wait_asked(d, small)
+    assert asked["move"]["request"] is None and asked["move"]["gpu_uuid"] == fixed["gpu_uuid"]
+    assert answer(d, small, "confirm").status == 200
+    until(lambda: lease_of(d, small)["move"] is None, "the old slice to be left")
+    assert lease_of(d, small)["gpu_uuid"] == fixed["gpu_uuid"]
+
+
 def test_the_command_line_answers(two):
     d = two()
     small, fixed = arrange(d)
@@ -182,6 +223,7 @@ def test_the_command_line_answers(two):
     ask_big(d)
     new = wait_asked(d, small)["move"]["mig_uuid"]
     assert new in d.cli("move", small["id"], check=0).stdout
+    assert f"tangram move {small['id']}" in d.cli("leases", small["id"], check=0).stdout
     assert d.cli("move", small["id"], "--confirm", "--refuse").returncode == 2
     assert d.cli("move", "l-999", "--confirm").returncode == 1
     assert new in d.cli("move", small["id"], "--confirm", check=0).stdout
