@@ -4,6 +4,8 @@ A client that cannot be had skips the test with the reason."""
 import json
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 
 import fetch
@@ -137,6 +139,55 @@ def lstopo():
     plugins, = root.rglob("hwloc_nvml.so")
     return Client([root / "usr/bin/lstopo-no-graphics"], folders, inside=True,
                   HWLOC_PLUGINS_PATH=plugins.parent)
+
+
+def btop(home):
+    """btop 1.3 on a terminal of its own (util-linux's script makes one)."""
+    if not shutil.which("script"):
+        pytest.skip("btop wants a terminal, and there is no script(1) here to make one")
+    root = had(fetch.debian, "trixie", "btop", "libc6", "libstdc++6", "libgcc-s1")
+    own, folders = fetch.loader(root)
+    config = home / ".config/btop"
+    config.mkdir(parents=True)
+    (config / "btop.conf").write_text('shown_boxes = "gpu0 gpu1"\nupdate_ms = 500\n')
+    program = f"{root}/usr/bin/btop --utf-force"
+    if own:
+        path = ":".join(map(str, (LIBRARY_DIR, *folders)))
+        program = f"{own} --library-path {path} {program}"
+    command = f"stty rows 60 cols 160; exec {program}"
+    return Client(["script", "-qefc", command, "/dev/null"], () if own else folders, HOME=home,
+                  TERM="xterm-256color", LC_ALL="C.UTF-8")
+
+
+class PcpAgent:
+    """Performance Co-Pilot's NVIDIA agent, asked by PCP's own debugger for agents."""
+
+    def __init__(self, folder):
+        root = had(fetch.debian, "bookworm", "pcp", "libpcp3", "libpcp-pmda3", "pcp-conf")
+        self.agent = root / "usr/lib/pcp/pmdas/nvidia"
+        names = (self.agent / "pmns").read_text().split("*/", 1)[1]
+        self.names = folder / "names"
+        self.names.write_text("root { nvidia }\n" + names.replace("NVML:", "120:"))
+        self.client = Client([root / "usr/bin/dbpmda", "-n", self.names],
+                             [root / "usr/lib", root / "usr/lib/x86_64-linux-gnu"],
+                             PCP_DIR=root, PCP_CONF=root / "etc/pcp.conf",
+                             PCP_BINADM_DIR=root / "usr/lib/pcp/bin",
+                             PCP_VAR_DIR=root / "var/lib/pcp")
+
+    def fetch(self, machine, *metrics):
+        """{metric: values, one for each GPU}."""
+        lines = [f"open dso {self.agent}/pmda_nvidia.so nvidia_init 120"]
+        lines += [f"fetch nvidia.{name}" for name in metrics]
+        command = [*map(str, self.client.command)]
+        done = subprocess.run(command, input="\n".join(lines) + "\n", text=True, timeout=60,
+                              env=environment(machine, self.client.folders, **self.client.env),
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        out = {}
+        for part in done.stdout.split("PMID(s):")[1:]:
+            name = re.search(r"\(nvidia\.([\w.]+)\)", part)[1]
+            out[name] = re.findall(r"value (\"[^\"]*\"|[\d.]+)", part)
+            assert len(out[name]) > 0, part
+        return out
 
 
 SLURM_LIBRARIES = ("slurm-wlm-basic-plugins", "slurm-wlm-nvml-plugin", "libhwloc15",
