@@ -1,5 +1,6 @@
 /* tangram-replay: traces, protocols and bounds against the code that the daemon runs. */
-#include "base/cleanup.h"
+#include "base/buf.h"
+#include "base/text.h"
 #include "replay/command.h"
 #include <stdio.h>
 #include <string.h>
@@ -27,7 +28,11 @@ static int usage(FILE *to)
 
 int replay_fail(const struct error *err)
 {
-    fprintf(stderr, "tangram-replay: %s\n", err->msg);
+    /* It may quote what stood in a file. */
+    CLEANUP(buf_done) struct buf text = BUF_INIT(8 * sizeof(err->msg));
+
+    text_add_escaped(&text, err->msg);
+    fprintf(stderr, "tangram-replay: %s\n", text.data ? text.data : "");
     return err->code == EINVAL || err->code == ERANGE ? 2 : 1;
 }
 

@@ -1,5 +1,6 @@
 #include "replay/trace.h"
 #include "base/text.h"
+#include "mig/mig.h"
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@ struct reader {
     size_t size;
     int order[COLUMN_COUNT]; /* which column stands where; -1: not there */
     int fields;
+    const char *fault; /* the field that an error is about; NULL: the whole line */
     struct names tenants, profiles;
 };
 
@@ -41,7 +43,8 @@ static int intern(struct names *n, const char *name)
     return (int)n->count++;
 }
 
-/* Splits at commas, in place; a field may stand in double quotes ("memory=12GiB,compute=2"). */
+/* Splits at commas, in place; a field may stand in double quotes ("memory=12GiB,compute=2").
+ * More than COLUMN_COUNT: there are more; 0: a quote is not closed. */
 static int split(char *line, char *fields[COLUMN_COUNT])
 {
     int n = 0;
@@ -55,9 +58,10 @@ static int split(char *line, char *fields[COLUMN_COUNT])
         if (*at == '"') {
             fields[n++] = ++at;
             end = strchrnul(at, '"');
-            if (*end) {
-                *end++ = '\0';
+            if (!*end) {
+                return 0;
             }
+            *end++ = '\0';
             end = strchrnul(end, ',');
         } else {
             fields[n++] = at;
@@ -93,6 +97,7 @@ static int read_header(struct reader *r, char *fields[COLUMN_COUNT], int n, stru
             c++;
         }
         if (c == COLUMN_COUNT || r->order[c] >= 0) {
+            r->fault = fields[i];
             return err_set(err, EINVAL, "column \"%.40s\" is unknown or twice there", fields[i]);
         }
         r->order[c] = i;
@@ -107,16 +112,19 @@ static int read_header(struct reader *r, char *fields[COLUMN_COUNT], int n, stru
     return 0;
 }
 
-static const char *field(const struct reader *r, char *fields[COLUMN_COUNT], int n, enum column c)
+/* What is read now is at fault should it be wrong. */
+static const char *field(struct reader *r, char *fields[COLUMN_COUNT], int n, enum column c)
 {
-    return r->order[c] >= 0 && r->order[c] < n ? fields[r->order[c]] : "";
+    bool is_there = r->order[c] >= 0 && r->order[c] < n;
+
+    r->fault = is_there ? fields[r->order[c]] : NULL;
+    return is_there ? fields[r->order[c]] : "";
 }
 
 static int read_optional(struct reader *r, char *fields[COLUMN_COUNT], int n,
                          struct replay_job *job, struct error *err)
 {
-    const char *tenant = field(r, fields, n, TENANT), *priority = field(r, fields, n, PRIORITY);
-    const char *movable = field(r, fields, n, MOVABLE);
+    const char *tenant = field(r, fields, n, TENANT), *priority, *movable;
     int64_t value = 0;
     int id = *tenant ? intern(&r->tenants, tenant) : -1;
 
@@ -124,6 +132,7 @@ static int read_optional(struct reader *r, char *fields[COLUMN_COUNT], int n,
         return err_set(err, E2BIG, "more than %d tenants", NAMES_MAX);
     }
     job->tenant = (uint32_t)(id + 1);
+    priority = field(r, fields, n, PRIORITY);
     if (*priority) {
         int rc = text_parse_int(priority, "priority", -1000000, 1000000, &value, err);
         if (rc < 0) {
@@ -131,6 +140,7 @@ static int read_optional(struct reader *r, char *fields[COLUMN_COUNT], int n,
         }
         job->priority = (int32_t)value;
     }
+    movable = field(r, fields, n, MOVABLE);
     job->is_movable = strcmp(movable, "1") == 0 || strcmp(movable, "true") == 0;
     if (*movable && !job->is_movable && strcmp(movable, "0") != 0 &&
         strcmp(movable, "false") != 0) {
@@ -140,10 +150,25 @@ static int read_optional(struct reader *r, char *fields[COLUMN_COUNT], int n,
     return 0;
 }
 
+/* Names are looked at when they are first seen, so that the line is known. */
+static int read_profile(struct reader *r, const char *name, struct replay_job *job,
+                        struct error *err)
+{
+    uint32_t known = r->profiles.count;
+    int profile = intern(&r->profiles, name);
+    struct mig_want want;
+
+    if (profile < 0 || r->trace.count == JOBS_MAX) {
+        return err_set(err, E2BIG, "more than %d profiles or %d jobs", NAMES_MAX, JOBS_MAX);
+    }
+    job->profile = (uint32_t)profile;
+    return job->profile < known ? 0 : mig_want_parse(name, &want, err);
+}
+
 static int read_job(struct reader *r, char *fields[COLUMN_COUNT], int n, struct error *err)
 {
     struct replay_job job = {0};
-    int profile, rc;
+    int rc;
 
     if (n < DURATION + 1 || n > COLUMN_COUNT) {
         return err_set(err, EINVAL,
@@ -160,14 +185,12 @@ static int read_job(struct reader *r, char *fields[COLUMN_COUNT], int n, struct 
     if (rc == 0) {
         rc = read_optional(r, fields, n, &job, err);
     }
+    if (rc == 0) {
+        rc = read_profile(r, field(r, fields, n, PROFILE), &job, err);
+    }
     if (rc < 0) {
         return rc;
     }
-    profile = intern(&r->profiles, field(r, fields, n, PROFILE));
-    if (profile < 0 || r->trace.count == JOBS_MAX) {
-        return err_set(err, E2BIG, "more than %d profiles or %d jobs", NAMES_MAX, JOBS_MAX);
-    }
-    job.profile = (uint32_t)profile;
     if (r->trace.count == r->size) {
         r->size = r->size ? 2 * r->size : 1024;
         r->trace.jobs = xreallocarray(r->trace.jobs, r->size, sizeof(job));
@@ -186,6 +209,9 @@ static int read_line(struct reader *r, char *line, bool is_first, struct error *
         return 0;
     }
     n = split(line, fields);
+    if (n == 0) {
+        return err_set(err, EINVAL, "a quote is not closed");
+    }
     for (int i = 0; i < n && i < COLUMN_COUNT; i++) {
         trim(fields[i]);
     }
@@ -243,9 +269,10 @@ static int read_lines(struct reader *r, FILE *f, const char *path, struct error 
     while (getline(&line, &size, f) >= 0) {
         number++;
         bool is_text = *line != '#' && *line != '\n' && *line != '\r';
-        int rc = read_line(r, line, is_first, err);
-        if (rc < 0) {
-            err_wrap(err, "%s:%zu", path, number);
+        r->fault = NULL;
+        if (read_line(r, line, is_first, err) < 0) {
+            size_t column = r->fault ? (size_t)(r->fault - line) + 1 : 1;
+            err_wrap(err, "%s:%zu:%zu", path, number, column);
             return -EINVAL;
         }
         is_first = is_first && !is_text;

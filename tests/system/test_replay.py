@@ -348,6 +348,53 @@ def test_help_is_no_mistake(command):
     assert replay(command, "--help").startswith(f"usage: tangram-replay {command}")
 
 
+@pytest.mark.parametrize("text", ["", "arrival_ms,profile,duration_ms\n", "# nothing\n\n"])
+def test_an_empty_trace_is_no_mistake(tmp_path, text):
+    (tmp_path / "t.csv").write_text(text)
+    for queue in ("loss", "fifo"):
+        out = json.loads(replay("run", "--gpus", "A30", "--trace", tmp_path / "t.csv", "--queue",
+                                queue, "-o", "json"))
+        assert (out["requests"], out["accepted"], out["makespan_ms"]) == (0, 0, 0)
+        assert out["accepted_ratio"] == 1
+
+
+def test_the_order_of_rows_does_not_matter(tmp_path):
+    jobs = make_trace(tmp_path / "t.csv", 3, count=200)
+    random.Random(1).shuffle(jobs)
+    (tmp_path / "u.csv").write_text("duration_ms,profile,arrival_ms\n" +
+                                    "".join(f"{d},{p},{a}\n" for a, p, d in jobs))
+    one, two = (json.loads(replay("run", "--gpus", "H100-SXM5-80GB:2", "--trace", tmp_path / name,
+                                  "-o", "json")) for name in ("t.csv", "u.csv"))
+    for out in (one, two):
+        del out["decision_ns"]
+    assert one == two
+
+
+@pytest.mark.parametrize("queue", ["loss", "fifo", "backfill"])
+def test_bursts_long_tails_and_whatever_people_write(tmp_path, queue):
+    """Three models, all ways to name a slice, tenants, priorities, some movable; driver times."""
+    rnd = random.Random(8)
+    wants = ["1g", "2g", "3g", "4g", "7g", "gpu", '"memory=12GiB"', '"memory=12GiB,compute=2"',
+             "1g+me", "9g.90gb"]
+    rows, t = [], 0
+    for _ in range(500):
+        t += 0 if rnd.random() < 0.9 else int(rnd.expovariate(1 / 20000))
+        rows.append((t, rnd.choice(wants), int(1000 * rnd.paretovariate(1.2)), f"t{rnd.randrange(3)}",
+                     rnd.randrange(-2, 3), rnd.randrange(2)))
+    (tmp_path / "t.csv").write_text("arrival_ms,profile,duration_ms,tenant,priority,movable\n" +
+                                    "".join(",".join(map(str, r)) + "\n" for r in rows))
+    out = json.loads(replay("run", "--gpus", "A30:2,H100-SXM5-80GB:2,RTX-PRO-6000-BSE:1", "--trace",
+                            tmp_path / "t.csv", "--queue", queue, "--create-ms", 30, "--delete-ms",
+                            20, "--bounds", "fast", "-o", "json"))
+    never = sum(r[1] == "9g.90gb" for r in rows)
+    assert out["requests"] == 500
+    if queue == "loss":
+        assert 100 < out["accepted"] < 500 - never
+    else:
+        assert out["accepted"] == 500 - never
+        assert out["makespan_ms"] >= out["bounds"]["makespan_ms"]
+
+
 def test_online_protocol():
     out = json.loads(replay("online", "--gpus", "H100-SXM5-80GB:20", "--mix", "uniform", "--runs",
                             4, "--policy", "all", "-o", "json"))
@@ -377,8 +424,13 @@ def test_mistakes_are_named(args, says):
 
 
 @pytest.mark.parametrize("line,says", [
-    ("x,1g,5", "t.csv:2: arrival_ms"), ("1,1g", "fields"), ("1,1g,-5", "duration_ms"),
-    ("1,1g,5,a,0,maybe", "movable"), ("1,1g,5,a,0,1,7", "fields"), ("1,9q,5", "not a profile")])
+    ("x,1g,5", "t.csv:2:1: arrival_ms"), ("1,1g", "t.csv:2:1: 2 fields"),
+    ("1,1g,-5", "t.csv:2:6: duration_ms"), ("1,1g,5,a,0,maybe", "t.csv:2:12: movable"),
+    ("1,1g,5,a,zero", "t.csv:2:10: priority"), ("1,1g,5,a,0,1,7", "fields"),
+    ("1,9q,5", 't.csv:2:3: "9q" is not a profile'), ("1,,5", "t.csv:2:3"),
+    ("1, \"1g,5", "quote is not closed"), ("99999999999999999999,1g,5", "arrival_ms"),
+    ("1;1g;5", "1 fields"), ("1,1g,5,t,99999999999", "priority"),
+    ("1,\x1b[31m,5", "\\x1b[31m")])
 def test_bad_traces_are_refused(tmp_path, line, says):
     trace = tmp_path / "t.csv"
     trace.write_text("0,1g.10gb,1\n" + line + "\n")
