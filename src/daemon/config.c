@@ -91,7 +91,8 @@ SET(plan_set,
          "Where to cut. reach takes the least from those who come later; the others are for "
          "comparison."),
     ENUM("objective", "requests|slices|priority", "\"slices\"",
-         "What batches and moves make much of."));
+         "Who is served first behind the head of the queue when not all fit, and for whom holders "
+         "are asked to move: in turn; small requests; slots, twice as much with each priority."));
 
 SET(moves_set,
     INT("max_per_request", 0, PLAN_MOVES_MAX, "1",

@@ -699,6 +699,16 @@ void moves_refresh_plan(struct pool *pool)
     }
 }
 
+/* With objective priority nobody is asked to move for something that counts less. */
+static bool is_worth(const struct pool *pool, const struct pool_lease *lease,
+                     const struct plan_moves *moves)
+{
+    const struct pool_gpu *gpu = pool->gpus[moves->spot.gpu_id];
+    double value = gpu->geometry->profiles[moves->spot.slice.profile].size * lease_weight(lease);
+
+    return pool->settings.plan.objective != PLAN_PRIORITY || moves->cost <= value * (1 + 1e-6);
+}
+
 bool lease_find_moves(struct pool *pool, struct pool_lease *lease, const struct hold *hold,
                       struct plan_moves *ret)
 {
@@ -709,6 +719,7 @@ bool lease_find_moves(struct pool *pool, struct pool_lease *lease, const struct 
     bool is_found = plan_find_moves(pool->plan, &lease->ask, (int)pool->settings.max_moves,
                                     &found) == 0 && found.count;
     unbind(lease);
+    is_found = is_found && is_worth(pool, lease, &found);
     if (is_found) {
         *ret = found;
     }

@@ -250,6 +250,8 @@ void lease_forget_ended(struct pool *pool);
 int lease_resolve(struct pool *pool, struct pool_lease *lease, struct error *err);
 
 /* queue.c: who is served when something comes free. */
+/* What one slot of it counts with objective priority: twice as much with each priority. */
+double lease_weight(const struct pool_lease *lease);
 void queue_pass(struct pool *pool);
 /* The first in the queue that others have to leave room for; NULL none.  Who waits because of a
  * quota waits for itself alone. */

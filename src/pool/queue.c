@@ -10,8 +10,11 @@
  * placed anew at once (plan/set.h).  Only if all of them have places is that taken; so nobody loses
  * his place for somebody behind him. */
 #include "pool/internal.h"
+#include <math.h>
+#include <stdlib.h>
 
 #define LOOK_MS 5000 /* between two looks at a queue that nothing has happened to */
+#define WEIGHT_MOST 100 /* priorities beyond that count no more */
 #define JOINED_MAX 8 /* requests that are placed together at most */
 #define JOINS_MAX 4  /* attempts in one pass */
 
@@ -180,21 +183,86 @@ static void serve(struct pool *pool, struct pass *pass, struct pool_lease *l)
     }
 }
 
+double lease_weight(const struct pool_lease *lease)
+{
+    int priority = lease->priority < -WEIGHT_MOST ? -WEIGHT_MOST : lease->priority;
+
+    return ldexp(1, priority > WEIGHT_MOST ? WEIGHT_MOST : priority);
+}
+
+/* Memory slots of all its parts, on the model where they take most. */
+static double size_of(const struct pool *pool, const struct pool_lease *lease)
+{
+    unsigned size = 0;
+
+    for (int c = 0; c < pool->class_count; c++) {
+        int p = lease->ask.profile[c];
+        unsigned one = p < 0 ? 0 : pool->classes[c].geometry->profiles[p].size;
+        size = one > size ? one : size;
+    }
+    return (double)(size ? size : MIG_SLOTS_MAX) * lease->count;
+}
+
+/* Who goes first behind the head: what is made much of (plan.objective); equal ones as they stand. */
+struct candidate {
+    struct pool_lease *lease;
+    double value;
+    unsigned place;
+};
+
+static int by_value(const void *a, const void *b)
+{
+    const struct candidate *x = a, *y = b;
+
+    if (x->value != y->value) { /* NOLINT(clang-diagnostic-float-equal): of the same computation */
+        return x->value > y->value ? -1 : 1;
+    }
+    return x->place < y->place ? -1 : 1;
+}
+
+static double value_of(const struct pool *pool, const struct pool_lease *l)
+{
+    switch (pool->settings.plan.objective) {
+    case PLAN_REQUESTS:
+        return -size_of(pool, l);
+    case PLAN_PRIORITY:
+        return size_of(pool, l) * lease_weight(l);
+    default:
+        return 0; /* taking the largest first fills the GPUs no better (docs/planner.md) */
+    }
+}
+
+static void backfill(struct pool *pool, struct pass *pass, struct pool_lease *first)
+{
+    CLEANUP(freep) struct candidate *list = NULL;
+    unsigned count = 0, n = 0;
+
+    for (const struct pool_lease *l = first; l && count < pool->settings.backfill_depth;
+         l = TAILQ_NEXT(l, link)) {
+        count++;
+    }
+    list = xcalloc(count + 1, sizeof(*list));
+    for (struct pool_lease *l = first; n < count; l = TAILQ_NEXT(l, link), n++) {
+        list[n] = (struct candidate){l, value_of(pool, l), n};
+    }
+    qsort(list, count, sizeof(*list), by_value);
+    for (unsigned i = 0; i < count; i++) {
+        serve(pool, pass, list[i].lease);
+    }
+}
+
 void queue_pass(struct pool *pool)
 {
     struct pool_lease *l = NULL, *next = NULL;
     struct pass pass = {0};
-    unsigned behind = 0;
 
     pool->wants_queue_pass = false;
     moves_pass(pool);
-    for (l = TAILQ_FIRST(&pool->queue); l; l = next) {
+    for (l = TAILQ_FIRST(&pool->queue); l && !pass.is_held; l = next) {
         next = TAILQ_NEXT(l, link);
-        if (pass.is_held && behind++ >= pool->settings.backfill_depth) {
-            break;
-        }
         serve(pool, &pass, l);
     }
+    backfill(pool, &pass, l);
     begin(pool, &pass);
     lease_forget_ended(pool);
     queue_arm_look(pool);

@@ -375,6 +375,15 @@ static bool is_movable(const struct pool *pool, const struct pool_slice *s)
     return lease && move_is_possible(pool, lease);
 }
 
+/* Every move is one trouble; with objective priority it counts as what is moved. */
+static float move_cost(const struct pool *pool, const struct pool_slice *s)
+{
+    const struct pool_lease *lease = pool_find_lease(pool, s->ci[0].lease);
+
+    return lease && pool->settings.plan.objective == PLAN_PRIORITY
+               ? (float)(s->size * lease_weight(lease)) : 1.0F;
+}
+
 void gpu_refresh_plan(struct pool *pool, struct pool_gpu *gpu)
 {
     struct plan_gpu view = {.is_usable = gpu_is_usable(pool, gpu, NULL)};
@@ -395,7 +404,7 @@ void gpu_refresh_plan(struct pool *pool, struct pool_gpu *gpu)
         } else {
             slice_add_to_use(s, &view.busy);
             if (is_movable(pool, s)) {
-                view.movable[view.movable_count++] = (struct plan_movable){m, 1.0F};
+                view.movable[view.movable_count++] = (struct plan_movable){m, move_cost(pool, s)};
             }
         }
     }
