@@ -171,7 +171,7 @@ enum nvml_return nvmlDeviceGetAddressingMode(struct nvml_device *device,
     return NVML_SUCCESS;
 }
 
-/* No NVLink fabric is simulated; the struct says so. */
+/* No NVLink fabric is simulated; the struct says so.  Before Hopper there is none to ask about. */
 enum nvml_return nvmlDeviceGetGpuFabricInfo(struct nvml_device *device,
                                             struct nvml_fabric_info *info)
 {
@@ -179,6 +179,9 @@ enum nvml_return nvmlDeviceGetGpuFabricInfo(struct nvml_device *device,
     enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
     if (rc == NVML_SUCCESS && !info) {
         rc = NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (rc == NVML_SUCCESS && c.model->arch < SIM_ARCH_HOPPER) {
+        rc = NVML_ERROR_NOT_SUPPORTED;
     }
     if (rc == NVML_SUCCESS) {
         *info = (struct nvml_fabric_info){.status = NVML_ERROR_NOT_SUPPORTED};
@@ -194,6 +197,9 @@ enum nvml_return nvmlDeviceGetGpuFabricInfoV(struct nvml_device *device, void *i
         return rc;
     }
     unsigned int version = info ? *(unsigned int *)info : 0;
+    if (info && c.model->arch < SIM_ARCH_HOPPER) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
     if (version == NVML_STRUCT_VERSION(struct nvml_fabric_info_v2, 2)) {
         *(struct nvml_fabric_info_v2 *)info =
             (struct nvml_fabric_info_v2){.version = version, .status = NVML_ERROR_NOT_SUPPORTED};

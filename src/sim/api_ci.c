@@ -58,7 +58,7 @@ static enum nvml_return fill_versioned(const struct sim_gi_profile *gi,
     unsigned int version = *(unsigned int *)info;
     bool is_v3 = version == NVML_STRUCT_VERSION(struct nvml_ci_profile_v3, 3);
     if (!is_v3 && version != NVML_STRUCT_VERSION(struct nvml_ci_profile_v2, 2)) {
-        return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
+        return NVML_ERROR_INVALID_ARGUMENT; /* nvml.h; newer calls have a code of their own */
     }
     struct nvml_ci_profile_v2 *v2 = info;
     v2->id = v1.id;

@@ -73,7 +73,7 @@ static enum nvml_return fill_versioned(const struct sim_gi_profile *p, void *inf
         snprintf(v3->name, sizeof(v3->name), "MIG %s", p->name);
         return NVML_SUCCESS;
     }
-    return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
+    return NVML_ERROR_INVALID_ARGUMENT; /* nvml.h; newer calls have a code of their own */
 }
 
 enum nvml_return nvmlDeviceGetGpuInstanceProfileInfo(struct nvml_device *device,

@@ -100,7 +100,7 @@ enum nvml_return nvmlDeviceGetRunningProcessDetailList(struct nvml_device *devic
         return rc != NVML_SUCCESS ? rc : NVML_ERROR_INVALID_ARGUMENT;
     }
     if (list->version != NVML_STRUCT_VERSION(struct nvml_process_detail_list, 1)) {
-        return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
+        return NVML_ERROR_INVALID_ARGUMENT;
     }
     if (list->mode > PROCESS_MPS) {
         return NVML_ERROR_INVALID_ARGUMENT;

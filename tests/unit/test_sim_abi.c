@@ -81,9 +81,20 @@ static void test_versions(void **state)
     assert_string_equal(v3.name, "MIG 2g.20gb");
     assert_int_equal(v3.memory_size_mb, 20096);
     assert_int_equal(v2.ofa_count, v3.ofa_count);
+    /* nvml.h has INVALID_ARGUMENT for these, and a code of its own for later calls. */
     v2.version = 0x01000098;
     assert_int_equal(nvmlDeviceGetGpuInstanceProfileInfoV(gpu, 1, &v2),
-                     NVML_ERROR_ARGUMENT_VERSION_MISMATCH);
+                     NVML_ERROR_INVALID_ARGUMENT);
+    assert_int_equal(nvmlDeviceGetGpuInstanceProfileInfoByIdV(gpu, 14, &v2),
+                     NVML_ERROR_INVALID_ARGUMENT);
+    struct nvml_gpu_instance *gi = NULL;
+    struct nvml_ci_profile_v2 ci = {.version = 0x02000089};
+    assert_int_equal(nvmlDeviceCreateGpuInstance(gpu, 14, &gi), NVML_SUCCESS);
+    assert_int_equal(nvmlGpuInstanceGetComputeInstanceProfileInfoV(gi, 1, 0, &ci),
+                     NVML_ERROR_INVALID_ARGUMENT);
+    struct nvml_process_detail_list list = {.version = 1};
+    assert_int_equal(nvmlDeviceGetRunningProcessDetailList(gpu, &list),
+                     NVML_ERROR_INVALID_ARGUMENT);
     struct nvml_memory_v2 memory = {.version = 2, .total = 5};
     assert_int_equal(nvmlDeviceGetMemoryInfo_v2(gpu, &memory),
                      NVML_ERROR_ARGUMENT_VERSION_MISMATCH);

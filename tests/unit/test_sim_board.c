@@ -152,6 +152,9 @@ static void test_captures(void **state)
         check_memory(d, c);
         assert_int_equal(nvmlDeviceGetMaxPcieLinkGeneration(d, &generation), NVML_SUCCESS);
         assert_int_equal(generation, c->pcie);
+        struct nvml_fabric_info fabric; /* a question for Hopper and later */
+        assert_int_equal(nvmlDeviceGetGpuFabricInfo(d, &fabric),
+                         generation >= 5 ? NVML_SUCCESS : NVML_ERROR_NOT_SUPPORTED);
         fixture_free(f);
     }
 }

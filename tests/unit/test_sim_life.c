@@ -464,6 +464,66 @@ static void test_energy(void **state)
     fixture_free(f);
 }
 
+/* Two processes that change one GPU queue as threads do. */
+static void test_latency_across_processes(void **state)
+{
+    (void)state;
+    struct fixture *f =
+        fixture_new("H100-SXM5-80GB", 2, "none,create-gi=150ms", false, "590.48.01");
+    fixture_mig_gpu(0);
+    fixture_mig_gpu(1);
+    int64_t start = clock_mono_ms(), end[3];
+    pid_t pid[3];
+    for (unsigned int i = 0; i < 3; i++) {
+        pid[i] = fork();
+        if (pid[i] == 0) {
+            _exit(fixture_create(fixture_gpu(i / 2), 19) < 0);
+        }
+    }
+    for (int i = 2; i >= 0; i--) {
+        int status = -1;
+        assert_int_equal(waitpid(pid[i], &status, 0), pid[i]);
+        assert_int_equal(status, 0);
+        end[i] = clock_mono_ms() - start;
+    }
+    assert_true(end[2] >= 145); /* the other GPU's */
+    assert_true(end[0] >= 295 && end[1] >= 295 - 150);
+    fixture_free(f);
+}
+
+/* What `typical` promises: the mean within the spread, nearly always; one in a hundred four times
+ * as long; and the sums that tangram is planned with. */
+static void test_typical_latency(void **state)
+{
+    (void)state;
+    enum { DRAWS = 20000, MEAN = 100000 };
+    struct fixture *f = fixture_new("A30", 1, "typical", false, "590.48.01");
+    CLEANUP(sim_machine_freep) struct sim_machine *m = NULL;
+    assert_int_equal(sim_machine_open(f->dir, &m, NULL), 0);
+    const struct sim_latency *l = &m->file->latency;
+    assert_int_equal(l->create_gi_us + l->create_ci_us, 130000);
+    assert_int_equal(l->destroy_gi_us + l->destroy_ci_us, 160000);
+    assert_int_equal(l->each_us, 6000);
+    int64_t sum = 0, least = INT64_MAX, most = 0;
+    unsigned int tail = 0, outer = 0;
+    for (int i = 0; i < DRAWS; i++) {
+        int64_t us = latency_draw_us(m->file, &m->file->gpus[0], MEAN);
+        bool is_tail = us > 2 * MEAN;
+        us /= is_tail ? 4 : 1;
+        sum += us;
+        tail += is_tail;
+        outer += us < MEAN * 95 / 100 || us > MEAN * 105 / 100;
+        least = us < least ? us : least;
+        most = us > most ? us : most;
+    }
+    assert_true(least >= MEAN * 90 / 100 && least < MEAN * 91 / 100);
+    assert_true(most <= MEAN * 110 / 100 && most > MEAN * 109 / 100);
+    assert_true(sum / DRAWS > MEAN * 995 / 1000 && sum / DRAWS < MEAN * 1005 / 1000);
+    assert_true(tail > DRAWS / 200 && tail < DRAWS / 50);     /* 1 % */
+    assert_true(outer > DRAWS / 5 && outer < DRAWS * 3 / 10); /* a hump: a quarter, not a half */
+    fixture_free(f);
+}
+
 /* The same seed gives the same machine and the same draws. */
 static void test_seed(void **state)
 {
@@ -496,6 +556,8 @@ int main(void)
         cmocka_unit_test(test_events),
         cmocka_unit_test(test_gpm),
         cmocka_unit_test(test_latency),
+        cmocka_unit_test(test_latency_across_processes),
+        cmocka_unit_test(test_typical_latency),
         cmocka_unit_test(test_energy),
         cmocka_unit_test(test_seed),
     };
