@@ -340,6 +340,9 @@ static bool find_holder(struct api_call *call, struct pool_request *request)
     if (!lifetime || !strcmp(lifetime, "lease")) {
         return true;
     }
+    if (peer->is_unix && peer->pid <= 0 && !strcmp(lifetime, "wait")) {
+        return true; /* in a container that the daemon does not see into: it waits on its own */
+    }
     if (!peer->is_unix || peer->pid <= 0) {
         api_problem(call, 400, "bad_field", api_more_pointer("/lifetime"),
                     "lifetime: \"%s\" needs the unix socket, where the daemon can see the process "

@@ -422,7 +422,9 @@ int client_request(struct client *c, const char *method, const char *path, const
     CLEANUP(freep) char *text = body ? json_dumps(body, JSON_COMPACT) : NULL;
     CLEANUP(slist_freep)
     struct curl_slist *headers = make_headers(c, method, body != NULL, "application/json");
+    struct error unheard = {0};
 
+    err = err ? err : &unheard;
     if (body && !text) {
         return err_set(err, EINVAL, "the request is not valid UTF-8");
     }

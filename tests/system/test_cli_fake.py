@@ -5,6 +5,7 @@ import pathlib
 import pty
 import random
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -349,6 +350,15 @@ def test_over_tcp_a_wait_is_not_tied_to_the_process(fake):
     fake.routes[("POST", "/v1/leases")] = (201, lease())
     assert run(fake, "lease", "-p", "1g", "--wait", "1m").returncode == 0
     assert fake.asked("POST", "/v1/leases")[0]["body"]["lifetime"] == "wait"
+
+
+def test_waiting_bears_a_daemon_that_breaks_off_while_it_says_why(fake):
+    waiting = Waiting(fake, after=3)
+    fake.routes[("GET", "/v1/leases/l-1/why")] = lambda r: (
+        lambda handler: handler.connection.shutdown(socket.SHUT_RDWR))
+    done = run(fake, "lease", "-p", "1g", "--wait", "30s", "--env")
+    assert done.returncode == 0 and "export CUDA_VISIBLE_DEVICES=MIG-4\n" in done.stdout, done
+    assert waiting.looks >= 3
 
 
 def test_waiting_ends_in_time_and_cancels(fake):

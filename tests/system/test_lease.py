@@ -15,9 +15,9 @@ def test_a_killed_client_waits_no_longer(daemon):
     blocking = d.lease("7g.80gb")
     env = dict(os.environ, TANGRAM_SOCKET=str(d.socket))
     command = [BUILD / "tangram", "lease", "-p", "1g.10gb", "--wait", "60s", "-o", "json"]
-    killed, patient = [subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
-                       for _ in range(2)]
-    until(lambda: len(d.get("/v1/queue").json["queue"]) == 2, "both to wait")
+    killed, patient = [subprocess.Popen(command, env=env, text=True, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE) for _ in range(2)]
+    assert all("waits" in client.stderr.readline() for client in (killed, patient))
     by_rest = d.request("POST", "/v1/leases", {"profile": "1g.10gb"}).json
     d.kill()  # a restart does not forget for whom it waits
     d.start()
