@@ -1,4 +1,5 @@
 #include "cli/layout.h"
+#include "cli/lease.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -7,10 +8,16 @@ static int follow(struct cli *cli, const char *id)
 {
     CLEANUP(freep) char *path = cli_path("/v1/operations/", id, "?wait_s=10");
 
+    CLEANUP(closep) int signals = lease_block_signals();
+
+    client_set_cancel_fd(cli->client, signals);
     for (;;) {
         CLEANUP(json_decrefp) json_t *op = NULL;
         int rc = cli_call(cli, "GET", path, NULL, &op);
         if (rc) {
+            cli_say("%s goes on without this command; 'tangram events -f' follows it, and 'tangram "
+                    "diff' tells what is still missing",
+                    id);
             return rc;
         }
         const char *state = js_text(op, "state", "");

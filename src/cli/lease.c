@@ -279,7 +279,7 @@ void lease_add_signal(sigset_t *set, int number)
     }
 }
 
-static int block_signals(void)
+int lease_block_signals(void)
 {
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
     sigset_t set;
@@ -485,7 +485,7 @@ int lease_obtain(struct cli *cli, json_t *request, int *ret_signals, json_t **re
     bool may_wait = cli_args_has(&cli->args, OPT_WAIT) && wait_ms > 0;
     w.deadline_ms = wait_ms == INT64_MAX ? INT64_MAX : clock_mono_ms() + (may_wait ? wait_ms : 0);
     json_object_set_new(request, "wait_s", json_integer(may_wait ? 0 : -1));
-    w.signals = *ret_signals = block_signals();
+    w.signals = *ret_signals = lease_block_signals();
     client_set_cancel_fd(w.client, w.signals);
     if (client_request(w.client, "POST", "/v1/leases", request, CLIENT_TIMEOUT_MS, &reply, &err) <
         0) {

@@ -25,6 +25,10 @@ int lease_obtain(struct cli *cli, json_t *request, int *ret_signals, json_t **re
  * was started: nohup must go on meaning what it says. */
 void lease_add_signal(sigset_t *set, int number);
 
+/* Blocks the signals that end a command (those that are not ignored); a signalfd for them, for
+ * client_set_cancel_fd(), that the caller closes. */
+int lease_block_signals(void);
+
 /* The variables that a program needs to use the lease: calls fn(name, value) for each. */
 void lease_each_variable(const json_t *lease, void (*fn)(const char *, const char *, void *),
                          void *userdata);

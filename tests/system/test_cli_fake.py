@@ -675,6 +675,25 @@ def test_apply_follows_its_operation(fake):
     assert same.returncode == 0 and same.stdout == ""
 
 
+def test_an_apply_that_is_interrupted_says_that_it_goes_on(fake, tmp_path):
+    asked = threading.Event()
+
+    def wait(_):
+        asked.set()
+        time.sleep(2)
+        return {"id": "op-3", "state": "running", "done": 0, "total": 2}
+    fake.routes[("PUT", "/v1/layout")] = (202, CHANGES)
+    fake.routes[("GET", "/v1/operations/op-3")] = wait
+    (tmp_path / "c.yaml").write_text("version: v1\nmig-configs:\n  x: []\n")
+    child = subprocess.Popen([TANGRAM, "--socket", fake.path, "apply", "-f",
+                              str(tmp_path / "c.yaml")], env=env_for(), stdout=subprocess.DEVNULL,
+                             stderr=subprocess.PIPE, text=True)
+    assert asked.wait(10)
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=10)
+    assert child.returncode == 130 and "op-3 goes on without this command" in err
+
+
 def test_plan(fake):
     fake.routes[("POST", "/v1/plan")] = {"fits": False, "reason": "4g.40gb is in use",
                                          "steps": [], "blocking": []}
