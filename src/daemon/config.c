@@ -119,7 +119,7 @@ SET(history_set,
         "Days for which usage is kept by day and profile; totals by tenant are kept for ever."));
 
 SET(sampling_set,
-    TIME("interval", 0, S(3600), 0, "\"10s\"",
+    TIME("interval", 0, S(3600), 0, "\"30s\"",
          "How often what leased slices do is looked at (memory, activity, processes), 100ms at "
          "least; 0s: never."),
     TIME("advice_after", S(1), 365 * DAY, 0, "\"10m\"",
