@@ -50,7 +50,7 @@ run_tsan() {
 }
 
 asan_tests=
-tsan_tests='unit/test_(driver|store|sim|http|api)|system/test_(api|durability|lease|sim|trouble)'
+tsan_tests='unit/test_(driver|store|sim|http|api)|system/test_(api|durability|lease|sim|trouble|usage)'
 case "$what" in
 quick)
     asan_tests='--only unit'
