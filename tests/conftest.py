@@ -4,13 +4,17 @@ Every test drives the real binaries; TANGRAM_BUILD names the folder they are in.
 sleeps to wait for a change: it asks the daemon to hold the request, or polls a condition with a
 deadline.
 """
+import atexit
+import functools
 import http.client
 import json
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -27,6 +31,19 @@ def foreign_env(env):
         return env
     options = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
     return dict(env, LD_PRELOAD=os.environ["TANGRAM_PRELOAD"], ASAN_OPTIONS=options)
+
+
+@functools.cache
+def for_everybody(name):
+    """A program of the build that any user can run: the build itself may lie where only we look, as
+    in root's home."""
+    program = (BUILD / name).resolve()
+    if all(folder.stat().st_mode & 0o001 for folder in program.parents):
+        return program
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="tangram-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder.chmod(0o755)
+    return pathlib.Path(shutil.copy(program, folder))
 
 
 def until(condition, what="the condition", timeout_s=20):

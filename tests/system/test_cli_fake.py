@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+from conftest import for_everybody
 from fake_daemon import ROOT, FakeDaemon, dead_socket, gpu, slice_
 
 BUILD = pathlib.Path(os.environ.get("TANGRAM_BUILD", "build")).resolve()
@@ -130,8 +131,9 @@ def test_unreachable_says_which_socket_and_why(tmp_path):
 def test_permission_denied_is_said(fake):
     os.chmod(fake.path, 0o600)
     os.chmod(os.path.dirname(fake.path), 0o755)
-    done = subprocess.run([TANGRAM, "--socket", fake.path, "gpus"], capture_output=True, text=True,
-                          env=env_for(), timeout=30, check=False, user=65534, cwd="/")
+    done = subprocess.run([for_everybody("tangram"), "--socket", fake.path, "gpus"], text=True,
+                          capture_output=True, env=env_for(), timeout=30, check=False, user=65534,
+                          cwd="/")
     assert done.returncode == 6 and "permission denied" in one_line(done.stderr), done
 
 

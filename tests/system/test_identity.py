@@ -10,7 +10,7 @@ import urllib.request
 
 import pytest
 
-from conftest import BUILD, H100, until
+from conftest import BUILD, H100, for_everybody, until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become other users")
 
@@ -31,8 +31,9 @@ def open_to_all(d):
 
 def as_user(d, uid, *args, gid=65534):
     return subprocess.run(["setpriv", "--reuid", str(uid), "--regid", str(gid), "--clear-groups",
-                           BUILD / "tangram", *args], text=True, capture_output=True, timeout=60,
-                          env=dict(os.environ, TANGRAM_SOCKET=str(d.socket)), check=False)
+                           for_everybody("tangram"), *args], text=True, timeout=60,
+                          capture_output=True, check=False,
+                          env=dict(os.environ, TANGRAM_SOCKET=str(d.socket)))
 
 
 def leased(done):
@@ -67,7 +68,7 @@ def test_limits_of_a_tenant(daemon, machine):
     never = as_user(d, 2, "lease", "-p", "3g.40gb")
     assert never.returncode == 3 and "2 at most" in never.stderr, never
     waiting = subprocess.Popen(["setpriv", "--reuid", "2", "--regid", "65534", "--clear-groups",
-                                BUILD / "tangram", "lease", "-p", "1g.10gb", "--wait", "60s"],
+                                for_everybody("tangram"), "lease", "-p", "1g.10gb", "--wait", "60s"],
                                env=dict(os.environ, TANGRAM_SOCKET=str(d.socket)))
     row = until(lambda: d.get("/v1/queue").json["queue"], "the request to wait")[0]
     assert row["tenant"] == "vision" and "2 of the 2 compute slots" in row["reason"], row
@@ -101,7 +102,7 @@ def hanging(gate, first_uid):
 
 def start_as(d, uid, *args):
     return subprocess.Popen(["setpriv", "--reuid", str(uid), "--regid", "65534", "--clear-groups",
-                             BUILD / "tangram", *args], text=True, stdout=subprocess.PIPE,
+                             for_everybody("tangram"), *args], text=True, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE,
                             env=dict(os.environ, TANGRAM_SOCKET=str(d.socket)))
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from conftest import BUILD, H100, until
+from conftest import BUILD, H100, for_everybody, until
 
 
 def test_a_killed_client_waits_no_longer(daemon):
@@ -170,7 +170,7 @@ def test_tenants_end_only_their_own(daemon):
             parent.chmod(parent.stat().st_mode | 0o055)
     lease = d.lease("1g.10gb")
     other = subprocess.run(["setpriv", "--reuid", "65534", "--clear-groups",
-                            BUILD / "tangram", "release", lease["id"]], text=True,
+                            for_everybody("tangram"), "release", lease["id"]], text=True,
                            capture_output=True, env=dict(os.environ, TANGRAM_SOCKET=str(d.socket)))
     assert other.returncode == 4 and "root" in other.stderr, other
     assert d.get(f"/v1/leases/{lease['id']}").json["state"] == "active"

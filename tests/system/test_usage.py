@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import BUILD, H100, Machine, until
+from conftest import BUILD, H100, Machine, for_everybody, until
 
 QUICK = "sampling: {interval: 150ms, advice_after: 1s, idle_after: 2s}\n"
 PRICED = QUICK + "cost: {compute_slot_hour: 1, memory_gib_hour: 0.5, currency: EUR}\n"
@@ -248,8 +248,8 @@ def test_tenants_see_their_own_usage_only(daemon):
     lease = d.lease("1g.10gb")
 
     def other(*args):
-        return subprocess.run(["setpriv", "--reuid", "65534", "--clear-groups", BUILD / "tangram",
-                               *args], text=True, capture_output=True, check=False,
+        return subprocess.run(["setpriv", "--reuid", "65534", "--clear-groups",
+                               for_everybody("tangram"), *args], text=True, capture_output=True, check=False,
                               env=dict(os.environ, TANGRAM_SOCKET=str(d.socket)))
     assert other("usage", "-o", "csv", "--no-header").stdout == ""
     assert other("usage", "--tenant", "root").returncode == 4
