@@ -133,12 +133,24 @@ double plan_cost(enum plan_policy policy, const struct plan_settings *settings,
     case PLAN_MFI:
         return mfi_index(g, &after) - mfi_index(g, before);
     case PLAN_BEST_FIT:
-        return fullness - 1e-3 * plan_placements_left(g, &after);
+        return fullness;
     case PLAN_WORST_FIT:
-        return -fullness - 1e-3 * plan_placements_left(g, &after);
+        return -fullness;
     case PLAN_MAX_CC:
         return -plan_placements_left(g, &after);
     default: /* first-fit, round-robin, lowest-slot: the slot; the GPU's number comes on top */
         return slice.start;
     }
+}
+
+double plan_slot_cost(enum plan_policy policy, const struct mig_geometry *g,
+                      const struct mig_use *before, struct mig_slice slice)
+{
+    struct mig_use after = *before;
+
+    if (policy != PLAN_BEST_FIT && policy != PLAN_WORST_FIT) {
+        return 0;
+    }
+    mig_use_add(g, &after, slice.profile, slice.start);
+    return -plan_placements_left(g, &after);
 }

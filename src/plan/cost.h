@@ -12,6 +12,10 @@ double plan_cost(enum plan_policy policy, const struct plan_settings *settings,
                  const struct mig_geometry *geometry, const struct plan_mix *mix,
                  const struct mig_use *before, struct mig_slice slice);
 
+/* Between slots of one GPU that cost the same: less is better, then the lower slot. */
+double plan_slot_cost(enum plan_policy policy, const struct mig_geometry *geometry,
+                      const struct mig_use *before, struct mig_slice slice);
+
 /* Free slots that a request drawn from the mix could not use, on average. */
 double plan_unusable(const struct mig_geometry *geometry, const struct plan_mix *mix,
                      const struct mig_use *use);

@@ -85,6 +85,7 @@ static void choose(const struct plan_index *x, enum plan_policy policy, const st
                    int profile, struct plan_choice *ret)
 {
     const struct mig_profile *row = &x->geometry.profiles[profile];
+    double least = INFINITY;
 
     ret->key = INT64_MAX;
     for (int k = 0; k < row->start_count; k++) {
@@ -96,9 +97,11 @@ static void choose(const struct plan_index *x, enum plan_policy policy, const st
             __builtin_popcount(mig_window(&x->geometry, profile, slice.start) & s->idle);
         double cost = plan_cost(policy, x->settings, &x->geometry, &x->mix, &s->busy, slice);
         int64_t key = plan_key(destroyed, cost);
-        if (key < ret->key) {
+        double among = plan_slot_cost(policy, &x->geometry, &s->busy, slice);
+        if (key < ret->key || (key == ret->key && among < least)) {
             ret->key = key;
             ret->start = slice.start;
+            least = among;
         }
     }
 }

@@ -11,18 +11,26 @@
 #define SET_NODES 200 /* linear programs spent on a set that does not fit one by one */
 
 /* The best so far.  Of equal keys the lower GPU wins, so that classes and reservations do not
- * change which one it is. */
+ * change which one it is; on one GPU, what the policy says of slots. */
 struct best {
     int64_t key;
+    double among; /* slots of one GPU */
     uint32_t gpu;
     uint8_t profile, start;
 };
 
+static void offer_slot(struct best *b, int64_t key, double among, uint32_t gpu,
+                       struct mig_slice slice)
+{
+    if (key < b->key || (key == b->key &&
+                         (gpu < b->gpu || (gpu == b->gpu && among < b->among)))) {
+        *b = (struct best){key, among, gpu, slice.profile, slice.start};
+    }
+}
+
 static void offer(struct best *b, int64_t key, uint32_t gpu, int profile, int start)
 {
-    if (key < b->key || (key == b->key && gpu < b->gpu)) {
-        *b = (struct best){key, gpu, (uint8_t)profile, (uint8_t)start};
-    }
+    offer_slot(b, key, 0, gpu, (struct mig_slice){(uint8_t)profile, (uint8_t)start});
 }
 
 void plan_ask_init(struct plan_ask *ask)
@@ -175,7 +183,13 @@ static void search_excluded(const struct plan *p, enum plan_ranking_kind kind,
         for (int k = 0; profile >= 0 && k < g->profiles[profile].start_count; k++) {
             struct mig_slice s = {(uint8_t)profile, g->profiles[profile].starts[k]};
             if (!(mig_window(g, s.profile, s.start) & ask->excluded[i].mask)) {
-                offer(b, spot_key(p, kind, gpu, s), gpu, profile, s.start);
+                const struct plan_index *x = plan_gpu_index(p, gpu);
+                int64_t key = spot_key(p, kind, gpu, s);
+                if (key != INT64_MAX) {
+                    offer_slot(b, key,
+                               plan_slot_cost(x->rankings[kind].policy, g, plan_gpu_busy(p, gpu), s),
+                               gpu, s);
+                }
             }
         }
     }

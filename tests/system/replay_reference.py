@@ -49,14 +49,14 @@ class Gpu:
                    for s in starts if busy & window(size, s))
 
 
-# Policy -> what is least for the best place, before the GPU's number and the slot.
+# Policy -> what is least for the best GPU, before its number; and for its slots, before theirs.
 COST = {
-    "first-fit": lambda g, b, a, s: (g.number, s),
-    "lowest-slot": lambda g, b, a, s: (s,),
-    "best-fit": lambda g, b, a, s: (g.free(b), -g.placements_left(a)),
-    "worst-fit": lambda g, b, a, s: (-g.free(b), -g.placements_left(a)),
-    "max-cc": lambda g, b, a, s: (-g.placements_left(a),),
-    "mfi": lambda g, b, a, s: (g.fragments(a) - g.fragments(b),),
+    "first-fit": lambda g, b, a, s: ((), ()),
+    "lowest-slot": lambda g, b, a, s: ((s,), ()),
+    "best-fit": lambda g, b, a, s: ((g.free(b),), (-g.placements_left(a),)),
+    "worst-fit": lambda g, b, a, s: ((-g.free(b),), (-g.placements_left(a),)),
+    "max-cc": lambda g, b, a, s: ((-g.placements_left(a),), ()),
+    "mfi": lambda g, b, a, s: ((g.fragments(a) - g.fragments(b),), ()),
 }
 
 
@@ -82,7 +82,8 @@ class Run:
             for s in starts:
                 if g.busy & window(size, s) or g is held[0] and held[1] & window(size, s):
                     continue
-                cost = (*self.cost(g, g.busy, g.busy | window(size, s), s), g.number, s)
+                by_gpu, by_slot = self.cost(g, g.busy, g.busy | window(size, s), s)
+                cost = (*by_gpu, g.number, *by_slot, s)
                 if best is None or cost < best[0]:
                     best = cost, g, size, s, slices
         return best and best[1:]
