@@ -14,7 +14,8 @@ static enum nvml_return put_known(const char *name, struct nvml_device *device, 
     if (rc != NVML_SUCCESS) {
         return rc;
     }
-    const char *known = *(const char *const *)((const char *)&c.model->board + offset);
+    const char *known =
+        *(const char *const *)(const void *)((const char *)&c.model->board + offset);
     if (!text) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
