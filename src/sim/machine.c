@@ -300,6 +300,14 @@ static int follow_host(struct sim_machine *m, int fd, struct error *err)
     return r;
 }
 
+static int not_ours(const char *dir, struct error *err)
+{
+    return err_set(err, EPROTO,
+                   "%s was made by another version of tangram-sim, or is damaged; remove it and "
+                   "create it anew",
+                   dir);
+}
+
 int sim_machine_open(const char *dir, struct sim_machine **ret, struct error *err)
 {
     CLEANUP(freep) char *path = xasprintf("%s/machine", dir);
@@ -310,7 +318,7 @@ int sim_machine_open(const char *dir, struct sim_machine **ret, struct error *er
         return err_set(err, errno, "no simulated machine at %s: %s", dir, strerror(errno));
     }
     if (st.st_size != (off_t)sizeof(struct sim_file)) {
-        return err_set(err, EPROTO, "%s was made by another version of tangram-sim", dir);
+        return not_ours(dir, err);
     }
     CLEANUP(sim_machine_freep) struct sim_machine *m = xcalloc(1, sizeof(*m));
     m->own_load = -1;
@@ -325,12 +333,12 @@ int sim_machine_open(const char *dir, struct sim_machine **ret, struct error *er
     }
     if (strncmp(m->file->magic, MAGIC, sizeof(m->file->magic)) != 0 ||
         m->file->size != sizeof(struct sim_file) || m->file->gpu_count > SIM_MAX_GPUS) {
-        return err_set(err, EPROTO, "%s was made by another version of tangram-sim", dir);
+        return not_ours(dir, err);
     }
     for (uint32_t i = 0; i < m->file->gpu_count; i++) {
         m->models[i] = sim_model_find(m->file->gpus[i].model);
         if (!m->models[i] || m->models[i]->lacks[0]) {
-            return err_set(err, EPROTO, "%s was made by another version of tangram-sim", dir);
+            return not_ours(dir, err);
         }
     }
     r = follow_host(m, fd, err);

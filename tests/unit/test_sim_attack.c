@@ -230,6 +230,10 @@ static void test_damaged_files(void **state)
     assert_true(st.st_blocks * 512 >= st.st_size);
     assert_int_equal(truncate(path, st.st_size / 2), 0);
     assert_int_equal(nvmlInit_v2(), NVML_ERROR_LIB_RM_VERSION_MISMATCH);
+    struct sim_machine *m = NULL;
+    struct error err = {0};
+    assert_int_equal(sim_machine_open(f->dir, &m, &err), -EPROTO);
+    assert_non_null(strstr(err.msg, "remove it and create it anew"));
     assert_int_equal(truncate(path, 0), 0);
     assert_int_equal(nvmlInit_v2(), NVML_ERROR_LIB_RM_VERSION_MISMATCH);
     assert_int_equal(truncate(path, st.st_size), 0); /* as long as before, and all zero */
