@@ -11,7 +11,7 @@
  *   * only leased slices are looked at: an idle one may be about to go, and a MIG device that a
  *     program has looked at may count as in use;
  *   * a GPU without any process is looked at in full every QUIET_ROUNDS rounds only, and between
- *     them asked who runs there.  Activity is measured between two full looks, so that what ran
+ *     them asked whether anybody runs there.  Activity is measured between two full looks, so that what ran
  *     unseen between two brief ones still counts.
  *
  * What the meter has learnt is written every CHECKPOINT_ROUNDS rounds, and every CHECKPOINT_MS if
@@ -20,7 +20,6 @@
 #include "daemon/daemon.h"
 #include <string.h>
 
-#define QUIET_AFTER 3  /* looks that found no process */
 #define QUIET_ROUNDS 6 /* every which round of a quiet GPU is a full look */
 #define CHECKPOINT_ROUNDS 60
 #define CHECKPOINT_MS 600000
@@ -31,7 +30,8 @@ struct look {
     bool is_asked, is_brief; /* an answer is due; to what */
     int64_t asked_ms;        /* when that was */
     int64_t seen_ms;         /* the last answer; 0: begin anew */
-    unsigned quiet, rounds;  /* looks without a process; rounds since the last full look */
+    bool is_lively;          /* the last one found a process, or was not told of any */
+    unsigned rounds;         /* since the last full one */
 };
 
 struct sampler {
@@ -75,6 +75,13 @@ static void ask(struct daemon *d, unsigned id, bool is_brief, uint16_t starts)
     }
 }
 
+/* Quiet until somebody is seen, which is then looked at in full at once; and not all GPUs have their
+ * turn in the same round. */
+static struct look new_look(unsigned id)
+{
+    return (struct look){.rounds = id % QUIET_ROUNDS};
+}
+
 static void look_at(struct daemon *d, unsigned id)
 {
     const struct pool_gpu *gpu = pool_gpu(d->pool, id);
@@ -86,14 +93,14 @@ static void look_at(struct daemon *d, unsigned id)
         return;
     }
     if (!starts && !is_held(d, gpu->lease)) {
-        *look = (struct look){0};
+        *look = new_look(id);
         return;
     }
     if (gpu->health != POOL_HEALTH_OK || driver_pending(d->driver, id)) {
         return;
     }
     look->rounds++;
-    ask(d, id, look->quiet >= QUIET_AFTER && look->rounds < QUIET_ROUNDS, starts);
+    ask(d, id, !look->is_lively && look->rounds < QUIET_ROUNDS, starts);
 }
 
 void sampling_settle(struct daemon *d)
@@ -240,7 +247,7 @@ void sampling_take(struct daemon *d, const struct driver_result *r)
         return;
     }
     bool is_quiet = (in->valid & DRIVER_HAS_PROCESSES) && in->process_count == 0;
-    look->quiet = is_quiet ? look->quiet + 1 : 0;
+    look->is_lively = !is_quiet;
     if (was.is_brief && !is_quiet) {
         if (!driver_pending(d->driver, r->gpu)) { /* somebody is there: who? */
             ask(d, r->gpu, false, leased_starts(d, pool_gpu(d->pool, r->gpu)));
@@ -284,6 +291,9 @@ int sampling_init(struct daemon *d, struct error *err)
     count_init(d);
     d->sampler = xcalloc(1, sizeof(*d->sampler) + count * sizeof(d->sampler->look[0]));
     d->sampler->count = count;
+    for (unsigned i = 0; i < count; i++) {
+        d->sampler->look[i] = new_look(i);
+    }
     d->sampler->settled_ms = daemon_now_ms(d);
     if (d->config.sample_interval_ms == 0) {
         return 0;
