@@ -8,7 +8,7 @@
 #include <math.h>
 #include <string.h>
 
-#define SET_NODES 200 /* linear programs spent on a set that does not fit one by one */
+#define SET_NODES 50  /* linear programs spent on a set that does not fit one by one */
 
 /* The best so far.  Of equal keys the lower GPU wins, so that classes and reservations do not
  * change which one it is; on one GPU, what the policy says of slots. */

@@ -21,8 +21,8 @@
 #define KINDS_MAX 16
 #define STATES_MAX 4096
 #define GPUS_MAX 256
-#define FILLS_MAX 200000  /* layouts looked at, all GPUs together */
-#define WORK_MAX 4000000  /* sums compared: some milliseconds */
+#define FILLS_MAX 50000  /* layouts looked at, all GPUs together */
+#define WORK_MAX 2000000 /* sums compared: some milliseconds */
 #define NEVER INT64_MAX
 
 /* One number for the costs in their order: each field has room for PLAN_SET_MAX slices. */
@@ -54,11 +54,23 @@ struct look {
     bool is_plain; /* neither idle slices nor reservations */
 };
 
+/* The cost function is asked the same again and again: its last answers. */
+struct known_cost {
+    struct mig_use before;
+    int16_t class_id; /* + 1; 0 empty */
+    struct mig_slice slice;
+    double cost;
+};
+#define KNOWN_MAX 4096
+
 struct set {
     const struct plan *plan;
     const struct plan_keep *keep;
     struct kind kinds[KINDS_MAX];
     unsigned kind_count, state_count, total;
+    uint64_t *served; /* by state: its digits in bits, with a guard above each */
+    uint64_t guards;
+    struct known_cost *known;
     struct look *looks;
     unsigned look_count;
     struct column *columns;
@@ -121,18 +133,32 @@ static int find_kinds(struct set *s, const struct plan_set_ask *asks, size_t cou
     return 0;
 }
 
-/* Does the state serve at least as many of each kind as the other? */
+/* No kind has more than PLAN_SET_MAX, and all states are STATES_MAX at most: the digits with their
+ * guards need less than 64 bits. */
+static void write_digits(struct set *s)
+{
+    unsigned shift = 0;
+
+    s->served = xcalloc(s->state_count, sizeof(*s->served));
+    for (unsigned k = 0; k < s->kind_count; k++) {
+        unsigned radix = s->kinds[k].count + 1, bits = 1;
+        while (radix > 1u << bits) {
+            bits++;
+        }
+        for (unsigned state = 0; state < s->state_count; state++) {
+            s->served[state] |= (uint64_t)(state / s->kinds[k].step % radix) << shift;
+        }
+        shift += bits + 1;
+        s->guards |= UINT64_C(1) << (shift - 1);
+    }
+    assert(shift <= 64);
+}
+
+/* Does the state serve at least as many of each kind as the other?  Then no digit borrows from its
+ * guard. */
 static bool contains(const struct set *s, unsigned state, unsigned other)
 {
-    for (unsigned k = 0; k < s->kind_count; k++) {
-        unsigned radix = s->kinds[k].count + 1;
-        if (state % radix < other % radix) {
-            return false;
-        }
-        state /= radix;
-        other /= radix;
-    }
-    return true;
+    return (((s->served[state] | s->guards) - s->served[other]) & s->guards) == s->guards;
 }
 
 /* --- columns: the ways to fill one GPU --- */
@@ -146,6 +172,7 @@ struct fill {
     double cost;        /* of the cost function */
     unsigned takes[KINDS_MAX];
     struct column now;
+    uint32_t *column_of; /* by state: index + 1 of the GPU's column that serves it */
     int r;
 };
 
@@ -205,7 +232,6 @@ static void keep_column(struct fill *f)
 {
     struct set *s = f->set;
     struct column c = f->now;
-    unsigned i = f->first;
 
     c.state = 0;
     for (unsigned k = 0; k < s->kind_count; k++) {
@@ -215,12 +241,10 @@ static void keep_column(struct fill *f)
     c.cost = (int64_t)llround(f->cost * FINENESS) +
              COST_CUT * (c.count - __builtin_popcount(c.kept)) + COST_DESTROY * c.destroyed +
              (f->is_open ? 0 : COST_OPEN);
-    while (i < s->column_count && s->columns[i].state != c.state) {
-        i++;
-    }
-    if (i < s->column_count) {
-        if (c.cost < s->columns[i].cost) {
-            s->columns[i] = c;
+    uint32_t known = f->column_of[c.state];
+    if (known) {
+        if (c.cost < s->columns[known - 1].cost) {
+            s->columns[known - 1] = c;
         }
         return;
     }
@@ -229,6 +253,27 @@ static void keep_column(struct fill *f)
         s->columns = xreallocarray(s->columns, s->column_size, sizeof(*s->columns));
     }
     s->columns[s->column_count++] = c;
+    f->column_of[c.state] = s->column_count;
+}
+
+static double cost_of(struct set *s, int class_id, const struct mig_use *before,
+                      struct mig_slice slice)
+{
+    const struct plan_index *x = &s->plan->classes[class_id]->index;
+    unsigned hash = before->mask * 37u + slice.profile * 1031u + slice.start * 257u;
+
+    for (int e = 0; e < MIG_ENGINE_COUNT; e++) {
+        hash = hash * 31u + before->engines[e];
+    }
+    struct known_cost *k = &s->known[(hash ^ hash >> 12) % KNOWN_MAX];
+    if (k->class_id != class_id + 1 || k->before.mask != before->mask ||
+        k->slice.profile != slice.profile || k->slice.start != slice.start ||
+        memcmp(k->before.engines, before->engines, sizeof(before->engines)) != 0) {
+        double cost = plan_cost(s->plan->settings.policy, &s->plan->settings, &x->geometry, &x->mix,
+                                before, slice);
+        *k = (struct known_cost){*before, (int16_t)(class_id + 1), slice, fmin(cost, COST_MOST)};
+    }
+    return k->cost;
 }
 
 static void fill_from(struct fill *f, int slot);
@@ -238,14 +283,13 @@ static void fill_from(struct fill *f, int slot);
 static void fill_with(struct fill *f, unsigned kind, int profile, int slot)
 {
     struct set *s = f->set;
-    const struct plan_index *x = plan_gpu_index(s->plan, f->gpu);
-    const struct mig_geometry *g = &x->geometry;
+    int class_id = plan_gpu_class(s->plan, f->gpu);
+    const struct mig_geometry *g = &s->plan->classes[class_id]->index.geometry;
     struct mig_slice slice = {(uint8_t)profile, (uint8_t)slot};
     double cost = f->cost;
     unsigned at = f->now.count++;
 
-    f->cost += fmin(plan_cost(s->plan->settings.policy, &s->plan->settings, g, &x->mix, &f->use,
-                              slice), COST_MOST);
+    f->cost += cost_of(s, class_id, &f->use, slice);
     mig_use_add(g, &f->use, profile, slot);
     f->now.slices[at] = slice;
     f->now.kinds[at] = (uint8_t)kind;
@@ -334,7 +378,9 @@ static int add_candidate(struct set *s, uint32_t gpu)
         f.is_open = f.use.mask != 0;
         at = (int)s->look_count++;
         s->looks = xreallocarray(s->looks, s->look_count, sizeof(*s->looks));
+        f.column_of = xcalloc(s->state_count, sizeof(*f.column_of));
         fill_from(&f, 0);
+        free(f.column_of);
         s->looks[at] = (struct look){.gpu = gpu, .first = f.first, .is_plain = plain,
                                      .count = s->column_count - f.first};
         if (f.r < 0) {
@@ -531,6 +577,8 @@ int plan_place_set(struct plan *p, const struct plan_set_ask *asks, size_t count
     s->keep = keep;
     r = find_kinds(s, asks, count);
     if (r == 0) {
+        write_digits(s);
+        s->known = xcalloc(KNOWN_MAX, sizeof(*s->known));
         r = find_candidates(s);
     }
     if (r == 0 && count) {
@@ -538,6 +586,8 @@ int plan_place_set(struct plan *p, const struct plan_set_ask *asks, size_t count
     } else if (r < 0) {
         r = place_roughly(p, s, asks, count, ret, ret_spots);
     }
+    free(s->served);
+    free(s->known);
     free(s->looks);
     free(s->columns);
     free(s->best);
