@@ -185,6 +185,8 @@ int simulate_prepare(struct daemon *d, struct error *err);
 int simulate_check(const struct daemon_config *config, struct error *err);
 
 /* facts.c */
+/* Who else may write into the state directory; NULL: nobody. */
+const char *facts_state_problem(const struct daemon *d);
 void facts_fill(void *userdata, struct api_facts *ret);
 void facts_doctor(void *userdata, void (*each)(const struct api_check *check, void *arg),
                   void *arg);

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include <sys/statvfs.h>
 
 #define ROOM_BYTES (64ULL << 20)
@@ -49,6 +51,20 @@ static void check_driver(const struct daemon *d, check_fn *each, void *arg)
          arg);
 }
 
+const char *facts_state_problem(const struct daemon *d)
+{
+    struct stat st;
+
+    if (stat(d->config.state_dir, &st) < 0) {
+        return NULL; /* the journal will say so */
+    }
+    if (st.st_uid != geteuid()) {
+        return "belongs to another user, who may change the journal; chown it to tangramd's";
+    }
+    return st.st_mode & 022 ? "may be written by others, who may change the journal; chmod 0700 it"
+                            : NULL;
+}
+
 static void check_store(const struct daemon *d, check_fn *each, void *arg)
 {
     if (d->store_problem[0]) {
@@ -58,6 +74,11 @@ static void check_store(const struct daemon *d, check_fn *each, void *arg)
                                          "itself as soon as it can write"}, arg);
     } else {
         each(&(struct api_check){.name = "journal", .what = d->config.state_dir}, arg);
+    }
+    if (facts_state_problem(d)) {
+        char what[5000];
+        snprintf(what, sizeof(what), "%.4096s %s", d->config.state_dir, facts_state_problem(d));
+        each(&(struct api_check){.name = "journal", .state = API_CHECK_WARNING, .what = what}, arg);
     }
     for (unsigned i = 0; i < d->store_report.count && d->store_report.is_damaged; i++) {
         each(&(struct api_check){.name = "journal", .state = API_CHECK_WARNING,

@@ -148,7 +148,6 @@ int main(int argc, char **argv)
     static struct daemon d;
     struct options o = {0};
     struct error err = {0};
-    sigset_t blocked;
     int status = 0;
 
     if (parse_options(argc, argv, &o, &status)) {
@@ -167,10 +166,6 @@ int main(int argc, char **argv)
     log_set_level(d.config.log_level);
     /* One arena: the workers allocate little, and memory stays small (docs/performance.md). */
     mallopt(M_ARENA_MAX, 1);
-    sigemptyset(&blocked);
-    sigaddset(&blocked, SIGTERM);
-    sigaddset(&blocked, SIGINT);
-    sigprocmask(SIG_BLOCK, &blocked, NULL);
     signal(SIGPIPE, SIG_IGN);
     return run(&d);
 }

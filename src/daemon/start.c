@@ -8,6 +8,7 @@
 #include "daemon/daemon.h"
 #include <grp.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,9 @@ static int open_store(struct daemon *d, struct error *err)
     }
     for (unsigned i = 0; i < d->store_report.count; i++) {
         log_warn("journal: %s", d->store_report.lines[i]);
+    }
+    if (facts_state_problem(d)) {
+        log_warn("state directory: %s %s", d->config.state_dir, facts_state_problem(d));
     }
     d->event_seq = store_last_event(d->store);
     return 0;
@@ -198,6 +202,18 @@ static int open_doors(struct daemon *d, struct error *err)
     return d->config.socket_group && settings.socket_path ? set_socket_group(&d->config, err) : 0;
 }
 
+/* From here on the loop hears them.  Before it, while the driver may hang, they end the process at
+ * once, which is no worse than any other crash; threads have them blocked in any case. */
+static void take_signals(void)
+{
+    sigset_t blocked;
+
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGTERM);
+    sigaddset(&blocked, SIGINT);
+    sigprocmask(SIG_BLOCK, &blocked, NULL);
+}
+
 int daemon_open(struct daemon *d, struct error *err)
 {
     int rc = sd_event_default(&d->event);
@@ -217,8 +233,11 @@ int daemon_open(struct daemon *d, struct error *err)
     }
     d->pool = pool_new(&d->config.pool);
     d->meter = meter_new(&d->config.rates, d->config.keep_usage_days);
-    if ((rc = add_gpus(d, err)) < 0 || (rc = load_records(d, err)) < 0 ||
-        (rc = loop_init(d, err)) < 0 || (rc = work_init(d, err)) < 0 || (rc = identity_init(d, err)) < 0 ||
+    if ((rc = add_gpus(d, err)) < 0 || (rc = load_records(d, err)) < 0) {
+        return rc;
+    }
+    take_signals();
+    if ((rc = loop_init(d, err)) < 0 || (rc = work_init(d, err)) < 0 || (rc = identity_init(d, err)) < 0 ||
         (rc = sampling_init(d, err)) < 0 || (rc = open_doors(d, err)) < 0) {
         return rc;
     }
