@@ -144,7 +144,8 @@ const struct cli_command cli_commands[] = {
      "time, the lease keeps its slice and is not asked again for a while.",
      OPTIONS(OPT_CONFIRM, OPT_REFUSE, OPT_OUTPUT), 1, 1, HINT_LEASES, NULL, false, cmd_move},
     {"plan", "[PROFILE[:N]...]", "would it fit, where, what would be cut; nothing is changed",
-     "The exit status is 0 when it fits now and 3 when not.",
+     "Several are placed together, with as few empty GPUs as can be, and it is said whether that is "
+     "proven. The exit status is 0 when it fits now and 3 when not.",
      OPTIONS(OPT_PROFILE, OPT_MODEL, OPT_EXPLAIN, OPT_OUTPUT), 0, -1, HINT_PROFILES, NULL, false,
      cmd_plan},
     {"why", "ID", "why a request waits, and what would let it through", NULL, OPTIONS(OPT_OUTPUT),
