@@ -55,10 +55,12 @@ void api_event_render(const struct pool *pool, const struct api_event *event, st
     json_out_id(&w, "lease", "l", event->lease);
     json_out_id(&w, "operation", "op", event->operation);
     json_out_text(&w, "tenant", event->tenant);
-    if (event->new_uuid && *event->new_uuid) {
+    bool has_old = event->old_uuid && *event->old_uuid;
+    bool has_new = event->new_uuid && *event->new_uuid;
+    if (has_old || has_new) {
         json_out_object(&w, "move");
-        json_out_str(&w, "from_mig_uuid", event->old_uuid);
-        json_out_str(&w, "mig_uuid", event->new_uuid);
+        json_out_text(&w, "from_mig_uuid", has_old ? event->old_uuid : NULL);
+        json_out_text(&w, "mig_uuid", has_new ? event->new_uuid : NULL);
         api_add_device_env(&w, event->new_uuid);
         json_out_end_object(&w);
     } else {

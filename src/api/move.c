@@ -21,9 +21,10 @@ void api_add_move(struct json_out *w, const char *name, const struct pool_lease 
         json_out_null(w, name);
         return;
     }
-    const char *uuid = s->ci_count && s->ci[0].is_settled ? s->ci[0].mig_uuid : NULL;
+    const char *uuid = !m->is_stop && s->ci_count && s->ci[0].is_settled ? s->ci[0].mig_uuid : NULL;
     json_out_object(w, name);
     json_out_str(w, "state", pool_move_phase_name(m->phase));
+    json_out_bool(w, "stop", m->is_stop);
     json_out_bool(w, "confirmed", m->is_confirmed);
     json_out_id(w, "request", "l", m->request);
     json_out_time(w, "until", m->due_ms);

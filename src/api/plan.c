@@ -72,6 +72,7 @@ static void add_moves(struct json_out *w, const struct pool_preview *found)
         add_place_on(w, "from", from->gpu, from->start, from->size);
         add_place_on(w, "to", m->gpu, m->start, m->size);
         add_destroys(w, m->gpu, m->destroys);
+        json_out_bool(w, "stops", m->is_stop);
         add_driver_ms(w, m->gpu, true, m->destroys != 0);
         json_out_end_object(w);
     }

@@ -114,6 +114,7 @@ SUBSET(lease_move, "LeaseMove", "Another slice that a movable lease is to go to,
        ENUM("state", "making|asked|leaving", 0,
             "asked: the holder is to answer; leaving: the slice that is let go is looked at for "
             "processes"),
+       BOOL("stop", 0, "this is its only slice: the work has to stop, and the lease gets another"),
        BOOL("confirmed", 0, "leaving: the lease has its new slice, and this is the old one"),
        TEXT("request", 31, NUL, "for whom room is made; null: to keep the fleet together"),
        TIME("until", NUL, "no answer until then is a refusal"), TEXT("gpu_uuid", 95, 0, NULL),
@@ -278,6 +279,7 @@ SUBSET(plan_move, "PlanMove", "A movable lease that would be asked to move.",
        TEXT("lease", 31, 0, NULL), TEXT("tenant", 63, 0, NULL), TEXT("profile", 31, 0, NULL),
        OBJ("from", plan_place_on, 0, NULL), OBJ("to", plan_place_on, 0, NULL),
        LIST("destroys", window, 16, 0, "idle slices that would go"),
+       BOOL("stops", 0, "it has to stop before the new slice can be made"),
        NUMBER("driver_ms", NUL, "to make the new slice; null unknown"));
 
 SET(schema_plan, "Plan", "What requests would get now.", BOOL("fits", 0, NULL),
@@ -319,13 +321,14 @@ SET(schema_operation, "Operation", "An apply that is carried out.", TEXT("id", 3
 /* --- the rest ------------------------------------------------------------------------------- */
 
 SUBSET(event_move, "EventMove", "From where to where a lease is asked to move, or has moved.",
-       TEXT("from_mig_uuid", 95, 0, NULL), TEXT("mig_uuid", 95, 0, "of the new slice"),
+       TEXT("from_mig_uuid", 95, NUL, "null: it had stopped before"),
+       TEXT("mig_uuid", 95, NUL, "of the new slice; null: it has to stop first"),
        OPEN("env", 0, "variables for the workload there"));
 
 SET(schema_event, "Event", "Something that happened.", INT("id", 1, BIG, 0, "grows"),
     TIME("time", 0, NULL), TEXT("kind", 63, 0, "as in lease.granted"), TEXT("gpu_uuid", 95, NUL, NULL),
     TEXT("lease", 31, NUL, NULL), TEXT("operation", 31, NUL, NULL), TEXT("tenant", 63, NUL, NULL),
-    OBJ("move", event_move, NUL, "lease.move_asked, lease.moved, lease.move_cancelled"),
+    OBJ("move", event_move, NUL, "lease.move_asked, lease.moved, lease.move_cancelled, lease.stopped"),
     TEXT("message", 320, 0, "one sentence"));
 
 SET(schema_event_list, "EventList", NULL, LIST("events", schema_event, 1000, 0, NULL));

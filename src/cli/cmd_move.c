@@ -18,7 +18,12 @@ static void print_asked(const json_t *lease, const json_t *move)
 
     out_add_placement(json_object_get(move, "placement"), &where);
     printf("%s ", js_text(lease, "id", "it"));
-    if (!strcmp(state, "asked")) {
+    if (js_true(move, "stop") && !strcmp(state, "asked")) {
+        print_escaped("is asked to stop until ", js_text(move, "until", "?"), "");
+        print_escaped(", so that ", js_text(move, "request", "another request"), " fits; ");
+        printf("it gets another slice then.\nWhen its work has stopped: tangram move %s "
+               "--confirm\n", js_text(lease, "id", "ID"));
+    } else if (!strcmp(state, "asked")) {
         printf("is asked to move to GPU %lld %s", (long long)js_int(move, "gpu_index", -1),
                where.data ? where.data : "");
         print_escaped(", ", js_text(move, "mig_uuid", "?"), "");
@@ -70,6 +75,9 @@ static int answer(struct cli *cli, const json_t *lease, bool is_confirmed)
     }
     if (out_is_tree(&cli->out)) {
         out_print_tree(&cli->out, after);
+    } else if (is_confirmed && js_true(json_object_get(lease, "move"), "stop")) {
+        printf("%s gets another slice; follow it with tangram leases %s\n",
+               js_text(after, "id", "it"), js_text(after, "id", "ID"));
     } else if (is_confirmed) {
         print_escaped(js_text(after, "id", "it"), " has ", "");
         print_escaped("", js_text(after, "mig_uuid", "?"), " now\n");

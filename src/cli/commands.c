@@ -121,8 +121,10 @@ const struct cli_command cli_commands[] = {
      "lets a process use one MIG device only and takes the first, so a command that wants all of "
      "them has to start a process for each. The command of "
      "--on-move finds TANGRAM_LEASE, TANGRAM_OLD_MIG_UUID, TANGRAM_NEW_MIG_UUID (also as "
-     "CUDA_VISIBLE_DEVICES), TANGRAM_COMMAND_PID and TANGRAM_MOVE_UNTIL; it brings the work to the "
-     "new slice, or stops it, and ends with 0, or with another status to stay.",
+     "CUDA_VISIBLE_DEVICES), TANGRAM_COMMAND_PID, TANGRAM_MOVE_UNTIL and TANGRAM_MOVE. With 'ask' it "
+     "brings the work to the new slice, or stops it, and ends with 0, or with another status to stay. "
+     "With 'stop' there is no new slice yet: the work has to stop, and the command is run again with "
+     "'moved' when there is one.",
      OPTIONS(OPT_PROFILE, OPT_COUNT_N, OPT_WAIT, OPT_MODEL, OPT_NAME, OPT_PRIORITY, OPT_MOVABLE,
              OPT_ON_MOVE),
      1, -1,

@@ -42,7 +42,13 @@ struct mover {
     struct cli *cli;
     const char *lease; /* id */
     pid_t command;
-    char done[128]; /* the new slice that was answered for last */
+    char done[128];    /* the time limit of what was answered last: no two are asked at once */
+    char stopped[128]; /* the slice that was given up; "" none: it has one */
+};
+
+struct asked {
+    const char *what, *from, *to, *until;
+    int64_t until_ms; /* 0: as long as it takes */
 };
 
 static void set_pid(const char *name, pid_t pid)
@@ -54,10 +60,9 @@ static void set_pid(const char *name, pid_t pid)
 }
 
 /* In the child. */
-static void exec_hook(const struct mover *m, const char *hook, const char *from, const json_t *move,
-                      pid_t parent)
+static void exec_hook(const struct mover *m, const struct asked *asked, pid_t parent)
 {
-    const char *to = js_text(move, "mig_uuid", "");
+    const char *hook = cli_args_get(&m->cli->args, OPT_ON_MOVE);
     sigset_t none;
 
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -68,11 +73,12 @@ static void exec_hook(const struct mover *m, const char *hook, const char *from,
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     setenv("TANGRAM_LEASE", m->lease, 1);
-    setenv("TANGRAM_OLD_MIG_UUID", from, 1);
-    setenv("TANGRAM_NEW_MIG_UUID", to, 1);
-    setenv("TANGRAM_MOVE_UNTIL", js_text(move, "until", ""), 1);
-    setenv("CUDA_VISIBLE_DEVICES", to, 1);
-    setenv("NVIDIA_VISIBLE_DEVICES", to, 1);
+    setenv("TANGRAM_MOVE", asked->what, 1);
+    setenv("TANGRAM_OLD_MIG_UUID", asked->from, 1);
+    setenv("TANGRAM_NEW_MIG_UUID", asked->to, 1);
+    setenv("TANGRAM_MOVE_UNTIL", asked->until, 1);
+    setenv("CUDA_VISIBLE_DEVICES", asked->to, 1);
+    setenv("NVIDIA_VISIBLE_DEVICES", asked->to, 1);
     set_pid("TANGRAM_COMMAND_PID", m->command);
     execl("/bin/sh", "sh", "-c", hook, (char *)NULL);
     _exit(127);
@@ -100,33 +106,34 @@ static int wait_for_hook(pid_t hook, int64_t until_ms)
     }
 }
 
-static int run_hook(const struct mover *m, const char *from, const json_t *move)
+static int run_hook(const struct mover *m, const struct asked *asked)
 {
-    const char *hook = cli_args_get(&m->cli->args, OPT_ON_MOVE);
     pid_t parent = getpid();
 
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
         setpgid(0, 0); /* with all that it starts */
-        exec_hook(m, hook, from, move, parent);
+        exec_hook(m, asked, parent);
     }
     if (child < 0) {
         return -1;
     }
     setpgid(child, child);
     hook_group = child;
-    int status = wait_for_hook(child, js_time_ms(move, "until"));
+    int status = wait_for_hook(child, asked->until_ms);
     hook_group = 0;
     return status;
 }
 
-static void send_answer(const struct mover *m, const char *to, int status)
+/* False: it was not taken. */
+static bool send_answer(const struct mover *m, const struct asked *asked, int status)
 {
     CLEANUP(freep) char *path = cli_path("/v1/leases/", m->lease, "/move");
     CLEANUP(client_reply_done) struct client_reply reply = {0};
     CLEANUP(json_decrefp) json_t *body =
-        json_pack("{s:s, s:s}", "answer", status ? "refuse" : "confirm", "mig_uuid", to);
+        json_pack("{s:s, s:s}", "answer", status ? "refuse" : "confirm", "mig_uuid",
+                  *asked->to ? asked->to : asked->from);
     struct error err = {0};
 
     if (status) {
@@ -138,6 +145,33 @@ static void send_answer(const struct mover *m, const char *to, int status)
         cli_say("the answer for %s could not be given: %s", m->lease, err.msg);
     } else if (reply.status != 200) {
         cli_fail_reply(&reply); /* the move was called off meanwhile */
+    }
+    return rc == 0 && reply.status == 200;
+}
+
+/* Stop first, then come back: the hook is run for both. */
+static void come_back(struct mover *m, const char *to)
+{
+    struct asked asked = {.what = "moved", .from = m->stopped, .to = to, .until = ""};
+
+    if (run_hook(m, &asked)) {
+        cli_say("%s has %s now, and the command of --on-move did not end well", m->lease, to);
+    }
+    m->stopped[0] = '\0';
+}
+
+static void answer(struct mover *m, const json_t *lease, const json_t *move)
+{
+    bool is_stop = js_true(move, "stop");
+    struct asked asked = {.what = is_stop ? "stop" : "ask", .from = js_text(lease, "mig_uuid", ""),
+                          .to = is_stop ? "" : js_text(move, "mig_uuid", ""),
+                          .until = js_text(move, "until", ""),
+                          .until_ms = js_time_ms(move, "until")};
+
+    snprintf(m->done, sizeof(m->done), "%s", asked.until);
+    int status = run_hook(m, &asked);
+    if (send_answer(m, &asked, status) && is_stop && !status) {
+        snprintf(m->stopped, sizeof(m->stopped), "%s", asked.from);
     }
 }
 
@@ -153,10 +187,13 @@ static bool look(struct mover *m)
         return false;
     }
     const json_t *move = json_object_get(reply.body, "move");
-    const char *to = js_text(move, "mig_uuid", "");
-    if (!strcmp(js_text(move, "state", ""), "asked") && *to && strcmp(to, m->done) != 0) {
-        snprintf(m->done, sizeof(m->done), "%s", to);
-        send_answer(m, to, run_hook(m, js_text(reply.body, "mig_uuid", ""), move));
+    const char *has = js_text(reply.body, "mig_uuid", "");
+    if (*m->stopped && *has && strcmp(has, m->stopped) != 0) {
+        come_back(m, has);
+    }
+    if (!strcmp(js_text(move, "state", ""), "asked") &&
+        strcmp(js_text(move, "until", ""), m->done) != 0) {
+        answer(m, reply.body, move);
     }
     return true;
 }
@@ -178,7 +215,9 @@ static int on_event(const json_t *event, void *userdata)
 {
     const struct mover *m = userdata;
 
-    return event && !strcmp(js_text(event, "kind", ""), "lease.move_asked") &&
+    const char *kind = js_text(event, "kind", "");
+
+    return event && (!strcmp(kind, "lease.move_asked") || !strcmp(kind, "lease.moved")) &&
            !strcmp(js_text(event, "lease", ""), m->lease);
 }
 

@@ -76,8 +76,31 @@ static void say_step(struct steps *s, const json_t *step, const char *for_whom)
     say(s, &b, is_reused ? NO_MS : driver_ms(step));
 }
 
+/* Break before make. */
+static void say_stop(struct steps *s, const json_t *move)
+{
+    CLEANUP(buf_done) struct buf ask = BUF_INIT(65536), make = BUF_INIT(65536);
+    const json_t *to = json_object_get(move, "to");
+
+    buf_addf(&ask, "ask the holder of %s (%s) to stop, and wait; its %s at ",
+             js_text(move, "lease", "?"), js_text(move, "tenant", "?"),
+             js_text(move, "profile", "?"));
+    add_place(&ask, json_object_get(move, "from"));
+    buf_adds(&ask, " goes when no process uses it");
+    say(s, &ask, NO_MS);
+    say_destroys(s, to, js_array(move, "destroys"));
+    buf_addf(&make, "make another for it, where there is room then, as at ");
+    add_place(&make, to);
+    say(s, &make, driver_ms(move));
+    s->has_holder = true;
+}
+
 static void say_move(struct steps *s, const json_t *move)
 {
+    if (js_true(move, "stops")) {
+        say_stop(s, move);
+        return;
+    }
     CLEANUP(buf_done) struct buf make = BUF_INIT(65536), ask = BUF_INIT(65536),
                                  go = BUF_INIT(65536);
     const json_t *from = json_object_get(move, "from"), *to = json_object_get(move, "to");

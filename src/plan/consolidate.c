@@ -60,7 +60,8 @@ static bool move_one(struct trial *t, uint32_t gpu, struct mig_slice slice, bool
         return false;
     }
     if (!t->moves++) {
-        t->first = (struct plan_move){gpu, spot.gpu_id, slice, spot.slice, spot.destroy};
+        t->first = (struct plan_move){gpu, spot.gpu_id, slice, spot.slice, spot.destroy,
+                                      false};
     }
     struct mig_use to = *plan_gpu_busy(t->plan, spot.gpu_id);
     mig_use_add(g, &to, spot.slice.profile, spot.slice.start);

@@ -9,8 +9,10 @@
  * When nothing works so, a second pass lets a lease that finds no place make room for itself, by
  * moving smaller ones that do (one level deep, the whole within the limit of moves).
  *
- * The moves are then ordered so that every target is free before its source is given up; a
- * candidate without such an order (two leases that would have to swap) is not taken. */
+ * The moves are then ordered so that every target is free before its source is given up.  A candidate
+ * without such an order (two leases that would have to swap, or one that would need its own engines
+ * twice) is taken only when there is no other, and where that is allowed: one of them then gives up
+ * its place first. */
 #include "base/cleanup.h"
 #include "plan/fleet.h"
 #include "plan/plan.h"
@@ -40,6 +42,7 @@ struct search {
     struct plan *plan;
     const struct plan_ask *ask;
     int max_moves;
+    bool may_stop;
     struct candidates found;
     /* Second pass: where a lease could go that has to make room for itself, by class and profile;
      * NULL in the first. */
@@ -252,7 +255,7 @@ static void ask_for(const struct search *s, uint32_t gpu, int profile, struct pl
 static void note_move(struct search *s, uint32_t from, struct mig_slice slice, uint32_t to,
                       struct mig_slice target)
 {
-    s->trial[s->trial_count++] = (struct plan_move){from, to, slice, target, 0};
+    s->trial[s->trial_count++] = (struct plan_move){from, to, slice, target, 0, false};
 }
 
 /* Finds a new place for what was evicted. */
@@ -397,6 +400,13 @@ static struct mig_use *scene_use(struct scene *scene, const struct plan *p, uint
     return &scene->use[scene->count++];
 }
 
+static void give_up(struct scene *scene, const struct plan *p, const struct plan_move *m)
+{
+    const struct mig_geometry *g = &plan_gpu_index(p, m->from_gpu)->geometry;
+
+    mig_use_remove(g, scene_use(scene, p, m->from_gpu), m->from.profile, m->from.start);
+}
+
 /* Carries out a move whose target is free. */
 static bool step(struct scene *scene, const struct plan *p, const struct plan_move *m)
 {
@@ -407,28 +417,36 @@ static bool step(struct scene *scene, const struct plan *p, const struct plan_mo
         return false;
     }
     mig_use_add(g, to, m->to.profile, m->to.start);
-    mig_use_remove(g, scene_use(scene, p, m->from_gpu), m->from.profile, m->from.start);
+    if (!m->stops) {
+        give_up(scene, p, m);
+    }
     return true;
 }
 
 /* A move only frees its source, and all targets are disjoint, so carrying out any move that can be
  * carried out never spoils the order of the rest. */
-static bool order_moves(const struct plan *p, const struct plan_move *moves, int count,
+static bool order_moves(const struct plan *p, struct plan_move *moves, int count, bool may_stop,
                         struct plan_move *ret)
 {
     struct scene scene = {0};
     bool is_done[PLAN_MOVES_MAX] = {false};
 
     for (int n = 0; n < count;) {
-        int before = n;
+        int before = n, first = -1;
         for (int i = 0; i < count; i++) {
             if (!is_done[i] && step(&scene, p, &moves[i])) {
                 is_done[i] = true;
                 ret[n++] = moves[i];
+            } else if (!is_done[i] && !moves[i].stops && first < 0) {
+                first = i;
             }
         }
-        if (n == before) {
+        if (n == before && (!may_stop || first < 0)) {
             return false;
+        }
+        if (n == before) { /* a ring: one of them gives up its place before it has another */
+            moves[first].stops = true;
+            give_up(&scene, p, &moves[first]);
         }
     }
     return true;
@@ -461,7 +479,7 @@ static bool accept(struct search *s, const struct candidate *c, double change,
 
     memcpy(trial, s->trial, sizeof(trial));
     undo(s);
-    if (!order_moves(s->plan, trial, count, ordered)) {
+    if (!order_moves(s->plan, trial, count, s->may_stop, ordered)) {
         return false;
     }
     *ret = (struct plan_moves){.count = (uint8_t)count, .cost = (double)cost};
@@ -515,9 +533,16 @@ static int search_moves(struct search *s, struct plan_moves *ret)
 
     find_candidates(s, s->ask, &s->found);
     r = try_all(s, ret);
+    if (r < 0 && s->plan->settings.may_stop) {
+        s->may_stop = true;
+        r = try_all(s, ret);
+        s->may_stop = false;
+    }
     if (r < 0 && s->max_moves > 1) {
         find_deep(s);
         r = try_all(s, ret);
+        s->may_stop = s->plan->settings.may_stop;
+        r = r < 0 && s->may_stop ? try_all(s, ret) : r;
         for (int i = 0; i < s->plan->class_count * MIG_PROFILES_MAX; i++) {
             free(s->deep[i].list);
         }

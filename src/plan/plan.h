@@ -52,6 +52,7 @@ struct plan_settings {
     enum plan_objective objective;
     double open_cost;       /* of using an empty GPU; >= 1 means "used GPUs first" */
     uint32_t mix_half_life; /* requests; 0 keeps the mix as it is */
+    bool may_stop; /* when no moves help otherwise: also such that give up a place first */
 };
 void plan_settings_default(struct plan_settings *settings);
 
@@ -150,6 +151,7 @@ struct plan_move {
     uint32_t from_gpu, to_gpu;
     struct mig_slice from, to;
     uint16_t destroy; /* idle slices on to_gpu to destroy first */
+    bool stops; /* break before make: its own place has to be given up first */
 };
 struct plan_moves {
     uint8_t count;

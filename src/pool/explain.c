@@ -219,6 +219,10 @@ static void say_why_queued(const struct pool *pool, const struct pool_lease *lea
                  lease->tenant->compute_slots + lease->compute_slots - most);
         return;
     }
+    if (shift_holds_up(pool, lease)) {
+        text_copy(ret->reason, sizeof(ret->reason), lease->reason);
+        return;
+    }
     if (lease->shift) {
         shift_explain(pool, lease, ret);
         return;

@@ -315,6 +315,13 @@ void shift_explain(const struct pool *pool, const struct pool_lease *lease,
 /* The lease that may be asked to move and has this slice; NULL: nobody. */
 struct pool_lease *move_lease_at(struct pool *pool, const struct pool_gpu *gpu,
                                  struct mig_slice at);
+/* Asks the holder to stop: the slice goes before there is another. */
+void move_begin_stop(struct pool *pool, const struct pool_lease *request,
+                     struct pool_lease *mover);
+/* Has it stopped for a request that has not got its place yet? */
+bool shift_holds_up(const struct pool *pool, const struct pool_lease *lease);
+/* It has stopped: first in the queue. */
+void lease_stop(struct pool *pool, struct pool_lease *lease, uint64_t request);
 /* Begins a move; request NULL: to keep the fleet together.  False: there is no room on the list. */
 bool move_begin(struct pool *pool, const struct pool_lease *request, struct pool_lease *mover,
                 struct pool_gpu *gpu, int profile, unsigned start);

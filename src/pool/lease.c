@@ -184,6 +184,24 @@ const char *lease_words(const struct pool_lease *lease, char buf[static LEASE_WO
     return lease->profile;
 }
 
+/* It had stopped and has a slice again: its time has gone on. */
+static void come_back(struct pool *pool, struct pool_lease *lease)
+{
+    lease->stopped_for = 0;
+    if (lease->ttl_ms && !lease->expires_ms) {
+        lease->expires_ms = pool->now_ms + lease->ttl_ms; /* renewed meanwhile */
+    }
+    if (lease->expires_ms) {
+        lease_arm_timer(pool, lease, lease->expires_ms);
+    }
+    pool_mark_lease(pool, lease);
+    pool_tell(pool, POOL_HIST_LEASE_MOVED, lease->part[0].gpu, lease,
+              "l-%" PRIu64 " (%.40s) has %s again", lease->id, lease->tenant->name, lease->profile);
+    struct pool_action *a = &pool->out->action[pool->out->count - 1];
+    const struct pool_part *p = &lease->part[0];
+    text_copy(a->new_uuid, sizeof(a->new_uuid), p->slice ? p->slice->ci[p->ci].mig_uuid : "");
+}
+
 void lease_activate_if_settled(struct pool *pool, struct pool_lease *lease)
 {
     char words[LEASE_WORDS_SIZE];
@@ -203,8 +221,12 @@ void lease_activate_if_settled(struct pool *pool, struct pool_lease *lease)
         }
     }
     lease->state = POOL_LEASE_ACTIVE;
-    lease->granted_ms = pool->now_ms;
     lease->reason[0] = '\0';
+    if (lease->granted_ms) {
+        come_back(pool, lease);
+        return;
+    }
+    lease->granted_ms = pool->now_ms;
     if (lease->holder_waits) {
         lease->holder_waits = false;
         lease->holder_pid = 0;
@@ -317,7 +339,7 @@ void lease_requeue(struct pool *pool, struct pool_lease *lease, const char *why)
 
     text_copy(text, sizeof(text), why);
     drop_parts(pool, lease);
-    if (++lease->attempts >= ATTEMPTS_MAX) {
+    if (++lease->attempts >= ATTEMPTS_MAX && !lease->stopped_for) {
         lease_end(pool, lease, POOL_LEASE_REJECTED, text);
         return;
     }
@@ -326,6 +348,17 @@ void lease_requeue(struct pool *pool, struct pool_lease *lease, const char *why)
     }
     lease_enqueue(pool, lease);
     lease_set_reason(lease, "tried again after: %s", text);
+}
+
+void lease_stop(struct pool *pool, struct pool_lease *lease, uint64_t request)
+{
+    drop_parts(pool, lease);
+    lease->stopped_for = request;
+    lease->must_not_wait = false;
+    lease->queue_key = INT64_MAX;
+    lease_enqueue(pool, lease);
+    lease_set_reason(lease, "it has stopped so that l-%" PRIu64 " fits, and gets a slice anew",
+                     request);
 }
 
 /* --- its end ---------------------------------------------------------------------------------- */
@@ -462,6 +495,13 @@ void lease_on_timer(struct pool *pool, struct pool_lease *lease)
         lease->timer_ms = 0;
     }
     move_on_timer(pool, lease);
+    if (lease->state == POOL_LEASE_QUEUED && lease->expires_ms) { /* one that has stopped */
+        if (lease->expires_ms <= pool->now_ms) {
+            lease_end(pool, lease, POOL_LEASE_EXPIRED, "its time was up");
+        } else {
+            lease_arm_timer(pool, lease, lease->expires_ms);
+        }
+    }
     if (lease->state == POOL_LEASE_ACTIVE && lease->expires_ms > pool->now_ms) {
         lease_arm_timer(pool, lease, lease->expires_ms);
     } else if (lease->state == POOL_LEASE_RELEASING && lease->retry_at_ms > pool->now_ms) {

@@ -60,7 +60,9 @@ static void tell(struct pool *pool, enum pool_history what, const struct pool_le
     pool_tell(pool, what, to->gpu, lease, "%s", text);
     struct pool_action *a = &pool->out->action[pool->out->count - 1];
     text_copy(a->old_uuid, sizeof(a->old_uuid), uuid_of(from, lease->id));
-    text_copy(a->new_uuid, sizeof(a->new_uuid), uuid_of(to, lease->id));
+    if (from != to) { /* who has to stop is not told of another */
+        text_copy(a->new_uuid, sizeof(a->new_uuid), uuid_of(to, lease->id));
+    }
 }
 
 /* What is let go must have no process on it. */
@@ -123,6 +125,33 @@ static void finish(struct pool *pool, struct pool_lease *lease)
     }
 }
 
+/* Nothing was asked, as it were. */
+static void forget(struct pool *pool, struct pool_lease *lease)
+{
+    lease->move = (struct pool_move){0};
+    pool_mark_lease(pool, lease);
+    gpu_changed(pool, lease->part[0].gpu);
+}
+
+/* Nothing runs on its only slice, or the slice is gone. */
+static void stop(struct pool *pool, struct pool_lease *lease, bool is_missing)
+{
+    struct pool_slice *s = lease->move.slice;
+    uint64_t request = lease->move.request;
+    char text[120];
+
+    snprintf(text, sizeof(text), "l-%" PRIu64 " (%.40s) has stopped and gets a slice anew", lease->id,
+             lease->tenant->name);
+    tell(pool, POOL_HIST_LEASE_STOPPED, lease, s, s, text);
+    lease_stop(pool, lease, request);
+    if (is_missing) {
+        if (s->state == POOL_SLICE_IDLE) {
+            slice_doom(pool, s, 0, 0);
+        }
+        gpu_ask_scan(pool, s->gpu);
+    }
+}
+
 /* The holder keeps what it has. */
 void move_call_off(struct pool *pool, struct pool_lease *lease, const char *why)
 {
@@ -132,7 +161,9 @@ void move_call_off(struct pool *pool, struct pool_lease *lease, const char *why)
     snprintf(text, sizeof(text), "l-%" PRIu64 " stays where it is: %.150s", lease->id, why);
     tell(pool, POOL_HIST_LEASE_MOVE_CANCELLED, lease, lease->part[0].slice, lease->move.slice,
          text);
-    if (lease->move.phase == POOL_MOVE_ASKED) {
+    if (lease->move.is_stop) {
+        forget(pool, lease);
+    } else if (lease->move.phase == POOL_MOVE_ASKED) {
         leave(pool, lease); /* it may have begun to use the new one */
     } else {
         finish(pool, lease);
@@ -156,6 +187,13 @@ bool move_give_up(struct pool *pool, struct pool_lease *lease, const struct pool
 
     if (lease->move.phase == POOL_MOVE_NONE || lease->move.slice != slice) {
         return false;
+    }
+    if (lease->move.is_stop) { /* its only one: lost, unless it has stopped already */
+        bool has_stopped = lease->move.phase == POOL_MOVE_LEAVING;
+        if (has_stopped) {
+            stop(pool, lease, false);
+        }
+        return has_stopped;
     }
     text_copy(text, sizeof(text), why);
     if (lease->move.phase == POOL_MOVE_LEAVING) {
@@ -210,6 +248,23 @@ void move_on_made(struct pool *pool, struct pool_lease *lease, struct pool_slice
     tell(pool, POOL_HIST_LEASE_MOVE_ASKED, lease, lease->part[0].slice, slice, text);
 }
 
+void move_begin_stop(struct pool *pool, const struct pool_lease *request, struct pool_lease *mover)
+{
+    struct pool_slice *s = mover->part[0].slice;
+    char text[240], when[32];
+
+    mover->move = (struct pool_move){.phase = POOL_MOVE_ASKED, .slice = s, .is_stop = true,
+                                     .request = request->id,
+                                     .due_ms = pool->now_ms + pool->settings.move_answer_ms};
+    lease_arm_timer(pool, mover, mover->move.due_ms);
+    pool_mark_lease(pool, mover);
+    gpu_changed(pool, s->gpu);
+    snprintf(text, sizeof(text), "l-%" PRIu64 " (%.40s) is asked to stop until %s, so that it gets "
+             "another slice", mover->id, mover->tenant->name,
+             text_format_time_ms(mover->move.due_ms, when));
+    tell(pool, POOL_HIST_LEASE_MOVE_ASKED, mover, s, s, text);
+}
+
 /* From here on it has the new slice. */
 static void confirm(struct pool *pool, struct pool_lease *lease)
 {
@@ -246,7 +301,9 @@ void move_on_answer(struct pool *pool, const struct pool_event *event)
                    uuid_of(lease->move.slice, lease->id), event->text);
         return;
     }
-    if (event->is_confirmed) {
+    if (event->is_confirmed && lease->move.is_stop) {
+        leave(pool, lease);
+    } else if (event->is_confirmed) {
         confirm(pool, lease);
     } else {
         rest(pool, lease);
@@ -272,6 +329,10 @@ void move_on_check(struct pool *pool, struct pool_lease *lease,
     if (!is_gone && (result->code || result->processes)) {
         m->retry_at_ms = pool->now_ms + RECHECK_MS;
         lease_arm_timer(pool, lease, m->retry_at_ms);
+        return;
+    }
+    if (m->is_stop) {
+        stop(pool, lease, is_missing);
         return;
     }
     struct pool_slice *s = m->slice;
@@ -308,7 +369,9 @@ void move_on_timer(struct pool *pool, struct pool_lease *lease)
 
 void move_on_release(struct pool *pool, struct pool_lease *lease)
 {
-    if (lease->move.phase == POOL_MOVE_MAKING || lease->move.phase == POOL_MOVE_ASKED) {
+    if (lease->move.is_stop) {
+        forget(pool, lease); /* its slice is looked at anyway */
+    } else if (lease->move.phase == POOL_MOVE_MAKING || lease->move.phase == POOL_MOVE_ASKED) {
         bool was_asked = lease->move.phase == POOL_MOVE_ASKED;
         char text[120];
         snprintf(text, sizeof(text), "l-%" PRIu64 " need not move: it is being given back",
@@ -340,6 +403,9 @@ void move_drop(struct pool *pool, struct pool_lease *lease)
         return;
     }
     lease->move = (struct pool_move){0};
+    if (m.is_stop) {
+        return;
+    }
     lease_drop_slice(pool, lease, m.slice, ci_of(m.slice, lease->id));
     if (m.phase != POOL_MOVE_MAKING && m.slice->gpu->health == POOL_HEALTH_OK) {
         gpu_ask_scan(pool, m.slice->gpu); /* is there a process on it? */
@@ -370,7 +436,12 @@ void move_explain(const struct pool *pool, const struct pool_lease *lease, char 
         snprintf(whom, sizeof(whom), ", which makes room for l-%" PRIu64 " (%.40s)", request->id,
                  request->tenant->name);
     }
-    if (m->phase == POOL_MOVE_MAKING) {
+    if (m->is_stop) {
+        snprintf(buf, size, "%s %s%s", m->phase == POOL_MOVE_ASKED
+                                           ? "asked to stop, and to get another slice, until"
+                                           : "has stopped, and is looked at for processes",
+                 m->phase == POOL_MOVE_ASKED ? text_format_time_ms(m->due_ms, when) : "", whom);
+    } else if (m->phase == POOL_MOVE_MAKING) {
         snprintf(buf, size, "%s is being made for it to move to%s", slice_label(m->slice, label),
                  whom);
     } else if (m->phase == POOL_MOVE_ASKED) {

@@ -18,7 +18,7 @@ static const char *const jobs[POOL_JOB_COUNT] = {"create",   "destroy", "create-
 static const char *const histories[POOL_HIST_COUNT] = {
     "lease.queued",     "lease.cutting",    "lease.granted",   "lease.released",
     "lease.expired",    "lease.rejected",   "lease.lost",      "lease.renewed",
-    "lease.move_asked", "lease.moved",      "lease.move_cancelled",
+    "lease.move_asked", "lease.moved",      "lease.move_cancelled", "lease.stopped",
     "slice.created",    "slice.destroyed",  "slice.adopted",   "slice.disowned",
     "slice.foreign",    "slice.quarantined", "slice.vanished", "gpu.unresponsive",
     "gpu.recovered",    "gpu.lost",         "gpu.mode",        "gpu.xid",
@@ -66,6 +66,7 @@ void pool_settings_default(struct pool_settings *settings)
         .move_pause_ms = 600000,
     };
     plan_settings_default(&settings->plan);
+    settings->plan.may_stop = true;
 }
 
 struct pool *pool_new(const struct pool_settings *settings)

@@ -173,6 +173,8 @@ struct pool_move {
     enum pool_move_phase phase;
     struct pool_slice *slice; /* the second one, beside the lease's part: its compute instance names
                                  the lease, too */
+    bool is_stop;             /* the holder is to stop and let its only slice, this one, go: the
+                                 lease then waits first in the queue for another */
     uint64_t request;         /* for whom room is made; 0: to keep the fleet together */
     bool is_confirmed;        /* LEAVING: the lease has its new slice, and the old one is let go */
     int64_t due_ms;           /* ASKED: the holder may answer until then */
@@ -186,6 +188,7 @@ struct pool_shift_move {
     uint64_t lease;
     struct pool_gpu *gpu;
     uint8_t profile, start;
+    bool is_stop; /* it lets its slice go first */
     bool is_begun, is_done;
 };
 struct pool_shift {
@@ -245,6 +248,7 @@ struct pool_lease {
     struct pool_move move;     /* of a movable lease */
     int64_t move_rest_ms;      /* it is not asked to move again before that */
     struct pool_shift *shift;  /* QUEUED: room is being made for it; NULL none */
+    uint64_t stopped_for; /* QUEUED, CUTTING: it had a slice and made way for this request; 0 not */
     int64_t shift_rest_ms;     /* QUEUED: that is not tried again before */
     char reason[240];
     char end_reason[120]; /* RELEASING: what its reason will be */
@@ -469,6 +473,7 @@ enum pool_history {
     POOL_HIST_LEASE_MOVE_ASKED,     /* old_uuid, new_uuid */
     POOL_HIST_LEASE_MOVED,          /* the same */
     POOL_HIST_LEASE_MOVE_CANCELLED, /* the same */
+    POOL_HIST_LEASE_STOPPED,        /* old_uuid */
     POOL_HIST_SLICE_CREATED,
     POOL_HIST_SLICE_DESTROYED,
     POOL_HIST_SLICE_ADOPTED,
@@ -598,6 +603,7 @@ struct pool_preview_move {
     char profile_name[MIG_NAME_BYTES];
     uint8_t start, size;
     uint16_t destroys; /* slots of idle slices there that would go */
+    bool is_stop;      /* it has to let its slice go first */
 };
 struct pool_preview {
     bool is_fitting;

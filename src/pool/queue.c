@@ -35,7 +35,7 @@ struct pool_lease *queue_head(const struct pool *pool)
 
     TAILQ_FOREACH(l, &pool->queue, link)
     {
-        if (!lease_is_over_quota(pool, l)) {
+        if (!lease_is_over_quota(pool, l) && !shift_holds_up(pool, l)) {
             break;
         }
     }
@@ -86,9 +86,26 @@ static void begin(struct pool *pool, struct pass *pass)
     pass->count = pass->joined = 0;
 }
 
+static void arrange(struct pool *pool, struct pass *pass, struct pool_lease *lease);
+
+/* Who has stopped for a request comes right after it: before others take the place that was kept. */
+static void serve_stopped(struct pool *pool, struct pass *pass, uint64_t request)
+{
+    struct pool_lease *l = NULL, *next = NULL;
+
+    for (l = TAILQ_FIRST(&pool->queue); l; l = next) {
+        next = TAILQ_NEXT(l, link);
+        if (l->stopped_for == request && lease_grant(pool, l, NULL) == GRANT_DONE) {
+            arrange(pool, pass, l);
+        }
+    }
+}
+
 /* It has its places.  Whoever comes after that sees it gone from the queue. */
 static void arrange(struct pool *pool, struct pass *pass, struct pool_lease *lease)
 {
+    bool has_shift = lease->shift != NULL;
+
     shift_end(pool, lease, "the request has its place");
     lease_dequeue(pool, lease);
     lease_count_slots(lease, true);
@@ -97,6 +114,9 @@ static void arrange(struct pool *pool, struct pass *pass, struct pool_lease *lea
     }
     pass->is_bound[pass->count] = pass->is_held;
     pass->lease[pass->count++] = lease;
+    if (has_shift) {
+        serve_stopped(pool, pass, lease->id);
+    }
 }
 
 static const struct hold *hold_if(const struct pool *pool, bool is_bound)
@@ -166,6 +186,9 @@ static bool join(struct pool *pool, struct pass *pass, struct pool_lease *lease)
 
 static void serve(struct pool *pool, struct pass *pass, struct pool_lease *l)
 {
+    if (shift_holds_up(pool, l)) {
+        return; /* its turn is right after that request */
+    }
     enum grant_result result = lease_grant(pool, l, hold_if(pool, pass->is_held));
 
     if (result == GRANT_DONE || (result == GRANT_BLOCKED && join(pool, pass, l))) {

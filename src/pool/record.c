@@ -95,6 +95,7 @@ static void add_move(struct json_out *w, const struct pool_lease *l)
     json_out_int(w, "slice", (int64_t)m->slice->id);
     json_out_int(w, "request", (int64_t)m->request);
     json_out_bool(w, "confirmed", m->is_confirmed);
+    json_out_bool(w, "stop", m->is_stop);
     json_out_int(w, "due_ms", m->due_ms);
     json_out_end_object(w);
 }
@@ -116,6 +117,7 @@ static void add_shift(struct json_out *w, const struct pool_shift *s)
         json_out_object(w, NULL);
         json_out_int(w, "lease", (int64_t)m->lease);
         add_place(w, m->gpu, m->profile, m->start);
+        json_out_bool(w, "stop", m->is_stop);
         json_out_bool(w, "begun", m->is_begun);
         json_out_bool(w, "done", m->is_done);
         json_out_end_object(w);
@@ -143,6 +145,7 @@ static char *lease_body(const struct pool_lease *l)
         add_move(w, l);
     }
     json_out_int(w, "shift_rest_ms", l->shift_rest_ms);
+    json_out_int(w, "stopped_for", (int64_t)l->stopped_for);
     if (l->shift) {
         add_shift(w, l->shift);
     }
@@ -503,14 +506,16 @@ static void load_move(struct pool *pool, struct pool_lease *l, const json_t *tre
     struct pool_gpu *gpu = phase > POOL_MOVE_NONE ? gpu_for_record(pool, get_text(tree, "gpu"))
                                                   : NULL;
     struct pool_slice *s = gpu ? slice_by_id(gpu, (uint64_t)get_int(tree, "slice")) : NULL;
+    bool is_stop = json_is_true(json_object_get(tree, "stop"));
     bool is_possible = s && s->ci_count && s->ci[0].lease == l->id && l->count == 1 &&
-                       l->part_count == 1 && l->part[0].slice && l->part[0].slice != s;
+                       l->part_count == 1 && l->part[0].slice && (l->part[0].slice == s) == is_stop;
 
     if (!is_possible) {
         return;
     }
     l->move = (struct pool_move){.phase = (enum pool_move_phase)phase, .slice = s,
                                  .request = (uint64_t)get_int(tree, "request"),
+                                 .is_stop = is_stop,
                                  .is_confirmed = json_is_true(json_object_get(tree, "confirmed")),
                                  .due_ms = get_int(tree, "due_ms")};
 }
@@ -552,6 +557,7 @@ static void load_shift(struct pool *pool, struct pool_lease *l, const json_t *tr
     {
         struct pool_shift_move *m = &s.move[i];
         m->lease = (uint64_t)get_int(move, "lease");
+        m->is_stop = json_is_true(json_object_get(move, "stop"));
         m->is_begun = json_is_true(json_object_get(move, "begun"));
         m->is_done = json_is_true(json_object_get(move, "done"));
         is_whole = is_whole && m->lease != l->id &&
@@ -578,6 +584,7 @@ static void load_lease_fields(struct pool_lease *l, const json_t *tree)
     l->attempts = (unsigned)get_int(tree, "attempts");
     l->move_rest_ms = get_int(tree, "move_rest_ms");
     l->shift_rest_ms = get_int(tree, "shift_rest_ms");
+    l->stopped_for = (uint64_t)get_int(tree, "stopped_for");
     l->compute_slots = (unsigned)get_int(tree, "compute_slots");
     text_copy(l->reason, sizeof(l->reason), get_text(tree, "reason"));
     text_copy(l->end_reason, sizeof(l->end_reason), get_text(tree, "end_reason"));

@@ -35,7 +35,7 @@ static void add_shift(const struct pool_shift *s, struct plan_exclusion *list, u
 {
     add_window(list, count, s->gpu, s->profile, s->start);
     for (unsigned i = 0; i < s->count; i++) {
-        if (!s->move[i].is_begun && !s->move[i].is_done) {
+        if (s->move[i].is_stop || (!s->move[i].is_begun && !s->move[i].is_done)) {
             add_window(list, count, s->move[i].gpu, s->move[i].profile, s->move[i].start);
         }
     }
@@ -64,6 +64,14 @@ void moves_bind(struct pool *pool, struct pool_lease *lease)
     }
     lease->ask.excluded = pool->bound;
     lease->ask.excluded_count = count;
+}
+
+bool shift_holds_up(const struct pool *pool, const struct pool_lease *lease)
+{
+    const struct pool_lease *request = lease->stopped_for
+                                           ? pool_find_lease(pool, lease->stopped_for) : NULL;
+
+    return request && request->shift;
 }
 
 /* --- its end ---------------------------------------------------------------------------------- */
@@ -183,6 +191,11 @@ static enum start_result try_begin(struct pool *pool, struct pool_lease *request
     if (!gpu_is_usable(pool, m->gpu, NULL)) {
         return START_DONE; /* soon */
     }
+    if (m->is_stop) {
+        m->is_begun = true;
+        move_begin_stop(pool, request, mover);
+        return START_DONE;
+    }
     struct mig_use use = gpu_use_of_staying(m->gpu, NULL);
     if (!mig_fits(m->gpu->geometry, &use, m->profile, m->start)) {
         return START_LATER; /* one before it is still there */
@@ -285,7 +298,8 @@ bool shift_from_plan(struct pool *pool, const struct plan_moves *found,
             return false;
         }
         ret->move[i] = (struct pool_shift_move){.lease = l->id, .gpu = pool->gpus[m->to_gpu],
-                                                .profile = m->to.profile, .start = m->to.start};
+                                                .profile = m->to.profile, .start = m->to.start,
+                                                .is_stop = m->stops};
     }
     return true;
 }
@@ -297,7 +311,7 @@ void moves_seek(struct pool *pool, struct pool_lease *lease, const struct hold *
 
     consolidation_yield(pool);
     if (!pool->settings.max_moves || lease->shift || lease->count != 1 || lease->must_not_wait ||
-        lease->shift_rest_ms > pool->now_ms || pool->shift_count == SHIFTS_MAX ||
+        lease->shift_rest_ms > pool->now_ms || lease->stopped_for || pool->shift_count == SHIFTS_MAX ||
         pool->seekers++ >= SEEKERS_MAX || !lease_find_moves(pool, lease, hold, &found) ||
         !shift_from_plan(pool, &found, &shift)) {
         return;
@@ -349,7 +363,7 @@ void shift_preview(struct pool *pool, struct pool_lease *lease, struct pool_prev
         const struct mig_profile *p = &m->gpu->geometry->profiles[m->profile];
         struct pool_preview_move *to = &ret->move[ret->move_count++];
         *to = (struct pool_preview_move){
-            .lease = l, .gpu = m->gpu, .start = m->start, .size = p->size,
+            .lease = l, .gpu = m->gpu, .start = m->start, .size = p->size, .is_stop = m->is_stop,
             .destroys = slots_of_idle(m->gpu, pool->plan, found.moves[i].destroy)};
         text_copy(to->profile_name, sizeof(to->profile_name), p->name);
         ret->moves_us += driver_us(m->gpu, to->destroys) + l->part[0].gpu->destroy_us;
@@ -379,7 +393,8 @@ static void name_mover(const struct pool *pool, const struct pool_shift_move *m,
                  l->tenant->name, text_format_time_ms(l->move.due_ms, when));
     } else {
         snprintf(buf, size, "l-%" PRIu64 " (%.30s; %s)", l->id, l->tenant->name,
-                 l->move.phase == POOL_MOVE_MAKING ? "its new slice is being made"
+                 l->move.is_stop ? "has stopped"
+                 : l->move.phase == POOL_MOVE_MAKING ? "its new slice is being made"
                                                    : "leaves its old slice");
     }
 }

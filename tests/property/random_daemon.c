@@ -189,7 +189,7 @@ static void ask_seen(struct machine *m, const struct pool_action *a)
     const struct book *b = find_book(m, a->lease);
     struct unit *u = NULL;
 
-    CHECK(b && b->is_granted && a->new_uuid[0]);
+    CHECK(b && b->is_granted && (a->new_uuid[0] || a->old_uuid[0]));
     for (unsigned i = 0; i < m->gpu_count && !u; i++) {
         u = unit_by_uuid(&m->gpu[i], a->new_uuid);
     }
@@ -212,6 +212,12 @@ static void history_seen(struct machine *m, const struct pool_action *a)
     }
     if (a->history == POOL_HIST_LEASE_MOVE_ASKED) {
         ask_seen(m, a);
+    }
+    if (a->history == POOL_HIST_LEASE_STOPPED) { /* it has nothing until it has moved */
+        struct book *b = book_for(m, a->lease);
+        CHECK(b->is_granted && !b->is_ended);
+        b->part_count = 0; /* nobody is where it was: the next law 2 is for where it comes to */
+        m->stopped++;
     }
     m->asked += a->history == POOL_HIST_LEASE_MOVE_ASKED;
     m->moved += a->history == POOL_HIST_LEASE_MOVED;

@@ -64,7 +64,7 @@ static void check_move(const struct pool_lease *l)
 
     CHECK(!has_one || l->state == POOL_LEASE_ACTIVE || l->state == POOL_LEASE_RELEASING);
     CHECK(!has_one || (l->is_movable && l->part_count == 1 && l->part[0].slice &&
-                       l->part[0].slice != l->move.slice));
+                       (l->part[0].slice == l->move.slice) == l->move.is_stop));
     CHECK(l->move.phase != POOL_MOVE_ASKED || (l->state == POOL_LEASE_ACTIVE && l->move.due_ms));
     CHECK(!l->shift || l->state == POOL_LEASE_QUEUED);
 }

@@ -25,7 +25,7 @@ static const char *random_profile(struct machine *m)
     static char text[64];
 
     if (m->is_moving && !chance(m, 8)) {
-        return names[draw(m, 6)];
+        return chance(m, 4) ? "1g+me" : names[draw(m, 6)];
     }
     if (chance(m, 2)) {
         return names[draw(m, sizeof(names) / sizeof(*names))];
@@ -566,10 +566,10 @@ static void the_laws_hold(void **state)
     }
     print_message("granted %u, lost %u, rejected %u, expired %u; %u crashes, %u reboots; foreign %u, "
                   "quarantined %u; applies done %u, failed %u; modes %u; asked to move %u, moved %u, "
-                  "stayed %u\n", m->seen_granted,
+                  "stayed %u, stopped %u\n", m->seen_granted,
                   m->seen_lost, m->seen_rejected, m->seen_expired, m->crashes, m->reboots,
                   m->foreign_seen, m->quarantined, m->ops_done, m->ops_failed, m->modes, m->asked,
-                  m->moved, m->not_moved);
+                  m->moved, m->not_moved, m->stopped);
     if (count >= STEPS) {
         CHECK(m->seen_granted > 1000 && m->seen_lost > 50 && m->crashes > 100 && m->reboots > 20);
         CHECK(m->ops_done > 10 && m->ops_failed > 0 && m->modes > 10 && m->quarantined > 20);

@@ -370,3 +370,70 @@ def test_a_plan_without_moves(two):
     big = ask_big(d)
     assert small["id"] in d.get(f"/v1/leases/{big['id']}/why").json["reason"]
     assert lease_of(d, small)["move"] is None
+
+
+def arrange_engines(d, lease_small):
+    """One GPU; a movable 1g+me in the way of a 4g: its media engines cannot be had twice."""
+    half = d.lease("3g.40gb")
+    small = lease_small()
+    assert small["placement"]["start"] < 4
+    d.release(half)
+    reply = d.request("POST", "/v1/leases", {"profile": "4g.40gb"})
+    assert reply.status == 202, reply
+    return small, reply.json
+
+
+def test_break_before_make(daemon):
+    d = daemon()
+    small, big = arrange_engines(d, lambda: d.lease("1g.10gb+me", movable=True))
+    asked = wait_asked(d, small)
+    assert asked["move"]["stop"] and asked["move"]["mig_uuid"] is None and not asked["move"]["env"]
+    assert wait_event(d, "lease.move_asked")["move"]["mig_uuid"] is None
+    assert "asked to stop" in d.cli("move", small["id"], check=0).stdout
+    d.kill()
+    d.start()
+    assert "another slice" in d.cli("move", small["id"], "--confirm", check=0).stdout
+    d.wait_state(big, "active")
+    again = d.wait_state(small, "active")
+    assert again["placement"]["start"] >= 4 and again["granted_at"] == small["granted_at"]
+    assert wait_event(d, "lease.stopped")["move"]["from_mig_uuid"] == small["mig_uuid"]
+    assert wait_event(d, "lease.moved")["move"]["mig_uuid"] == again["mig_uuid"]
+
+
+def test_a_plan_shows_who_has_to_stop(daemon):
+    d = daemon()
+    small, big = arrange_engines(d, lambda: d.lease("1g.10gb+me", movable=True))
+    wait_asked(d, small)
+    d.request("DELETE", f"/v1/leases/{big['id']}")
+    until(lambda: lease_of(d, small)["move"] is None, "it to be called off")
+    plan = d.request("POST", "/v1/plan", {"requests": [{"profile": "4g.40gb"}]}).json
+    assert plan["moves"][0]["stops"] and plan["moves"][0]["lease"] == small["id"]
+    assert "to stop" in d.cli("plan", "-p", "4g.40gb", "--explain", check=3).stdout
+
+
+def test_run_stops_and_comes_back(daemon, tmp_path):
+    d = daemon()
+    d.runs = []
+    note = tmp_path / "note"
+    note.write_text("")
+    procs = []
+
+    def start():
+        env = dict(os.environ, TANGRAM_SOCKET=str(d.socket))
+        hook = f'echo "$TANGRAM_MOVE $TANGRAM_OLD_MIG_UUID $TANGRAM_NEW_MIG_UUID" >> {note}'
+        procs.append(subprocess.Popen([BUILD / "tangram", "run", "-p", "1g.10gb+me", "--on-move",
+                                       hook, "--", "sleep", "600"], env=env))
+        return until(lambda: next((l for l in d.get("/v1/leases").json["leases"]
+                                   if l["movable"] and l["state"] == "active"), None), "run")
+    try:
+        small, big = arrange_engines(d, start)
+        d.wait_state(big, "active")
+        until(lambda: "moved" in note.read_text(), "the second hook")
+        now = lease_of(d, small)
+        stop, moved = note.read_text().splitlines()
+        assert stop.split() == ["stop", small["mig_uuid"]]
+        assert moved.split() == ["moved", small["mig_uuid"], now["mig_uuid"]]
+    finally:
+        for proc in procs:
+            proc.kill()
+            proc.wait()

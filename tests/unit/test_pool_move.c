@@ -524,6 +524,135 @@ static void leases_of_several_slices_are_left_alone(void **state)
     done(s);
 }
 
+/* --- break before make --------------------------------------------------------------------------- */
+
+/* The GPU has one set of media engines: a second 1g+me cannot be made beside the first. */
+static struct scene *setup_engines(void)
+{
+    struct scene *s = xcalloc(1, sizeof(*s));
+    struct pool_settings settings;
+
+    pool_settings_default(&settings);
+    s->w.now_ms = 1000000;
+    world_add_gpu(&s->w, "H100-SXM5-80GB", true);
+    world_boot(&s->w, &settings);
+    world_start(&s->w);
+    world_settle(&s->w);
+    uint64_t half = world_ask(&s->w, "nlp", "3g.40gb", (struct pool_request){0});
+    s->small = world_ask(&s->w, "vision", "1g.10gb+me",
+                         (struct pool_request){.is_movable = true, .ttl_ms = 500000});
+    world_settle(&s->w);
+    world_release(&s->w, "nlp", half);
+    world_settle(&s->w);
+    assert_true(lease(s, s->small)->part[0].slice->start < 4);
+    s->big = world_ask(&s->w, "nlp", "4g.40gb", (struct pool_request){0});
+    world_settle(&s->w);
+    return s;
+}
+
+static void who_cannot_be_in_two_places_is_asked_to_stop(void **state)
+{
+    struct scene *s = setup_engines();
+    (void)state;
+    const struct pool_lease *small = lease(s, s->small);
+    int64_t granted_ms = small->granted_ms, expires_ms = small->expires_ms;
+    assert_int_equal(small->move.phase, POOL_MOVE_ASKED);
+    assert_true(small->move.is_stop);
+    assert_non_null(strstr(explain(s, s->small), "asked to stop"));
+    assert_non_null(strstr(explain(s, s->big), "asked"));
+    instance_of(s, small->part[0].slice)->process_count = 1;
+    s->w.now_ms += 1000;
+    assert_int_equal(answer(s, "vision", true, NULL), POOL_OK);
+    world_settle(&s->w); /* it said so, and yet it runs */
+    world_wait(&s->w, 3000);
+    world_settle(&s->w);
+    assert_int_equal(small->state, POOL_LEASE_ACTIVE);
+    assert_true(small->part[0].slice->start < 4);
+    instance_of(s, small->part[0].slice)->process_count = 0;
+    world_wait(&s->w, 2000);
+    world_settle(&s->w);
+    assert_int_equal(s->w.history[POOL_HIST_LEASE_STOPPED], 1);
+    assert_int_equal(s->w.history[POOL_HIST_LEASE_MOVED], 1);
+    assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_ACTIVE);
+    assert_int_equal(small->state, POOL_LEASE_ACTIVE);
+    assert_true(small->part[0].slice->start >= 4);
+    assert_int_equal(small->granted_ms, granted_ms);
+    assert_int_equal(small->expires_ms, expires_ms);
+    assert_int_equal(s->w.history[POOL_HIST_LEASE_GRANTED], 3); /* it was not granted once more */
+    done(s);
+}
+
+static void who_does_not_stop_keeps_what_it_has(void **state)
+{
+    struct scene *s = setup_engines();
+    (void)state;
+    assert_int_equal(answer(s, "vision", false, NULL), POOL_OK);
+    world_settle(&s->w);
+    assert_int_equal(lease(s, s->small)->move.phase, POOL_MOVE_NONE);
+    assert_int_equal(lease(s, s->small)->state, POOL_LEASE_ACTIVE);
+    assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_QUEUED);
+    done(s);
+    s = setup_engines();
+    world_wait(&s->w, 61000);
+    world_settle(&s->w);
+    assert_int_equal(lease(s, s->small)->move.phase, POOL_MOVE_NONE);
+    assert_int_equal(lease(s, s->small)->state, POOL_LEASE_ACTIVE);
+    done(s);
+    s = setup_engines();
+    world_release(&s->w, "vision", s->small);
+    world_settle(&s->w);
+    assert_int_equal(world_state(&s->w, s->small), POOL_LEASE_RELEASED);
+    assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_ACTIVE);
+    done(s);
+}
+
+static void who_has_stopped_comes_back_when_the_request_ends(void **state)
+{
+    struct scene *s = setup_engines();
+    (void)state;
+    instance_of(s, lease(s, s->small)->part[0].slice)->process_count = 1;
+    answer(s, "vision", true, NULL);
+    world_settle(&s->w);
+    world_release(&s->w, "nlp", s->big);
+    world_settle(&s->w);
+    instance_of(s, lease(s, s->small)->part[0].slice)->process_count = 0;
+    world_wait(&s->w, 3000);
+    world_settle(&s->w);
+    assert_int_equal(lease(s, s->small)->state, POOL_LEASE_ACTIVE);
+    assert_int_equal(lease(s, s->small)->move.phase, POOL_MOVE_NONE);
+    done(s);
+}
+
+/* The driver fails when it is to have its slice again: it waits, first of all, and ends in time. */
+static void who_has_stopped_is_first_in_the_queue(void **state)
+{
+    struct scene *s = setup_engines();
+    (void)state;
+    s->w.fail = fail_create;
+    answer(s, "vision", true, NULL);
+    world_settle(&s->w);
+    world_wait(&s->w, 100000);
+    world_settle(&s->w);
+    const struct pool_lease *small = lease(s, s->small);
+    assert_true(small->state == POOL_LEASE_QUEUED || small->state == POOL_LEASE_CUTTING);
+    assert_true(explain(s, s->small)[0]);
+    s->w.fail = NULL;
+    world_wait(&s->w, 100000);
+    world_settle(&s->w);
+    assert_int_equal(world_state(&s->w, s->small), POOL_LEASE_ACTIVE);
+    done(s);
+    s = setup_engines();
+    s->w.fail = fail_create;
+    answer(s, "vision", true, NULL);
+    world_settle(&s->w);
+    for (int i = 0; i < 60; i++) {
+        world_wait(&s->w, 10000);
+        world_settle(&s->w);
+    }
+    assert_int_equal(world_state(&s->w, s->small), POOL_LEASE_EXPIRED);
+    done(s);
+}
+
 #define RECORDS_MAX 64
 
 /* The daemon comes back; `from` in any record reads `to`, as if the record were damaged there. */
@@ -635,6 +764,10 @@ int main(void)
         cmocka_unit_test(one_refusal_calls_the_others_off),
         cmocka_unit_test(what_has_moved_stays_when_another_refuses),
         cmocka_unit_test(leases_of_several_slices_are_left_alone),
+        cmocka_unit_test(who_cannot_be_in_two_places_is_asked_to_stop),
+        cmocka_unit_test(who_does_not_stop_keeps_what_it_has),
+        cmocka_unit_test(who_has_stopped_comes_back_when_the_request_ends),
+        cmocka_unit_test(who_has_stopped_is_first_in_the_queue),
         cmocka_unit_test(a_restart_goes_on),
         cmocka_unit_test(what_is_damaged_is_called_off),
         cmocka_unit_test(a_clock_that_was_set_moves_the_time_to_answer),
