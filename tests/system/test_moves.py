@@ -155,6 +155,7 @@ def test_kill_9_in_the_middle(two, when):
     load = d.machine.load(small["mig_uuid"]) if when == "confirmed" else None
     big = ask_big(d)
     new = wait_asked(d, small)["move"]["mig_uuid"]
+    wait_event(d, "lease.move_asked")  # it is on disk
     if when != "asked":
         assert answer(d, small, "confirm").status == 200
     d.kill()
@@ -388,7 +389,7 @@ def test_break_before_make(daemon):
     small, big = arrange_engines(d, lambda: d.lease("1g.10gb+me", movable=True))
     asked = wait_asked(d, small)
     assert asked["move"]["stop"] and asked["move"]["mig_uuid"] is None and not asked["move"]["env"]
-    assert wait_event(d, "lease.move_asked")["move"]["mig_uuid"] is None
+    assert wait_event(d, "lease.move_asked")["move"]["mig_uuid"] is None  # and it is on disk
     assert "asked to stop" in d.cli("move", small["id"], check=0).stdout
     d.kill()
     d.start()
