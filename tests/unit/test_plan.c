@@ -253,6 +253,34 @@ static void moves_make_room(void **state)
     assert_int_equal(plan_find_moves(p, &ask, 3, &moves), -ENOSPC);
 }
 
+/* Of sets that are equally good the same one is found, whatever the fleet looked like before. */
+static void moves_do_not_depend_on_history(void **state)
+{
+    struct plan_moves first, found;
+    (void)state;
+
+    for (unsigned seed = 0; seed < 50; seed++) {
+        CLEANUP(plan_freep) struct plan *p = fleet("fgd", 3);
+        struct plan_ask ask = ask_for(p, "7g.80gb");
+        for (unsigned i = 0; i < seed; i++) { /* states that nobody is in any more */
+            struct plan_gpu was = {.is_usable = true};
+            was.busy.mask = (uint16_t)((i * 37 + 11) & 0x7f);
+            plan_update_gpu(p, i % 3, &was);
+        }
+        for (unsigned g = 0; g < 3; g++) {
+            struct plan_gpu gpu = {.is_usable = true, .movable_count = 1};
+            gpu.movable[0] = (struct plan_movable){slice("1g.10gb", (int)(4 - g)), 1};
+            mig_use_add(&h100, &gpu.busy, gpu.movable[0].slice.profile, 4 - g);
+            plan_update_gpu(p, g, &gpu);
+        }
+        assert_int_equal(plan_find_moves(p, &ask, 1, &found), 0);
+        first = seed ? first : found;
+        assert_int_equal(found.spot.gpu_id, first.spot.gpu_id);
+        assert_int_equal(found.moves[0].to_gpu, first.moves[0].to_gpu);
+        assert_int_equal(found.moves[0].to.start, first.moves[0].to.start);
+    }
+}
+
 /* --- apply --- */
 
 static void want(uint8_t wanted[MIG_PROFILES_MAX], const char *name, int count)
@@ -320,6 +348,7 @@ int main(void)
         cmocka_unit_test(a_set_that_fits_is_found),
         cmocka_unit_test(the_mix_is_learned),
         cmocka_unit_test(moves_make_room),
+        cmocka_unit_test(moves_do_not_depend_on_history),
         cmocka_unit_test(a_diff_keeps_what_it_can),
         cmocka_unit_test(a_diff_names_its_blockers),
     };
