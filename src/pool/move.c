@@ -9,7 +9,8 @@
  * touch it; but the lease's part stays the old one until its holder has confirmed, and is the new
  * one from then on, in one step (law 2).  The slice that is left is looked at for processes like one
  * that is given back, and is idle when none runs any more (law 1): a holder who confirms and goes
- * on computing keeps both.
+ * on computing keeps both; after the time for an answer both count on its tenant, and the request
+ * that room was made for looks elsewhere.
  *
  * Everything is in the lease's record, so a crash between any two steps changes nothing: MAKING is
  * made again (or found, and destroyed: then the move is called off), ASKED still waits for the
@@ -83,7 +84,7 @@ static void look_for_processes(struct pool *pool, struct pool_lease *lease)
 static void leave(struct pool *pool, struct pool_lease *lease)
 {
     lease->move.phase = POOL_MOVE_LEAVING;
-    lease->move.due_ms = 0;
+    lease->move.due_ms = pool->now_ms + pool->settings.move_answer_ms;
     pool_mark_lease(pool, lease);
     look_for_processes(pool, lease);
 }
@@ -116,6 +117,7 @@ static void finish(struct pool *pool, struct pool_lease *lease)
 {
     struct pool_slice *s = lease->move.slice;
 
+    lease->tenant->compute_slots -= lease->move.extra_slots;
     lease_drop_slice(pool, lease, s, ci_of(s, lease->id));
     lease->move = (struct pool_move){0};
     pool_mark_lease(pool, lease);
@@ -177,6 +179,23 @@ static void rest(struct pool *pool, struct pool_lease *lease)
     lease->move_rest_ms = pool->now_ms + pool->settings.move_pause_ms;
     pool_add_timer(pool, lease->move_rest_ms, TIMER_GPU, lease->part[0].gpu->id);
     pool_mark_lease(pool, lease);
+}
+
+/* Who still has processes on what is let go has two slices, which count; and whoever waits for it is
+ * not kept from looking elsewhere. */
+static void overstay(struct pool *pool, struct pool_lease *lease)
+{
+    struct pool_move *m = &lease->move;
+
+    if (m->is_stop) { /* it has only this one, and has not stopped */
+        rest(pool, lease);
+        move_call_off(pool, lease, "a process still runs on its slice");
+        return;
+    }
+    m->extra_slots = m->slice->ci[ci_of(m->slice, lease->id)].compute_slots;
+    lease->tenant->compute_slots += m->extra_slots;
+    pool_mark_lease(pool, lease);
+    note_outcome(pool, lease, m->request, false, "a holder who was to leave has not done so");
 }
 
 bool move_give_up(struct pool *pool, struct pool_lease *lease, const struct pool_slice *slice,
@@ -329,6 +348,9 @@ void move_on_check(struct pool *pool, struct pool_lease *lease,
     if (!is_gone && (result->code || result->processes)) {
         m->retry_at_ms = pool->now_ms + RECHECK_MS;
         lease_arm_timer(pool, lease, m->retry_at_ms);
+        if (!result->code && !m->extra_slots && m->due_ms <= pool->now_ms) {
+            overstay(pool, lease);
+        }
         return;
     }
     if (m->is_stop) {
@@ -403,6 +425,7 @@ void move_drop(struct pool *pool, struct pool_lease *lease)
         return;
     }
     lease->move = (struct pool_move){0};
+    lease->tenant->compute_slots -= m.extra_slots;
     if (m.is_stop) {
         return;
     }
@@ -448,9 +471,9 @@ void move_explain(const struct pool *pool, const struct pool_lease *lease, char 
         snprintf(buf, size, "asked to move to %s until %s%s", slice_label(m->slice, label),
                  text_format_time_ms(m->due_ms, when), whom);
     } else if (m->phase == POOL_MOVE_LEAVING && m->slice->processes) {
-        snprintf(buf, size, "%s; %u process(es) still run on %s",
+        snprintf(buf, size, "%s; %u process(es) still run on %s%s",
                  m->is_confirmed ? "has moved" : "does not move", m->slice->processes,
-                 slice_label(m->slice, label));
+                 slice_label(m->slice, label), m->extra_slots ? ", which counts, too" : "");
     } else if (m->phase == POOL_MOVE_LEAVING) {
         snprintf(buf, size, "%s; %s is looked at for processes",
                  m->is_confirmed ? "has moved" : "does not move", slice_label(m->slice, label));

@@ -177,7 +177,8 @@ struct pool_move {
                                  lease then waits first in the queue for another */
     uint64_t request;         /* for whom room is made; 0: to keep the fleet together */
     bool is_confirmed;        /* LEAVING: the lease has its new slice, and the old one is let go */
-    int64_t due_ms;           /* ASKED: the holder may answer until then */
+    int64_t due_ms;           /* ASKED: the holder may answer until then; LEAVING: be gone by then */
+    unsigned extra_slots;     /* LEAVING, and not gone by then: counted on the tenant, too */
     uint64_t check_job;       /* LEAVING: looks for processes, 0 none */
     int64_t retry_at_ms;      /* LEAVING: next look */
 };

@@ -186,8 +186,8 @@ static bool join(struct pool *pool, struct pass *pass, struct pool_lease *lease)
 
 static void serve(struct pool *pool, struct pass *pass, struct pool_lease *l)
 {
-    if (shift_holds_up(pool, l)) {
-        return; /* its turn is right after that request */
+    if (!l->is_queued || shift_holds_up(pool, l)) {
+        return; /* its turn is right after that request, or was */
     }
     enum grant_result result = lease_grant(pool, l, hold_if(pool, pass->is_held));
 
@@ -196,7 +196,9 @@ static void serve(struct pool *pool, struct pass *pass, struct pool_lease *l)
     } else if (l->must_not_wait) {
         pool_explain(pool, l, pool->now_ms, pool->explanation);
         lease_end(pool, l, POOL_LEASE_REJECTED, pool->explanation->reason);
-    } else if (result == GRANT_BLOCKED) {
+    } else if (result == GRANT_QUOTA) {
+        shift_end(pool, l, "the tenant of the request has no quota left for it");
+    } else {
         shift_check_use(pool, l);
         moves_seek(pool, l, hold_if(pool, pass->is_held));
         if (!pass->is_held) {

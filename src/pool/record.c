@@ -97,6 +97,7 @@ static void add_move(struct json_out *w, const struct pool_lease *l)
     json_out_bool(w, "confirmed", m->is_confirmed);
     json_out_bool(w, "stop", m->is_stop);
     json_out_int(w, "due_ms", m->due_ms);
+    json_out_bool(w, "overdue", m->extra_slots);
     json_out_end_object(w);
 }
 
@@ -518,6 +519,10 @@ static void load_move(struct pool *pool, struct pool_lease *l, const json_t *tre
                                  .is_stop = is_stop,
                                  .is_confirmed = json_is_true(json_object_get(tree, "confirmed")),
                                  .due_ms = get_int(tree, "due_ms")};
+    if (json_is_true(json_object_get(tree, "overdue"))) {
+        l->move.extra_slots = s->ci[0].compute_slots;
+        l->tenant->compute_slots += l->move.extra_slots;
+    }
 }
 
 /* False: nothing there, or not possible there. */

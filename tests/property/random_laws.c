@@ -103,7 +103,7 @@ static void check_lease(struct machine *m, const struct pool_lease *l)
 static void check_tenants(struct machine *m)
 {
     for (unsigned t = 0; t < TENANTS; t++) {
-        unsigned queued = 0, slots = 0;
+        unsigned queued = 0, slots = 0, extra = 0; /* of holders who do not leave */
         const struct pool_tenant *tenant = NULL;
         for (const struct pool_lease *l = pool_next_lease(m->pool, NULL); l;
              l = pool_next_lease(m->pool, l)) {
@@ -112,6 +112,7 @@ static void check_tenants(struct machine *m)
             }
             tenant = l->tenant;
             queued += l->is_queued;
+            extra += l->move.extra_slots;
             for (unsigned i = 0; i < l->part_count; i++) {
                 const struct pool_part *p = &l->part[i];
                 slots += p->slice ? p->slice->ci[p->ci].compute_slots
@@ -119,7 +120,7 @@ static void check_tenants(struct machine *m)
             }
         }
         if (tenant) {
-            CHECK(tenant->queued == queued && tenant->compute_slots == slots);
+            CHECK(tenant->queued == queued && tenant->compute_slots == slots + extra);
             CHECK(!tenant->max_compute || slots <= tenant->max_compute);
         }
     }

@@ -688,6 +688,73 @@ static void restart(struct scene *s, const char *from, const char *to)
     world_settle(&s->w);
 }
 
+/* A process on the old slice is not waited for without end: the request looks elsewhere then, and who has two slices pays for two. */
+static void who_does_not_leave_holds_nobody_up(void **state)
+{
+    struct scene *s = setup(1);
+    (void)state;
+    ask_big(s);
+    const struct pool_tenant *vision = lease(s, s->small)->tenant;
+    struct mig_instance *old = instance_of(s, lease(s, s->small)->part[0].slice);
+    old->process_count = 1;
+    assert_int_equal(answer(s, "vision", true, NULL), POOL_OK);
+    for (unsigned i = 0; i < 50; i++) {
+        world_settle(&s->w);
+        world_wait(&s->w, 1000);
+    }
+    assert_non_null(lease(s, s->big)->shift);
+    assert_int_equal(vision->compute_slots, 1);
+    for (unsigned i = 0; i < 15; i++) {
+        world_settle(&s->w);
+        world_wait(&s->w, 1000);
+    }
+    assert_null(lease(s, s->big)->shift);
+    assert_int_equal(vision->compute_slots, 2);
+    assert_int_equal(lease(s, s->small)->move.phase, POOL_MOVE_LEAVING); /* law 1 */
+    restart(s, "\"none of it\"", "");
+    vision = lease(s, s->small)->tenant;
+    assert_int_equal(vision->compute_slots, 2);
+    instance_of(s, lease(s, s->small)->move.slice)->process_count = 0;
+    world_wait(&s->w, 2000);
+    world_settle(&s->w);
+    assert_int_equal(vision->compute_slots, 1);
+    assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_ACTIVE);
+    done(s);
+}
+
+/* A window is not kept for who may not have it. */
+static void nothing_is_kept_for_a_request_over_its_quota(void **state)
+{
+    struct scene *s = setup(1);
+    static const struct pool_limits limits = {.max_queued = 10, .max_compute = 7};
+    struct pool_request want = {.profile = "7g.80gb", .count = 1};
+    struct pool_event e = {.kind = POOL_EV_REQUEST, .request = &want,
+                           .actor = {.tenant = "nlp", .role = POOL_ROLE_TENANT, .limits = &limits}};
+    (void)state;
+    assert_int_equal(mig_want_parse("7g.80gb", &want.want, NULL), 0);
+    e.reply_to = ++s->w.next_cookie;
+    world_step(&s->w, &e);
+    s->big = s->w.reply.lease;
+    world_settle(&s->w);
+    assert_non_null(lease(s, s->big)->shift);
+    want.profile = "1g.10gb";
+    assert_int_equal(mig_want_parse("1g.10gb", &want.want, NULL), 0);
+    e.reply_to = ++s->w.next_cookie;
+    world_step(&s->w, &e);
+    uint64_t one = s->w.reply.lease;
+    world_settle(&s->w);
+    assert_int_equal(world_state(&s->w, one), POOL_LEASE_ACTIVE);
+    world_wait(&s->w, 6000);
+    world_settle(&s->w);
+    assert_null(lease(s, s->big)->shift);
+    assert_int_equal(lease(s, s->small)->move.phase, POOL_MOVE_NONE);
+    assert_non_null(strstr(explain(s, s->big), "compute"));
+    uint64_t late = world_ask(&s->w, "late", "4g.40gb", (struct pool_request){0});
+    world_settle(&s->w);
+    assert_int_equal(world_state(&s->w, late), POOL_LEASE_ACTIVE);
+    done(s);
+}
+
 static void a_restart_goes_on(void **state)
 {
     struct scene *s = setup(1);
@@ -768,6 +835,8 @@ int main(void)
         cmocka_unit_test(who_does_not_stop_keeps_what_it_has),
         cmocka_unit_test(who_has_stopped_comes_back_when_the_request_ends),
         cmocka_unit_test(who_has_stopped_is_first_in_the_queue),
+        cmocka_unit_test(who_does_not_leave_holds_nobody_up),
+        cmocka_unit_test(nothing_is_kept_for_a_request_over_its_quota),
         cmocka_unit_test(a_restart_goes_on),
         cmocka_unit_test(what_is_damaged_is_called_off),
         cmocka_unit_test(a_clock_that_was_set_moves_the_time_to_answer),
