@@ -280,18 +280,25 @@ static inline void world_add_gpu(struct world *w, const char *model, bool is_mig
     (void)rc;
 }
 
+static inline struct mig_gpu_info world_info(const struct world *w, unsigned gpu)
+{
+    struct mig_gpu_info info = {.index = gpu, .is_healthy = true, .is_mig_capable = true,
+                                .is_resetless = true, .has_geometry = true,
+                                .is_mig_enabled = w->gpu[gpu].is_mig_enabled,
+                                .is_mig_pending = w->gpu[gpu].is_mig_enabled};
+
+    snprintf(info.uuid, sizeof(info.uuid), "GPU-%u", gpu);
+    snprintf(info.name, sizeof(info.name), "NVIDIA H100 80GB HBM3");
+    return info;
+}
+
 /* A pool over the GPUs as they are, without records. */
 static inline void world_boot(struct world *w, const struct pool_settings *settings)
 {
     w->pool = pool_new(settings);
     for (unsigned i = 0; i < w->gpu_count; i++) {
-        struct mig_gpu_info info = {.index = i, .is_healthy = true, .is_mig_capable = true,
-                                    .is_resetless = true, .has_geometry = true,
-                                    .is_mig_enabled = w->gpu[i].is_mig_enabled,
-                                    .is_mig_pending = w->gpu[i].is_mig_enabled};
+        struct mig_gpu_info info = world_info(w, i);
         unsigned id = 0;
-        snprintf(info.uuid, sizeof(info.uuid), "GPU-%u", i);
-        snprintf(info.name, sizeof(info.name), "NVIDIA H100 80GB HBM3");
         int rc = pool_add_gpu(w->pool, &info, &w->gpu[i].geometry, true, POOL_MIG_ON_DEMAND, &id,
                               NULL);
         assert(rc == 0 && id == i);

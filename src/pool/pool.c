@@ -247,6 +247,12 @@ static void take_over(struct pool *pool, struct pool_gpu *gpu, struct pool_gpu *
     if (absent->wants_pump) {
         TAILQ_REMOVE(&pool->pump, absent, pump_link);
     }
+    for (unsigned i = 0; i < pool->timer_count; i++) {
+        struct timer *t = &pool->timers[i];
+        if (t->kind == TIMER_GPU && t->id >= absent->id) {
+            t->id = t->id == absent->id ? gpu->id : t->id - 1;
+        }
+    }
     pool->gpu_count--;
     for (unsigned i = absent->id; i < pool->gpu_count; i++) {
         pool->gpus[i] = pool->gpus[i + 1]; /* absent ones, too: neither driver nor plan/ have them */

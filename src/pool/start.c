@@ -60,6 +60,20 @@ static void tie_slice(struct pool *pool, struct pool_slice *s)
     }
 }
 
+/* Nothing would ever end what is being given back when its places are not known; what stands there
+ * is an orphan then. */
+static void end_lost_releases(struct pool *pool)
+{
+    struct pool_lease *l = NULL, *next = NULL;
+
+    for (l = pool->leases; l; l = next) {
+        next = l->hh.next;
+        if (l->state == POOL_LEASE_RELEASING && !l->part_count) {
+            lease_end(pool, l, POOL_LEASE_RELEASED, "its record was damaged");
+        }
+    }
+}
+
 static void resume_lease(struct pool *pool, struct pool_lease *lease)
 {
     if (pool_lease_is_ended(lease->state)) {
@@ -126,6 +140,7 @@ void pool_start(struct pool *pool, int64_t now_ms, struct pool_actions *actions)
 
     pool->now_ms = now_ms;
     pool->out = actions;
+    end_lost_releases(pool);
     for (unsigned i = 0; i < pool->gpu_count; i++) {
         struct pool_gpu *gpu = pool->gpus[i];
         for (unsigned k = 0; k < gpu->slice_count; k++) {

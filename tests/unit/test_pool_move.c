@@ -655,8 +655,29 @@ static void who_has_stopped_is_first_in_the_queue(void **state)
 
 #define RECORDS_MAX 64
 
+/* The GPUs again; one of them does not say who it is, if `unknown` is its number. */
+static void boot(struct scene *s, const struct pool_settings *settings, unsigned unknown)
+{
+    unsigned id = 0;
+
+    if (unknown >= s->w.gpu_count) {
+        world_boot(&s->w, settings);
+        return;
+    }
+    s->w.pool = pool_new(settings);
+    for (unsigned i = 0; i < s->w.gpu_count; i++) {
+        struct mig_gpu_info info = world_info(&s->w, i);
+        if (i == unknown) {
+            info = (struct mig_gpu_info){.index = i};
+        }
+        assert_int_equal(pool_add_gpu(s->w.pool, &info, i == unknown ? NULL : &s->w.gpu[i].geometry,
+                                      true, POOL_MIG_ON_DEMAND, &id, NULL), 0);
+        s->w.gpu[i].job_count = 0;
+    }
+}
+
 /* The daemon comes back; `from` in any record reads `to`, as if the record were damaged there. */
-static void restart(struct scene *s, const char *from, const char *to)
+static void restart_without(struct scene *s, const char *from, const char *to, unsigned unknown)
 {
     struct pool_settings settings = *pool_settings(s->w.pool);
     struct pool_record rec[RECORDS_MAX];
@@ -670,7 +691,7 @@ static void restart(struct scene *s, const char *from, const char *to)
         assert_true(++count < RECORDS_MAX);
     }
     pool_free(s->w.pool);
-    world_boot(&s->w, &settings);
+    boot(s, &settings, unknown);
     for (int kind = POOL_RECORD_META; kind <= POOL_RECORD_OPERATION; kind++) {
         static const enum pool_record_kind order[] = {0, POOL_RECORD_META, POOL_RECORD_SLICE,
                                                       POOL_RECORD_LEASE, POOL_RECORD_OPERATION};
@@ -686,6 +707,11 @@ static void restart(struct scene *s, const char *from, const char *to)
     }
     world_start(&s->w);
     world_settle(&s->w);
+}
+
+static void restart(struct scene *s, const char *from, const char *to)
+{
+    restart_without(s, from, to, WORLD_GPUS);
 }
 
 /* A process on the old slice is not waited for without end: the request looks elsewhere then, and who has two slices pays for two. */
@@ -797,6 +823,50 @@ static void what_is_damaged_is_called_off(void **state)
     }
 }
 
+/* Whose GPU answers only a while after the start has its rest all the same, and no longer. */
+static void a_gpu_that_comes_late_keeps_its_timers(void **state)
+{
+    struct scene *s = setup(1);
+    (void)state;
+    ask_big(s);
+    unsigned gpu = lease(s, s->small)->part[0].gpu->id;
+    assert_int_equal(answer(s, "vision", false, NULL), POOL_OK);
+    expect_called_off(s);
+    restart_without(s, "\"none of it\"", "", gpu);
+    assert_int_equal(pool_gpu_count(s->w.pool), 3);
+    struct mig_gpu_info info = world_info(&s->w, gpu);
+    assert_int_equal(pool_learn_identity(s->w.pool, gpu, &info, true, POOL_MIG_ON_DEMAND, NULL), 0);
+    assert_int_equal(pool_learn_geometry(s->w.pool, gpu, &s->w.gpu[gpu].geometry, NULL), 0);
+    assert_int_equal(pool_gpu_count(s->w.pool), 2);
+    set_health(s, pool_gpu(s->w.pool, gpu), POOL_HEALTH_OK);
+    world_settle(&s->w);
+    world_wait(&s->w, 300000);
+    world_settle(&s->w);
+    assert_int_equal(s->w.history[POOL_HIST_LEASE_MOVE_ASKED], 1);
+    world_wait(&s->w, 400000);
+    world_settle(&s->w);
+    assert_int_equal(s->w.history[POOL_HIST_LEASE_MOVE_ASKED], 2);
+    done(s);
+}
+
+/* Of what is being given back nothing is known any more: it ends, and its slice is left alone. */
+static void a_release_of_which_the_places_are_lost_ends(void **state)
+{
+    struct scene *s = setup(0);
+    (void)state;
+    const struct pool_slice *slice = lease(s, s->small)->part[0].slice;
+    unsigned gpu = slice->gpu->id, start = slice->start;
+    instance_of(s, slice)->process_count = 1;
+    world_release(&s->w, "vision", s->small);
+    world_settle(&s->w);
+    assert_int_equal(world_state(&s->w, s->small), POOL_LEASE_RELEASING);
+    restart(s, "\"parts\":", "\"paths\":");
+    assert_int_equal(world_state(&s->w, s->small), POOL_LEASE_RELEASED);
+    slice = pool_slice_at(pool_gpu(s->w.pool, gpu), start);
+    assert_int_equal(slice->state, POOL_SLICE_FOREIGN);
+    done(s);
+}
+
 static void a_clock_that_was_set_moves_the_time_to_answer(void **state)
 {
     struct scene *s = setup(1);
@@ -839,6 +909,8 @@ int main(void)
         cmocka_unit_test(nothing_is_kept_for_a_request_over_its_quota),
         cmocka_unit_test(a_restart_goes_on),
         cmocka_unit_test(what_is_damaged_is_called_off),
+        cmocka_unit_test(a_gpu_that_comes_late_keeps_its_timers),
+        cmocka_unit_test(a_release_of_which_the_places_are_lost_ends),
         cmocka_unit_test(a_clock_that_was_set_moves_the_time_to_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
