@@ -604,6 +604,18 @@ static void who_does_not_stop_keeps_what_it_has(void **state)
     assert_int_equal(world_state(&s->w, s->small), POOL_LEASE_RELEASED);
     assert_int_equal(world_state(&s->w, s->big), POOL_LEASE_ACTIVE);
     done(s);
+    s = setup_engines(); /* says that it stops, and goes on */
+    instance_of(s, lease(s, s->small)->part[0].slice)->process_count = 1;
+    assert_int_equal(answer(s, "vision", true, NULL), POOL_OK);
+    for (unsigned i = 0; i < 62; i++) {
+        world_settle(&s->w);
+        world_wait(&s->w, 1000);
+    }
+    assert_int_equal(lease(s, s->small)->move.phase, POOL_MOVE_NONE);
+    assert_int_equal(lease(s, s->small)->state, POOL_LEASE_ACTIVE);
+    assert_int_equal(lease(s, s->small)->tenant->compute_slots, lease(s, s->small)->compute_slots);
+    assert_null(lease(s, s->big)->shift);
+    done(s);
 }
 
 static void who_has_stopped_comes_back_when_the_request_ends(void **state)
