@@ -202,7 +202,7 @@ print(nvml.nvmlDeviceSetMigMode(gpu(0), 0, ctypes.byref(act)),
 """, prefix=prefix)
     assert out.split() == ["4", "4", "0", "7"]
     # The capability files decide, once they are there: config for changes, monitor for lists.
-    sim("shell", machine, "--", "true")
+    shell(machine, "true")
     caps = machine / "root/proc/driver/nvidia/capabilities/mig"
     try_it = "g = ctypes.c_void_p(); m = (ctypes.c_ulonglong * 3)()\n" \
         "print(nvml.nvmlDeviceCreateGpuInstance(gpu(0), 19, ctypes.byref(g)), " \
