@@ -186,10 +186,12 @@ static uint64_t hash_bytes(uint64_t hash, const char *s, size_t len)
 uint64_t api_request_hash(const struct api_call *call)
 {
     char *body = call->body ? json_dumps(call->body, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    const char *id = http_param(call->req, "id");
     uint64_t hash = UINT64_C(0xcbf29ce484222325);
 
     hash = hash_bytes(hash, call->who.tenant, strlen(call->who.tenant) + 1);
     hash = hash_bytes(hash, call->route->pattern, strlen(call->route->pattern) + 1);
+    hash = id ? hash_bytes(hash, id, strlen(id) + 1) : hash; /* the same body for another lease */
     hash = body ? hash_bytes(hash, body, strlen(body)) : hash;
     free(body);
     return hash;

@@ -110,6 +110,24 @@ def test_what_is_no_answer(two):
     assert lease_of(d, small)["mig_uuid"] == small["mig_uuid"]
 
 
+def test_a_repeat_is_of_the_same_lease(two):
+    """The key of one lease's answer is refused for another lease, with the same body, too."""
+    d = two()
+    small, fixed = arrange(d)
+    ask_big(d)
+    wait_asked(d, small)
+
+    def confirm(lease):
+        return d.request("POST", f"/v1/leases/{lease['id']}/move", {"answer": "confirm"},
+                         headers={"Idempotency-Key": "k"})
+
+    first = confirm(small)
+    assert first.status == 200, first
+    other = confirm(fixed)
+    assert other.status == 409 and other.json["reason"] == "idempotency_conflict", other
+    assert confirm(small).json == first.json
+
+
 def test_a_refusal_and_silence_change_nothing(two):
     d = two(QUICK)
     small, _ = arrange(d)
