@@ -175,6 +175,11 @@ static int bad(const struct check *c, const struct field *f, const json_t *v)
     } else if (json_is_string(v) && json_string_length(v) <= 40 &&
                !text_has_control(json_string_value(v))) {
         snprintf(found, sizeof(found), "\"%s\"", json_string_value(v));
+    } else if (json_is_string(v)) {
+        snprintf(found, sizeof(found), "text of %zu bytes%s", json_string_length(v),
+                 text_has_control(json_string_value(v)) ? " with control characters" : "");
+    } else if (json_is_array(v) && (f->flags & FIELD_LIST)) {
+        snprintf(found, sizeof(found), "a list of %zu", json_array_size(v));
     } else {
         text_copy(found, sizeof(found), kind_of(v));
     }
