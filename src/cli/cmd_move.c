@@ -36,6 +36,9 @@ static void print_asked(const json_t *lease, const json_t *move)
     } else if (!strcmp(state, "making")) {
         printf("will be asked to move to GPU %lld %s: the slice is being made\n",
                (long long)js_int(move, "gpu_index", -1), where.data ? where.data : "");
+    } else if (js_true(move, "stop")) {
+        printf("is to stop; its slice on GPU %lld %s goes when no process uses it\n",
+               (long long)js_int(move, "gpu_index", -1), where.data ? where.data : "");
     } else {
         printf("%s; its %s slice on GPU %lld %s goes when no process uses it\n",
                js_true(move, "confirmed") ? "has moved" : "does not move",

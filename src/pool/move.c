@@ -316,8 +316,9 @@ void move_on_answer(struct pool *pool, const struct pool_event *event)
     }
     if (event->text && strcmp(event->text, uuid_of(lease->move.slice, lease->id)) != 0) {
         pool_reply(pool, event->reply_to, POOL_NO_MOVE, lease->id,
-                   "l-%" PRIu64 " is asked to move to %s, not to %.80s", lease->id,
-                   uuid_of(lease->move.slice, lease->id), event->text);
+                   lease->move.is_stop ? "l-%" PRIu64 " is asked to stop on %s, not on %.80s"
+                                       : "l-%" PRIu64 " is asked to move to %s, not to %.80s",
+                   lease->id, uuid_of(lease->move.slice, lease->id), event->text);
         return;
     }
     if (event->is_confirmed && lease->move.is_stop) {

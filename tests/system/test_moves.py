@@ -419,6 +419,18 @@ def test_break_before_make(daemon):
     assert wait_event(d, "lease.moved")["move"]["mig_uuid"] == again["mig_uuid"]
 
 
+def test_who_stops_is_told_so(daemon):
+    d = daemon()
+    small, _ = arrange_engines(d, lambda: d.lease("1g.10gb+me", movable=True))
+    wait_asked(d, small)
+    wrong = answer(d, small, "confirm", mig_uuid="MIG-x")
+    assert wrong.status == 409 and "asked to stop on MIG-" in wrong.json["detail"], wrong
+    d.machine.load(small["mig_uuid"])
+    d.cli("move", small["id"], "--confirm")
+    assert lease_of(d, small)["move"]["state"] == "leaving"
+    assert f"{small['id']} is to stop; its slice" in d.cli("move", small["id"]).stdout
+
+
 def test_a_plan_shows_who_has_to_stop(daemon):
     d = daemon()
     small, big = arrange_engines(d, lambda: d.lease("1g.10gb+me", movable=True))
