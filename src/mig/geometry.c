@@ -168,6 +168,34 @@ bool mig_fits(const struct mig_geometry *g, const struct mig_use *use, int profi
            engines_fit(g, use, profile);
 }
 
+uint16_t mig_free_starts(const struct mig_geometry *g, const struct mig_use *use, int profile)
+{
+    unsigned size = g->profiles[profile].size, have = 1;
+    uint16_t run = (uint16_t)~use->mask;
+
+    /* Bit s: `have` slots from s on are free.  Doubled, so that no placement is looked at by itself. */
+    while (have < size) {
+        unsigned step = have < size - have ? have : size - have;
+        run &= (uint16_t)(run >> step);
+        have += step;
+    }
+    run &= g->start_mask[profile];
+    return run && engines_fit(g, use, profile) ? run : 0;
+}
+
+uint16_t mig_free_slots(const struct mig_geometry *g, const struct mig_use *use, int profile)
+{
+    unsigned size = g->profiles[profile].size, have = 1;
+    uint16_t slots = mig_free_starts(g, use, profile);
+
+    while (have < size) {
+        unsigned step = have < size - have ? have : size - have;
+        slots |= (uint16_t)(slots << step);
+        have += step;
+    }
+    return slots;
+}
+
 void mig_use_add(const struct mig_geometry *g, struct mig_use *use, int profile, int start)
 {
     uint16_t window = mig_window(g, profile, start);

@@ -99,6 +99,24 @@ struct mig_slice {
     uint8_t profile, start;
 };
 
+/* Slots in a mask, or starts: bits.  Inline, since without a processor's own instruction (which a
+ * Debian package may not take for granted) the compiler's is a call. */
+static inline int mig_count_slots(uint16_t mask)
+{
+    unsigned m = mask;
+
+    m -= m >> 1 & 0x5555;
+    m = (m & 0x3333) + (m >> 2 & 0x3333);
+    m = (m + (m >> 4)) & 0x0f0f;
+    return (int)((m + (m >> 8)) & 31);
+}
+
+/* Bit s: mig_fits() at start s.  All starts of a profile in a few operations. */
+uint16_t mig_free_starts(const struct mig_geometry *geometry, const struct mig_use *use,
+                         int profile);
+/* The slots that those placements would cover. */
+uint16_t mig_free_slots(const struct mig_geometry *geometry, const struct mig_use *use,
+                        int profile);
 /* May the driver make this placement beside what is there: legal start, free slots, engines left?
  */
 bool mig_fits(const struct mig_geometry *geometry, const struct mig_use *use, int profile,

@@ -20,22 +20,12 @@
 
 static int free_slots(const struct mig_geometry *g, const struct mig_use *use)
 {
-    return g->slots - __builtin_popcount(use->mask);
+    return g->slots - mig_count_slots(use->mask);
 }
 
 #define FREE_WEIGHT 0.2 /* of a free slot */
 #define SHUT_WEIGHT 0.3 /* of a profile shut out */
 #define REACH_SHARE 0.04
-
-static bool fits_somewhere(const struct mig_geometry *g, const struct mig_use *use, int p)
-{
-    for (int k = 0; k < g->profiles[p].start_count; k++) {
-        if (mig_fits(g, use, p, g->profiles[p].starts[k])) {
-            return true;
-        }
-    }
-    return false;
-}
 
 /* The profiles that can no longer be placed although enough slots are free, by weight. */
 static double shut_out(const struct mig_geometry *g, const struct plan_mix *mix,
@@ -49,7 +39,7 @@ static double shut_out(const struct mig_geometry *g, const struct plan_mix *mix,
         bool is_corner =
             4 * g->profiles[p].slices * g->slots < 3 * g->profiles[p].size * g->slices;
         if (!is_corner && g->profiles[p].size <= free_slots(g, after) &&
-            fits_somewhere(g, before, p) && !fits_somewhere(g, after, p)) {
+            mig_free_starts(g, before, p) && !mig_free_starts(g, after, p)) {
             sum += fmin(mix->share[p] / REACH_SHARE, 1);
         }
     }
@@ -62,13 +52,7 @@ double plan_unusable(const struct mig_geometry *g, const struct plan_mix *mix,
     double sum = 0;
 
     for (int p = 0; p < g->profile_count; p++) {
-        uint16_t usable = 0;
-        for (int k = 0; k < g->profiles[p].start_count; k++) {
-            if (mig_fits(g, use, p, g->profiles[p].starts[k])) {
-                usable |= mig_window(g, p, g->profiles[p].starts[k]);
-            }
-        }
-        sum += mix->share[p] * (free_slots(g, use) - __builtin_popcount(usable));
+        sum += mix->share[p] * (free_slots(g, use) - mig_count_slots(mig_free_slots(g, use, p)));
     }
     return sum;
 }
@@ -91,9 +75,7 @@ int plan_placements_left(const struct mig_geometry *g, const struct mig_use *use
     int n = 0;
 
     for (int p = 0; p < g->profile_count; p++) {
-        for (int k = 0; !is_variant(g, p) && k < g->profiles[p].start_count; k++) {
-            n += mig_fits(g, use, p, g->profiles[p].starts[k]);
-        }
+        n += is_variant(g, p) ? 0 : mig_count_slots(mig_free_starts(g, use, p));
     }
     return n;
 }

@@ -118,12 +118,30 @@ static int brute_remaining(const struct mig_geometry *g, const struct mig_use *u
     return best;
 }
 
+static void check_free(const struct mig_geometry *g, const struct mig_use *use, int p)
+{
+    uint16_t starts = 0, slots = 0;
+    int count = 0;
+
+    for (int s = 0; s < MIG_SLOTS_MAX; s++) {
+        if (mig_fits(g, use, p, s)) {
+            starts |= (uint16_t)(1u << s);
+            slots |= mig_window(g, p, s);
+            count++;
+        }
+    }
+    assert_int_equal(mig_free_starts(g, use, p), starts);
+    assert_int_equal(mig_free_slots(g, use, p), slots);
+    assert_int_equal(mig_count_slots(starts), count);
+}
+
 static int check_remaining(void *arg, const struct mig_layout *l)
 {
     const struct mig_geometry *g = arg;
 
     for (int p = 0; p < g->profile_count; p++) {
         assert_int_equal(mig_remaining(g, &l->use, p), brute_remaining(g, &l->use, p, 0));
+        check_free(g, &l->use, p);
     }
     return 0;
 }
