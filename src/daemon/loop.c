@@ -101,17 +101,21 @@ static void act(struct daemon *d, const struct pool_action *a)
     }
 }
 
-static void show_event(struct daemon *d, const struct pending *p)
+static struct api_event event_of(const struct pending *p)
 {
-    struct api_event e = {0};
+    struct api_event e = {.seq = p->seq, .time_ms = p->time_ms, .kind = p->event_kind, .gpu = -1,
+                          .message = p->action.text};
 
-    if (p->event_kind) {
-        e = (struct api_event){.seq = p->seq, .time_ms = p->time_ms, .kind = p->event_kind,
-                               .gpu = -1, .message = p->action.text};
-    } else {
+    if (!p->event_kind) {
         api_event_from_action(&p->action, p->seq, p->time_ms, &e);
     }
-    log_info("%s: %s", e.kind, e.message);
+    return e;
+}
+
+static void show_event(struct daemon *d, const struct pending *p)
+{
+    struct api_event e = event_of(p);
+
     api_on_event(d->api, &e, p->body, p->body_len);
 }
 
@@ -130,7 +134,7 @@ static void carry_out(struct daemon *d, struct pending *p)
     }
 }
 
-/* Somebody waits for an answer or for a slice; the log and the event streams come after them. */
+/* Somebody waits for an answer or for a slice; the log comes after them. */
 static void flush(struct daemon *d)
 {
     struct pending_list events = TAILQ_HEAD_INITIALIZER(events);
@@ -138,19 +142,20 @@ static void flush(struct daemon *d)
 
     while ((p = TAILQ_FIRST(&d->pending)) && p->batch <= d->committed) {
         TAILQ_REMOVE(&d->pending, p, link);
+        carry_out(d, p);
         if (p->kind == PENDING_EVENT) {
             TAILQ_INSERT_TAIL(&events, p, link);
-            continue;
+        } else {
+            pending_free(p);
         }
-        carry_out(d, p);
-        pending_free(p);
     }
     if (d->http) {
         http_server_push(d->http);
     }
     while ((p = TAILQ_FIRST(&events))) {
+        struct api_event e = event_of(p);
+        log_info("%s: %s", e.kind, e.message);
         TAILQ_REMOVE(&events, p, link);
-        carry_out(d, p);
         pending_free(p);
     }
 }
