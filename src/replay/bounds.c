@@ -40,12 +40,15 @@ static void bound_free(const struct replay_setup *setup, const struct plan_ask *
     uint32_t counts[MIG_PROFILES_MAX] = {0};
     uint64_t accepted = 0, slots = 0;
 
+    if (setup->fleet->count != 1) {
+        return; /* a profile that is possible may not be one of the first model's */
+    }
     for (uint32_t i = 0; i < t->profile_count; i++) {
         if (is_possible[i]) {
             counts[asks[i].profile[0]] = 1;
         }
     }
-    if (setup->fleet->count != 1 || !plan_pack_is_closed_form(g, counts)) {
+    if (!plan_pack_is_closed_form(g, counts)) {
         return;
     }
     memset(counts, 0, sizeof(counts));
