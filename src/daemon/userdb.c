@@ -1,10 +1,10 @@
 #include "daemon/userdb.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include <errno.h>
 #include <grp.h>
 #include <pthread.h>
 #include <pwd.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/queue.h>
@@ -186,26 +186,6 @@ int userdb_fd(const struct userdb *db)
     return db->fd;
 }
 
-static int start_thread(struct userdb *db)
-{
-    pthread_attr_t attributes;
-    pthread_t thread;
-    sigset_t all, old;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    pthread_attr_init(&attributes);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    int rc = pthread_create(&thread, &attributes, run, db);
-    if (rc == 0) {
-        pthread_setname_np(thread, "users");
-    }
-    pthread_attr_destroy(&attributes);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return -rc;
-}
-
 void userdb_ask(struct userdb *db, uid_t uid, gid_t gid, bool wants_groups)
 {
     struct question *q = xcalloc(1, sizeof(*q));
@@ -219,7 +199,7 @@ void userdb_ask(struct userdb *db, uid_t uid, gid_t gid, bool wants_groups)
     bool is_wanted = db->threads < THREADS_MAX;
     db->threads += is_wanted;
     pthread_mutex_unlock(&db->lock);
-    if (is_wanted && start_thread(db) < 0) {
+    if (is_wanted && thread_start(run, db, "users", STACK_BYTES, NULL) < 0) {
         log_warn("no thread for the user database: it is asked on the loop");
         run(db); /* gives back its place among the threads */
     }

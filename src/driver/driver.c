@@ -1,7 +1,7 @@
 #include "driver/driver.h"
 #include "base/text.h"
+#include "base/thread.h"
 #include "driver/room.h"
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -21,26 +21,6 @@
 #else
 #define STACK_BYTES ((size_t)256 * 1024)
 #endif
-
-int driver_start_thread(void *(*run)(void *), void *arg, const char *name)
-{
-    pthread_attr_t attributes;
-    pthread_t thread;
-    sigset_t all, old;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    pthread_attr_init(&attributes);
-    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    pthread_attr_setstacksize(&attributes, STACK_BYTES);
-    int r = pthread_create(&thread, &attributes, run, arg);
-    if (r == 0) {
-        pthread_setname_np(thread, name);
-    }
-    pthread_attr_destroy(&attributes);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return -r;
-}
 
 /* ---- life ---- */
 
@@ -163,7 +143,7 @@ static int start_keeper(struct driver *driver, struct error *err)
         return err_set(err, errno, "No eventfd for the GPU driver: %s", strerror(errno));
     }
     driver->references = 2;
-    int r = driver_start_thread(keeper_run, driver, "nvml");
+    int r = thread_start(keeper_run, driver, "nvml", STACK_BYTES, NULL);
     if (r < 0) {
         driver->references = 1;
         driver->is_done = true;
@@ -276,7 +256,7 @@ static int start_workers(struct driver *driver, struct error *err)
         pthread_mutex_lock(&driver->lock);
         driver->live_workers++;
         pthread_mutex_unlock(&driver->lock);
-        int r = driver_start_thread(worker_run, &workers[i], name);
+        int r = thread_start(worker_run, &workers[i], name, STACK_BYTES, NULL);
         if (r < 0) {
             pthread_mutex_lock(&driver->lock);
             driver->live_workers--;

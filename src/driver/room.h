@@ -72,8 +72,6 @@ struct driver {
     SLIST_HEAD(, geometry_entry) geometries; /* the loop's; kept until the end */
 };
 
-/* Starts a detached thread with a small stack and all signals blocked. */
-int driver_start_thread(void *(*run)(void *), void *arg, const char *name);
 void driver_unref(struct driver *driver);
 /* Hands a result to the loop; takes the task.  With the lock held. */
 void driver_push(struct driver *driver, struct task *task);

@@ -20,12 +20,12 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "base/thread.h"
 #include "store/batch.h"
 #include "store/internal.h"
 #include <assert.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -454,8 +454,6 @@ static int open_connections(struct store *store, const struct store_settings *se
 static int start_worker(struct store *store, struct error *err)
 {
     pthread_condattr_t attr;
-    pthread_attr_t thread;
-    sigset_t all, old;
     int r;
 
     pthread_condattr_init(&attr);
@@ -463,16 +461,9 @@ static int start_worker(struct store *store, struct error *err)
     pthread_cond_init(&store->changed, &attr);
     pthread_cond_init(&store->done, &attr);
     pthread_condattr_destroy(&attr);
-    pthread_attr_init(&thread);
-    pthread_attr_setstacksize(&thread, WORKER_STACK_BYTES);
-    /* Signals are the loop's. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    r = pthread_create(&store->worker, &thread, worker_main, store);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    pthread_attr_destroy(&thread);
-    if (r) {
-        return err_set(err, r, "cannot start the journal's thread: %s", strerror(r));
+    r = thread_start(worker_main, store, NULL, WORKER_STACK_BYTES, &store->worker);
+    if (r < 0) {
+        return err_set(err, -r, "cannot start the journal's thread: %s", strerror(-r));
     }
     return 0;
 }
