@@ -12,7 +12,9 @@
  * The log is written over from its beginning after a checkpoint.  Before it has grown so far, each
  * commit would change the file's length, and its fdatasync wait for the file system's own journal,
  * which takes twice as long; so in the first quiet moment after some work its file is filled with
- * zeros up to where the next checkpoint comes.
+ * zeros up to where the next checkpoint comes.  What the next commit writes over is read into the
+ * system's cache ahead of it: it may have been dropped there since, and the commit would wait for
+ * the disk once for each of its pages.
  *
  * Shared between the threads, under `lock`: queue, is_expecting, submitted, committed, failure,
  * is_closing.
@@ -70,6 +72,7 @@ struct store {
 
     pthread_t worker;
     struct db db;
+    int log_fd; /* only to read ahead; -1: that is left out */
     int wal_pages;
     bool is_log_filled; /* up to LOG_BYTES, or that cannot be done */
     int64_t purge_revision; /* deleted records up to here are in the second copy as deleted */
@@ -228,6 +231,7 @@ static void do_quiet_work(struct store *store)
 /* After a commit: what cannot wait for a quiet moment. */
 static void do_due_work(struct store *store, bool is_quiet)
 {
+    wal_read_ahead(store->log_fd, store->wal_pages);
     if (store->wal_pages >= CHECKPOINT_FORCED_PAGES ||
         (is_quiet && store->wal_pages >= CHECKPOINT_PAGES)) {
         checkpoint(store);
@@ -256,6 +260,7 @@ static void worker_expect(struct store *store)
 
     store->is_expecting = false;
     pthread_mutex_unlock(&store->lock);
+    wal_read_ahead(store->log_fd, store->wal_pages);
     while (!atomic_load_explicit(&store->has_batch, memory_order_relaxed) &&
            clock_mono_ns() < until_ns) {
     }
@@ -422,6 +427,7 @@ static int open_connections(struct store *store, const struct store_settings *se
                             struct error *err)
 {
     CLEANUP(freep) char *path = xasprintf("%s/" STORE_FILE, store->dir);
+    CLEANUP(freep) char *log_path = xasprintf("%s-wal", path);
     int code, r;
 
     r = db_open(path, settings->vfs, SQLITE_OPEN_READWRITE, &store->db.sql, NULL, err);
@@ -439,6 +445,7 @@ static int open_connections(struct store *store, const struct store_settings *se
     if (code != SQLITE_OK) {
         return db_fail(store->db.sql, code, err, "cannot write the journal");
     }
+    store->log_fd = open(log_path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     store->last_event = read_last_event(store->db.sql);
     r = db_open(path, settings->vfs, SQLITE_OPEN_READONLY, &store->reader, NULL, err);
     if (r < 0) {
@@ -481,6 +488,7 @@ static void store_free(struct store *store)
     db_done(&store->db);
     closep(&store->lock_fd);
     closep(&store->wake_fd);
+    closep(&store->log_fd);
     pthread_mutex_destroy(&store->lock);
     free(store->dir);
     free(store);
@@ -497,7 +505,7 @@ int store_open(const struct store_settings *settings, struct store **ret,
     store->dir = xstrdup(settings->dir);
     store->events_max = settings->events_max ? settings->events_max : 10000;
     store->copy_delay_ms = settings->copy_delay_ms ? settings->copy_delay_ms : 1000;
-    store->lock_fd = store->wake_fd = -1;
+    store->lock_fd = store->wake_fd = store->log_fd = -1;
     STAILQ_INIT(&store->queue);
     pthread_mutex_init(&store->lock, NULL);
     r = take_lock(store, err);

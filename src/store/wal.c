@@ -21,6 +21,7 @@
 #define FILL_PAGE_BYTES 4096
 #define FILL_STEP_PAGES 128
 #define FILL_FREE_TIMES 32
+#define AHEAD_BYTES ((off_t)64 * 1024)
 
 static uint32_t get_be32(const char *p)
 {
@@ -133,4 +134,15 @@ int wal_fill(const char *path, int64_t bytes, bool *ret_is_done, struct error *e
     }
     *ret_is_done = is_done;
     return 0;
+}
+
+/* Frames do not begin where pages of the system's cache do: a write of one changes the cached page
+ * in part, and what is not cached is read from the disk first, a page at a time. */
+void wal_read_ahead(int fd, int pages)
+{
+    off_t at = WAL_HEAD_BYTES + (off_t)pages * (FRAME_HEAD_BYTES + FILL_PAGE_BYTES);
+
+    if (fd >= 0) {
+        (void)posix_fadvise(fd, at, AHEAD_BYTES, POSIX_FADV_WILLNEED);
+    }
 }

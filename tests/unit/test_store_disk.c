@@ -1,5 +1,7 @@
 /* The journal against everything that can happen to a disk and to a process. */
 #include "store_world.h"
+#include <stdlib.h>
+#include <sys/mman.h>
 
 static void the_copy_follows_by_itself(void **state)
 {
@@ -57,6 +59,41 @@ static void the_log_is_filled_in_a_quiet_moment(void **state)
     assert_int_equal(report.count, 0);
     assert_contents(store, want.data);
     close_store(store);
+}
+
+static bool is_cached(int fd, off_t at)
+{
+    unsigned char is_here = 0;
+    void *page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, at / 4096 * 4096);
+
+    assert_true(page != MAP_FAILED);
+    assert_int_equal(mincore(page, 4096, &is_here), 0);
+    munmap(page, 4096);
+    return is_here & 1;
+}
+
+/* The frame behind `pages` others is 24 bytes of head and a page, behind a head of 32. */
+static void what_is_written_next_is_read_ahead(void **state)
+{
+    CLEANUP(freep) char *data = xcalloc(1, 1 << 20);
+    char path[] = "/var/tmp/tangram-log-XXXXXX"; /* a disk: what is in memory is always cached */
+    CLEANUP(closep) int fd = mkstemp(path);
+    off_t at = 32 + 50 * (24 + 4096), last = at + 4 * (24 + 4096);
+    int64_t end_ms = clock_mono_ms() + PATIENCE_MS;
+
+    (void)state;
+    assert_true(fd >= 0 && unlink(path) == 0);
+    assert_int_equal(pwrite(fd, data, 1 << 20, 0), 1 << 20);
+    assert_int_equal(fsync(fd), 0);
+    assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+    if (is_cached(fd, at) || is_cached(fd, last)) {
+        skip(); /* a file system that keeps what it was told to forget */
+    }
+    wal_read_ahead(fd, 50);
+    while (!is_cached(fd, at) || !is_cached(fd, last)) {
+        assert_true(clock_mono_ms() < end_ms);
+    }
+    wal_read_ahead(-1, 50);
 }
 
 static void each_failing_call_is_survived(void **state)
@@ -264,6 +301,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(the_copy_follows_by_itself),
         T(the_log_is_filled_in_a_quiet_moment),
+        T(what_is_written_next_is_read_ahead),
         T(each_failing_call_is_survived),
         T(a_full_disk_is_reported_and_waited_for),
         T(closing_does_not_wait_for_ever),
