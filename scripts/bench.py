@@ -161,7 +161,7 @@ class Daemon:
         """Until nothing runs and the journal's second copy is written."""
         for _ in range(20):
             before = cpu_ns(self.proc.pid)
-            time.sleep(1.5)
+            time.sleep(2.5)
             if cpu_ns(self.proc.pid) - before < 5000000:
                 break
 

@@ -11,8 +11,8 @@
  * a lease); under unbroken load the log may grow to CHECKPOINT_FORCED_PAGES.
  * The log is written over from its beginning after a checkpoint.  Before it has grown so far, each
  * commit would change the file's length, and its fdatasync wait for the file system's own journal,
- * which takes twice as long; so in the first quiet moment after some work its file is filled with
- * zeros up to where the next checkpoint comes.  What the next commit writes over is read into the
+ * which takes twice as long; so in the first quiet moment its file is filled with zeros up to
+ * where the next checkpoint comes.  What the next commit writes over is read into the
  * system's cache ahead of it: it may have been dropped there since, and the commit would wait for
  * the disk once for each of its pages.
  *
@@ -217,15 +217,11 @@ static void fill_log(struct store *store)
 
 static void do_quiet_work(struct store *store)
 {
-    bool is_used = store->wal_pages >= CHECKPOINT_QUIET_PAGES;
-
-    if (is_used) {
+    if (store->wal_pages >= CHECKPOINT_QUIET_PAGES) {
         checkpoint(store);
     }
     refresh_copy(store);
-    if (is_used) {
-        fill_log(store);
-    }
+    fill_log(store);
 }
 
 /* After a commit: what cannot wait for a quiet moment. */
