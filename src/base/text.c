@@ -36,7 +36,8 @@ static size_t utf8_len(const unsigned char *s, size_t left)
 bool text_is_utf8(const char *s, size_t len)
 {
     for (size_t i = 0; i < len;) {
-        size_t n = utf8_len((const unsigned char *)s + i, len - i);
+        /* Nearly all text is ASCII. */
+        size_t n = (unsigned char)s[i] < 0x80 ? 1 : utf8_len((const unsigned char *)s + i, len - i);
         if (!n) {
             return false;
         }
