@@ -13,8 +13,10 @@ import pytest
 from conftest import BUILD
 
 LIBRARY_DIR = BUILD / "sim"
+# With what bookworm's libsystemd0 is linked to; in trixie it is not, and may be absent.
 NVTOP_LIBRARIES = ("libc6", "libncursesw6", "libtinfo6", "libsystemd0", "libcap2", "libudev1",
-                   "libdrm2", "libdrm-amdgpu1")
+                   "libdrm2", "libdrm-amdgpu1", "libgcrypt20", "libgpg-error0", "liblz4-1",
+                   "liblzma5", "libzstd1")
 
 
 def had(fetcher, *args):

@@ -73,16 +73,17 @@ def once(function):
     return wrapper
 
 
-def fetched(name, fetch):
+def fetched(name, fetch, is_enough=lambda folder: True):
     """The folder cache()/name, made by fetch(folder) unless it is there already, whole."""
     target = cache() / name
     with locked():
-        if not target.is_dir():
+        if not target.is_dir() or not is_enough(target):
             part = target.with_name(target.name + ".part")
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
             try:
                 fetch(part)
+                shutil.rmtree(target, ignore_errors=True)
                 part.rename(target)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
@@ -146,7 +147,11 @@ def debian(suite, *packages):
             run(["dpkg", "-x", debs / name, folder], name)
         (folder / "versions").write_text("".join(f"{name}\n" for name in names))
         shutil.rmtree(debs)
-    return fetched(f"debian/{suite}-{packages[0]}", fetch)
+
+    def has_all(folder):  # the list may have grown since it was fetched
+        got = {name.split("_")[0] for name in (folder / "versions").read_text().splitlines()}
+        return got >= set(packages)
+    return fetched(f"debian/{suite}-{packages[0]}", fetch, has_all)
 
 
 def glibc_version(text):
