@@ -114,7 +114,8 @@ struct wal_state {
 };
 int wal_examine(const char *path, struct wal_state *ret, struct error *err);
 /* Appends zeros to the log's file on the disk, one step towards `bytes`; *ret_is_done when it has
- * that length, or the disk has not 32 times as much to spare.  For the thread that writes the log, between two transactions. */
+ * that length, or the disk has not 32 times as much to spare.  For the thread that writes the log,
+ * between two transactions. */
 int wal_fill(const char *path, int64_t bytes, bool *ret_is_done, struct error *err);
 /* Has the system read what the next transactions write over, behind so many pages of the log; does
  * not wait for it.  `fd` may be -1. */

@@ -269,7 +269,9 @@ static char *damaged_name(const char *path)
     return name;
 }
 
-/* Renames what there is of the old journal, puts PATH.new in its place. */
+/* Renames what there is of the old journal, puts PATH.new in its place.  The file goes first: while it
+ * is missing, the next start finishes this (find_missing()).  Were its log gone first, that start would
+ * find a file without what only the log had, and repair it anew. */
 static int swap_in(struct repair *rep, const char *new, struct error *err)
 {
     CLEANUP(freep) char *aside = damaged_name(rep->path);
@@ -281,13 +283,12 @@ static int swap_in(struct repair *rep, const char *new, struct error *err)
         unlink(log); /* made by looking at it */
     }
     bool is_kept = path_exists(rep->path, "") || path_exists(log, "");
-    r = rename_with(rep->path, aside, "-wal", err);
-
+    r = rename_with(rep->path, aside, "", err);
     if (r == 0) {
-        unlink_with(rep->path, "-shm");
-        r = rename_with(rep->path, aside, "", err);
+        r = rename_with(rep->path, aside, "-wal", err);
     }
     if (r == 0) {
+        unlink_with(rep->path, "-shm");
         r = rename_with(new, rep->path, "", err);
     }
     if (r == 0) {

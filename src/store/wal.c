@@ -122,14 +122,16 @@ int wal_fill(const char *path, int64_t bytes, bool *ret_is_done, struct error *e
     struct iovec step[FILL_STEP_PAGES];
     CLEANUP(closep) int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
     off_t at = fd < 0 ? -1 : lseek(fd, 0, SEEK_END);
-    bool is_done = at >= bytes || !is_room_plenty(fd, bytes);
 
+    if (at < 0) {
+        return err_set(err, errno, "cannot open %s: %s", path, strerror(errno));
+    }
+    bool is_done = at >= bytes || !is_room_plenty(fd, bytes);
     /* One page many times: as large a buffer would stay in the process's heap. */
     for (int i = 0; i < FILL_STEP_PAGES; i++) {
         step[i] = (struct iovec){(void *)(uintptr_t)zeros, sizeof(zeros)};
     }
-    if (at < 0 ||
-        (!is_done && (pwritev(fd, step, FILL_STEP_PAGES, at) < 0 || fdatasync(fd) < 0))) {
+    if (!is_done && (pwritev(fd, step, FILL_STEP_PAGES, at) < 0 || fdatasync(fd) < 0)) {
         return err_set(err, errno, "cannot fill %s: %s", path, strerror(errno));
     }
     *ret_is_done = is_done;

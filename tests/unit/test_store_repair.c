@@ -281,6 +281,82 @@ static void an_interrupted_repair_is_finished(void **state)
     free(db.data);
 }
 
+/* Stands before libc's: the process dies before or after so many of them, or never (0). */
+static int dies_at, renames;
+static bool dies_after;
+
+int rename(const char *from, const char *to)
+{
+    renames++;
+    if (renames == dies_at && !dies_after) {
+        _exit(0);
+    }
+    int r = renameat(AT_FDCWD, from, AT_FDCWD, to);
+    if (renames == dies_at) {
+        _exit(0);
+    }
+    return r;
+}
+
+/* Opens the journal in a process of its own; false: it came through alive. */
+static bool die_while_opening(int at, bool after)
+{
+    int status = 0;
+    pid_t child = fork();
+
+    if (child == 0) {
+        struct store_settings settings = {.dir = dir, .copy_delay_ms = 3600 * 1000};
+        struct store *store = NULL;
+        dies_at = at;
+        dies_after = after;
+        renames = 0;
+        _exit(store_open(&settings, &store, NULL, NULL) < 0 ? 2 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) != 2);
+    return WEXITSTATUS(status) == 0;
+}
+
+/* The file is damaged, its log has what the copy does not, and the repair dies at each step. */
+static void a_repair_that_dies_anywhere_loses_nothing(void **state)
+{
+    CLEANUP(freep) char *want = NULL;
+    struct file db, log, copy;
+    struct store *store = NULL;
+    int deaths = 0;
+
+    (void)state;
+    make_journal(&want);
+    copy = slurp(STORE_FILE ".copy");
+    store = open_store();
+    wait_committed(store, put(store, 1, "zz-late", "in the log only"));
+    db = slurp(STORE_FILE);
+    log = slurp(STORE_FILE "-wal");
+    close_store(store);
+    char *event = memmem(db.data, db.len, "body of 7", 9);
+    assert_non_null(event);
+    event[3] ^= 1;
+    CLEANUP(freep) char *all = xasprintf("%s1/zz-late=in the log only ", want);
+    for (int step = 2;; step++) {
+        empty_dir();
+        spew(STORE_FILE, db.data, db.len);
+        spew(STORE_FILE "-wal", log.data, log.len);
+        spew(STORE_FILE ".copy", copy.data, copy.len);
+        if (!die_while_opening(step / 2, step % 2)) {
+            break;
+        }
+        deaths++;
+        store = open_store();
+        assert_contents(store, all);
+        assert_true(report.is_damaged);
+        close_store(store);
+    }
+    assert_in_range(deaths, 6, 12); /* the draft, what was there, and the new one */
+    free(db.data);
+    free(log.data);
+    free(copy.data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -291,6 +367,7 @@ int main(void)
         T(a_lost_file_comes_from_the_copy),
         T(an_older_file_is_completed_from_the_copy),
         T(an_interrupted_repair_is_finished),
+        T(a_repair_that_dies_anywhere_loses_nothing),
     };
 
     disk_shim_register();
