@@ -73,7 +73,7 @@ struct daemon {
     struct pending_list pending;
     uint64_t submitted, committed; /* batches */
     int64_t event_seq;
-    struct driver_work *works; /* hash by tag */
+    struct driver_work *works; /* what the driver room has and has not answered; hash by tag */
     struct sampler *sampler;
     struct meter_counters counters;
     struct meter_board *boards; /* by GPU */

@@ -7,8 +7,8 @@
  * Nothing is cut before its intent is on disk and nothing is promised before the result is, because
  * an action cannot leave `pending` before its batch is durable.  Batches that are submitted while a
  * commit is under way share the next one (src/store/).  Only a scan, which changes nothing, goes
- * before what waits for the disk.  When the disk refuses, `pending` simply
- * does not drain; new changes are refused by the API meanwhile. */
+ * before what waits for the disk.  When the disk refuses, `pending` simply does not drain; new
+ * changes are refused by the API meanwhile. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -227,6 +227,7 @@ void daemon_finish_step(struct daemon *d)
     for (unsigned i = 0; i < d->actions.count; i++) {
         is_empty = is_empty && d->actions.action[i].kind != POOL_DO_HISTORY;
     }
+    /* The batch's number to be; without one: that of the last, so that nothing overtakes it. */
     uint64_t number = d->submitted + !is_empty;
     for (unsigned i = 0; i < d->actions.count; i++) {
         struct pending *p = pending_may_overtake(d, &d->actions.action[i])

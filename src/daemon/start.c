@@ -237,8 +237,9 @@ int daemon_open(struct daemon *d, struct error *err)
         return rc;
     }
     take_signals();
-    if ((rc = loop_init(d, err)) < 0 || (rc = work_init(d, err)) < 0 || (rc = identity_init(d, err)) < 0 ||
-        (rc = sampling_init(d, err)) < 0 || (rc = open_doors(d, err)) < 0) {
+    if ((rc = loop_init(d, err)) < 0 || (rc = work_init(d, err)) < 0 ||
+        (rc = identity_init(d, err)) < 0 || (rc = sampling_init(d, err)) < 0 ||
+        (rc = open_doors(d, err)) < 0) {
         return rc;
     }
     snprintf(d->not_ready, sizeof(d->not_ready), "the GPUs are still being read");

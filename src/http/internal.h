@@ -27,7 +27,7 @@ struct conn {
     int fd;
     bool is_dead;      /* to be closed by libmicrohttpd at the next opportunity */
     bool is_suspended; /* libmicrohttpd does not look at it */
-    bool is_probed;
+    bool is_probed;    /* a "100 Continue" was sent to see whether anybody is there (server.c) */
     bool is_handling; /* a handler of its request runs */
     bool is_entering; /* libmicrohttpd does not have it yet (entry.c) */
     bool is_refused;  /* nor will it */
@@ -76,7 +76,7 @@ struct http_server {
     struct conn_list conns;
     struct conn_stack to_suspend;
     struct conn_queue queues[WAIT_COUNT];
-    struct conn *accepting;
+    struct conn *accepting; /* being handed over; NULL as soon as libmicrohttpd has taken it */
     unsigned conn_count, conn_peak, tcp_count;
     bool is_to_trim;
     struct uid_count *uids;

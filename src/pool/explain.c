@@ -6,36 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-const struct pool_lease *slice_holder(const struct pool *pool, const struct pool_slice *slice)
-{
-    for (unsigned c = 0; c < slice->ci_count; c++) {
-        if (slice->ci[c].lease) {
-            return pool_find_lease(pool, slice->ci[c].lease);
-        }
-    }
-    return NULL;
-}
-
-int64_t slice_until_ms(const struct pool *pool, const struct pool_slice *slice)
-{
-    int64_t until = 0;
-
-    if (slice->state == POOL_SLICE_DESTROYING) {
-        return pool->now_ms + slice->gpu->destroy_us / 1000 + 1;
-    }
-    for (unsigned c = 0; c < slice->ci_count; c++) {
-        const struct pool_lease *l =
-            slice->ci[c].lease ? pool_find_lease(pool, slice->ci[c].lease) : NULL;
-        if (l && l->ttl_ms == 0) {
-            return 0;
-        }
-        int64_t end = l ? (l->expires_ms ? l->expires_ms : pool->now_ms + l->ttl_ms) : 0;
-        until = end > until ? end : until;
-    }
-    /* Overdue: a process runs on it, and nobody knows how long. */
-    return until > pool->now_ms ? until : 0;
-}
-
 void explain_block(struct pool_explanation *ret, const struct pool_gpu *gpu,
                    const struct pool_slice *slice, const struct pool_lease *lease, const char *why)
 {

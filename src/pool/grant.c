@@ -8,7 +8,10 @@
  * issued yet, nothing has happened.
  *
  * A hold keeps the slots that the head of the queue waits for: they are left alone by everybody
- * else, unless it is known that they will be free again in time. */
+ * else, unless it is known that they will be free again in time.
+ *
+ * While places are looked for, the lease's ask is bound (bind(), unbind()): models on which it would
+ * be over its tenant's quota are left out of it, and places that are kept for others excluded. */
 #include "pool/internal.h"
 #include <limits.h>
 #include <math.h>

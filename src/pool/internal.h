@@ -78,6 +78,7 @@ struct pool {
     unsigned shift_count;
     uint64_t consolidating; /* the lease that was asked last to bring the fleet together; 0 none */
     unsigned seekers; /* requests that have looked for moves in this pass */
+    /* `held`, and with it what is kept where room is being made for others (moves_bind()) */
     struct plan_exclusion bound[POOL_MAX_COUNT + SHIFTS_MAX * (PLAN_MOVES_MAX + 1)];
     struct plan_set last_set; /* how good the places of the last gang are */
     int64_t now_ms;
@@ -104,7 +105,7 @@ void pool_mark_slice(struct pool *pool, struct pool_slice *slice);
 void pool_mark_operation(struct pool *pool, struct pool_operation *op);
 void pool_mark_gone(struct pool *pool, enum pool_record_kind kind, uint64_t id);
 
-/* slice.c: slices and what the driver does to them. */
+/* slice.c: slices, the GPUs that carry them, and the pump that turns what is due into jobs. */
 static inline uint16_t slice_mask(const struct pool_slice *s)
 {
     return (uint16_t)(((1u << s->size) - 1) << s->start);
@@ -132,6 +133,10 @@ void slice_learn(struct pool *pool, struct pool_slice *slice, const struct mig_i
  * that they failed. */
 void slice_doom(struct pool *pool, struct pool_slice *slice, uint64_t lease, uint64_t operation);
 const char *slice_label(const struct pool_slice *slice, char buf[static 96]);
+/* The first of the leases in it; NULL none. */
+const struct pool_lease *slice_holder(const struct pool *pool, const struct pool_slice *slice);
+/* When nobody has it any more, as far as that is known; 0: nobody can tell. */
+int64_t slice_until_ms(const struct pool *pool, const struct pool_slice *slice);
 
 void gpu_changed(struct pool *pool, struct pool_gpu *gpu);
 /* Can something be placed on it at all now?  With why (may be NULL) when not. */
@@ -184,11 +189,12 @@ bool lease_find_moves(struct pool *pool, struct pool_lease *lease, const struct 
  * ones go; NULL when there is no room on the GPU's list. */
 struct pool_slice *lease_put(struct pool *pool, struct pool_lease *lease, struct pool_gpu *gpu,
                              int profile, unsigned start);
-/* Parts of the lease that one slice has room for: compute instances share one. */
-unsigned lease_parts_in_window(const struct pool_lease *lease, const struct pool_gpu *gpu);
+/* Is its name one that the lease asks for? */
 bool lease_allows_gpu(const struct pool_lease *lease, const struct pool_gpu *gpu);
 /* Profile index on this GPU that answers the lease; MIG_PROFILE_NONE if none does. */
 int lease_profile_on(const struct pool_lease *lease, const struct pool_gpu *gpu);
+/* Fills lease->ask: what it asks for, by class of GPUs.  -ENOENT: no GPU here offers it. */
+int lease_resolve(struct pool *pool, struct pool_lease *lease, struct error *err);
 /* The compute-instance profile of the lease within a slice profile. */
 int lease_ci_profile_on(const struct pool_lease *lease, const struct pool_gpu *gpu, int profile);
 
@@ -197,57 +203,75 @@ void hold_for(const struct pool *pool, const struct pool_lease *lease, struct ho
 /* Does a slice of the profile on the hold's GPU leave the engines that are kept? */
 bool hold_leaves_engines(const struct hold *hold, unsigned index, const struct pool_gpu *gpu,
                          int profile);
+/* Parts of the lease that one slice has room for: compute instances share one. */
+unsigned lease_parts_in_window(const struct pool_lease *lease, const struct pool_gpu *gpu);
 
-/* lease.c: the life of a lease and the queue. */
-struct pool_lease *lease_new(struct pool *pool, const struct pool_actor *actor,
-                             const struct pool_request *request);
-#define LEASE_WORDS_SIZE (POOL_WANT_SIZE + 16)
-/* "2g.20gb", or "3 x 2g.20gb"; buf may not be needed. */
-const char *lease_words(const struct pool_lease *lease, char buf[static LEASE_WORDS_SIZE]);
-void lease_free(struct pool *pool, struct pool_lease *lease);
-/* possible.c: could this GPU ever hold one part of it?  With why not. */
+/* possible.c: what could ever be. */
+/* Could this GPU ever hold one part of it?  With why not. */
 bool lease_is_possible_on(const struct pool_lease *lease, const struct pool_gpu *gpu,
                           const char **why);
 /* Parts that all GPUs here, empty, could hold of it; not counted beyond what it asks for. */
 unsigned lease_possible_count(const struct pool *pool, const struct pool_lease *lease);
 /* Why no GPU here could ever hold it; "" when one could.  Resolves its profile. */
 void lease_impossible_reason(struct pool *pool, struct pool_lease *lease, char *buf, size_t size);
+
+/* lease.c: the life of a lease, and its place in the queue. */
+/* The queue_key of who comes before everybody who has asked at some time. */
+#define LEASE_KEY_FIRST INT64_MAX
+struct pool_lease *lease_new(struct pool *pool, const struct pool_actor *actor,
+                             const struct pool_request *request);
+void lease_free(struct pool *pool, struct pool_lease *lease);
+#define LEASE_WORDS_SIZE (POOL_WANT_SIZE + 16)
+/* "2g.20gb", or "3 x 2g.20gb"; buf may not be needed. */
+const char *lease_words(const struct pool_lease *lease, char buf[static LEASE_WORDS_SIZE]);
+void lease_set_reason(struct pool_lease *lease, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
 /* Tries a new request: those who wait come first. */
 enum grant_result lease_try_new(struct pool *pool, struct pool_lease *lease);
 /* The same for several new ones, all or none (lease_grant_all()). */
 bool lease_try_new_set(struct pool *pool, struct pool_lease *const *leases, unsigned count);
-/* Its places are arranged, and counted: it has them, or waits for the driver only. */
-void lease_start(struct pool *pool, struct pool_lease *lease);
+/* In and out of the queue's list, and counted on the tenant. */
 void lease_enqueue(struct pool *pool, struct pool_lease *lease);
 void lease_dequeue(struct pool *pool, struct pool_lease *lease);
-void lease_set_reason(struct pool_lease *lease, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
+/* Its places are arranged, and counted: it has them, or waits for the driver only. */
+void lease_start(struct pool *pool, struct pool_lease *lease);
 /* All parts exist: it is the tenant's now. */
 void lease_activate_if_settled(struct pool *pool, struct pool_lease *lease);
 /* A part could not be made: back to the queue, with its place in it. */
 void lease_requeue(struct pool *pool, struct pool_lease *lease, const char *why);
-void lease_end(struct pool *pool, struct pool_lease *lease, enum pool_lease_state state,
-               const char *why);
+/* It has let its only slice go so that this request fits: first in the queue. */
+void lease_stop(struct pool *pool, struct pool_lease *lease, uint64_t request);
+/* Counts the lease's parts on its tenant, or no longer. */
+void lease_count_slots(struct pool_lease *lease, bool is_taken);
 /* Begins its end: checks for processes first. */
 void lease_release(struct pool *pool, struct pool_lease *lease, enum pool_lease_state end_state,
                    const char *why);
+/* RELEASING: asks about all parts of which it is not known yet that nobody runs there. */
+void lease_check_parts(struct pool *pool, struct pool_lease *lease);
 void lease_on_check(struct pool *pool, struct pool_lease *lease, struct pool_part *part,
                     const struct pool_job_result *result);
+/* RELEASING: its end, when no process runs on anything of it any more. */
+void lease_end_if_checked(struct pool *pool, struct pool_lease *lease);
+/* Its end at once, in whatever state it is. */
+void lease_end(struct pool *pool, struct pool_lease *lease, enum pool_lease_state state,
+               const char *why);
+/* Lets go of one compute instance of the lease's; its slice is idle when it was the last. */
+void lease_drop_slice(struct pool *pool, struct pool_lease *lease, struct pool_slice *slice,
+                      unsigned ci);
+/* Drops the oldest ended ones beyond the settings' keep_ended. */
+void lease_forget_ended(struct pool *pool);
 /* Sees to a TIMER_LEASE at that time, unless an earlier one is on its way: that one sets the next,
  * so that renewals do not pile up timers. */
 void lease_arm_timer(struct pool *pool, struct pool_lease *lease, int64_t when_ms);
 void lease_on_timer(struct pool *pool, struct pool_lease *lease);
+/* The clock was set by so much (pool_shift_times()). */
 void lease_shift_times(struct pool *pool, struct pool_lease *lease, int64_t by_ms);
-void lease_check_parts(struct pool *pool, struct pool_lease *lease);
+/* The lease of an event, if the actor may change it; answers otherwise. */
+struct pool_lease *lease_of_event(struct pool *pool, const struct pool_event *event);
 void lease_on_request(struct pool *pool, const struct pool_event *event);
 void lease_on_release(struct pool *pool, const struct pool_event *event);
 void lease_on_renew(struct pool *pool, const struct pool_event *event);
 void lease_on_holder_gone(struct pool *pool, const struct pool_event *event);
-/* Counts the lease's parts on its tenant, or no longer. */
-void lease_count_slots(struct pool_lease *lease, bool is_taken);
-/* Drops the oldest ended ones beyond the settings' keep_ended. */
-void lease_forget_ended(struct pool *pool);
-int lease_resolve(struct pool *pool, struct pool_lease *lease, struct error *err);
 
 /* queue.c: who is served when something comes free. */
 /* What one slot of it counts with objective priority: twice as much with each priority. */
@@ -260,71 +284,62 @@ void queue_on_look(struct pool *pool);
 /* Somebody waits: sees to it that the queue is looked at now and then. */
 void queue_arm_look(struct pool *pool);
 
-/* Lets go of one compute instance of the lease's; its slice is idle when it was the last. */
-void lease_drop_slice(struct pool *pool, struct pool_lease *lease, struct pool_slice *slice,
-                      unsigned ci);
-/* RELEASING: its end, when no process runs on anything of it any more. */
-void lease_end_if_checked(struct pool *pool, struct pool_lease *lease);
-/* The lease of an event, if the actor may change it; answers otherwise. */
-struct pool_lease *lease_of_event(struct pool *pool, const struct pool_event *event);
-
-/* move.c: leases that go elsewhere so that a request fits. */
+/* move.c: one lease that goes elsewhere. */
 /* May it be asked to move now? */
 bool move_is_possible(const struct pool *pool, const struct pool_lease *lease);
-/* Looks for moves that make room for a request that is blocked, and begins them. */
-void moves_seek(struct pool *pool, struct pool_lease *lease, const struct hold *hold);
-/* What plan/ found, by lease; false: somebody in it may not be asked. */
-bool shift_from_plan(struct pool *pool, const struct plan_moves *found,
-                     struct pool_shift *ret);
-/* What moves_seek() would do for it. */
-void shift_preview(struct pool *pool, struct pool_lease *lease, struct pool_preview *ret);
-/* Adds what is kept for other requests to what the lease's ask leaves alone. */
-void moves_bind(struct pool *pool, struct pool_lease *lease);
-/* Goes on with what has begun, and gives up what cannot come any more. */
-void moves_pass(struct pool *pool);
-/* The request needs no room any more, or cannot have it so. */
-void shift_end(struct pool *pool, struct pool_lease *lease, const char *why);
-/* A request for which all moves are done is still blocked. */
-void shift_check_use(struct pool *pool, struct pool_lease *lease);
-/* The slice cannot come, or is gone, or is on a GPU that does not answer.  False: it is not the
- * second slice of the lease's move. */
-bool move_give_up(struct pool *pool, struct pool_lease *lease, const struct pool_slice *slice,
-                  const char *why);
+/* The second slice is there. */
+void move_on_made(struct pool *pool, struct pool_lease *lease, struct pool_slice *slice);
+/* Asks the holder to stop: the slice goes before there is another. */
+void move_begin_stop(struct pool *pool, const struct pool_lease *request,
+                     struct pool_lease *mover);
+void move_on_answer(struct pool *pool, const struct pool_event *event);
+void move_on_check(struct pool *pool, struct pool_lease *lease,
+                   const struct pool_job_result *result);
+void move_on_timer(struct pool *pool, struct pool_lease *lease);
 /* MAKING, ASKED: the holder keeps what it has. */
 void move_call_off(struct pool *pool, struct pool_lease *lease, const char *why);
 /* The same for all moves to a GPU. */
 void moves_leave_gpu(struct pool *pool, struct pool_gpu *gpu, const char *why);
-/* The second slice is there. */
-void move_on_made(struct pool *pool, struct pool_lease *lease, struct pool_slice *slice);
-void move_on_check(struct pool *pool, struct pool_lease *lease,
-                   const struct pool_job_result *result);
-void move_on_timer(struct pool *pool, struct pool_lease *lease);
+/* The slice cannot come, or is gone, or is on a GPU that does not answer.  False: it is not the
+ * second slice of the lease's move. */
+bool move_give_up(struct pool *pool, struct pool_lease *lease, const struct pool_slice *slice,
+                  const char *why);
 /* The lease is given back: nothing is asked of its holder any more. */
 void move_on_release(struct pool *pool, struct pool_lease *lease);
 /* The lease has no parts any more. */
 void move_drop(struct pool *pool, struct pool_lease *lease);
-/* At the start, when every lease has been read: moves of which nobody knows any more for whom. */
-void moves_tie(struct pool *pool);
 /* At the start, from its record. */
 void move_resume(struct pool *pool, struct pool_lease *lease);
-void move_on_answer(struct pool *pool, const struct pool_event *event);
 void move_explain(const struct pool *pool, const struct pool_lease *lease, char *buf, size_t size);
-void shift_explain(const struct pool *pool, const struct pool_lease *lease,
-                   struct pool_explanation *ret);
 
+/* shift.c: the moves that make room for one request. */
+/* Looks for moves that make room for a request that is blocked, and begins them. */
+void moves_seek(struct pool *pool, struct pool_lease *lease, const struct hold *hold);
+/* What moves_seek() would do for it. */
+void shift_preview(struct pool *pool, struct pool_lease *lease, struct pool_preview *ret);
+/* What plan/ found, by lease; false: somebody in it may not be asked. */
+bool shift_from_plan(struct pool *pool, const struct plan_moves *found,
+                     struct pool_shift *ret);
 /* The lease that may be asked to move and has this slice; NULL: nobody. */
 struct pool_lease *move_lease_at(struct pool *pool, const struct pool_gpu *gpu,
                                  struct mig_slice at);
-/* Asks the holder to stop: the slice goes before there is another. */
-void move_begin_stop(struct pool *pool, const struct pool_lease *request,
-                     struct pool_lease *mover);
-/* Has it stopped for a request that has not got its place yet? */
-bool shift_holds_up(const struct pool *pool, const struct pool_lease *lease);
-/* It has stopped: first in the queue. */
-void lease_stop(struct pool *pool, struct pool_lease *lease, uint64_t request);
 /* Begins a move; request NULL: to keep the fleet together.  False: there is no room on the list. */
 bool move_begin(struct pool *pool, const struct pool_lease *request, struct pool_lease *mover,
                 struct pool_gpu *gpu, int profile, unsigned start);
+/* Adds what is kept for other requests to what the lease's ask leaves alone. */
+void moves_bind(struct pool *pool, struct pool_lease *lease);
+/* Has it stopped for a request that has not got its place yet? */
+bool shift_holds_up(const struct pool *pool, const struct pool_lease *lease);
+/* Goes on with what has begun, and gives up what cannot come any more. */
+void moves_pass(struct pool *pool);
+/* A request for which all moves are done is still blocked. */
+void shift_check_use(struct pool *pool, struct pool_lease *lease);
+/* The request needs no room any more, or cannot have it so. */
+void shift_end(struct pool *pool, struct pool_lease *lease, const char *why);
+/* At the start, when every lease has been read: moves of which nobody knows any more for whom. */
+void moves_tie(struct pool *pool);
+void shift_explain(const struct pool *pool, const struct pool_lease *lease,
+                   struct pool_explanation *ret);
 
 /* consolidate.c */
 void consolidation_arm(struct pool *pool);
@@ -341,8 +356,6 @@ void operation_progress(struct pool *pool, uint64_t id, const char *failure);
 void explain_block(struct pool_explanation *ret, const struct pool_gpu *gpu,
                    const struct pool_slice *slice, const struct pool_lease *lease,
                    const char *why);
-const struct pool_lease *slice_holder(const struct pool *pool, const struct pool_slice *slice);
-int64_t slice_until_ms(const struct pool *pool, const struct pool_slice *slice);
 
 /* help.c: "release of l-3 (vision) and l-6 (speech)"; "" when nobody here can help. */
 void explain_help(const struct pool *pool, const struct pool_lease *lease, char *buf, size_t size);

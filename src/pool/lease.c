@@ -1,4 +1,4 @@
-/* The life of a lease, and the queue.
+/* The life of a lease, and its place in the queue (who is served from there: queue.c).
  *
  *   request ─▶ QUEUED ─▶ CUTTING ─▶ ACTIVE ─▶ RELEASING ─▶ RELEASED | EXPIRED
  *                 ▲          │                     (looks for processes: law 1)
@@ -17,8 +17,9 @@
 
 #define ATTEMPTS_MAX 8
 #define RECHECK_MS 1000
-#define PRIORITY_MOST (1 << 18)    /* more counts no more */
-#define NO_AGEING_STEP_MS (INT64_C(1) << 43)
+/* More counts no more, so that the product of the two, and a time beside it, is a key in 63 bits. */
+#define PRIORITY_MOST (1 << 18)
+#define NO_AGEING_STEP_MS (INT64_C(1) << 43) /* 278 years: nobody waits that long */
 
 void lease_set_reason(struct pool_lease *lease, const char *fmt, ...)
 {
@@ -337,14 +338,14 @@ void lease_requeue(struct pool *pool, struct pool_lease *lease, const char *why)
 {
     char text[200];
 
-    text_copy(text, sizeof(text), why);
+    text_copy(text, sizeof(text), why); /* it may stand in what goes with the parts */
     drop_parts(pool, lease);
     if (++lease->attempts >= ATTEMPTS_MAX && !lease->stopped_for) {
         lease_end(pool, lease, POOL_LEASE_REJECTED, text);
         return;
     }
     if (lease->must_not_wait) {
-        lease->queue_key = INT64_MAX; /* looked at next, and refused if it does not fit then */
+        lease->queue_key = LEASE_KEY_FIRST; /* looked at next; refused if it does not fit then */
     }
     lease_enqueue(pool, lease);
     lease_set_reason(lease, "tried again after: %s", text);
@@ -355,7 +356,7 @@ void lease_stop(struct pool *pool, struct pool_lease *lease, uint64_t request)
     drop_parts(pool, lease);
     lease->stopped_for = request;
     lease->must_not_wait = false;
-    lease->queue_key = INT64_MAX;
+    lease->queue_key = LEASE_KEY_FIRST;
     lease_enqueue(pool, lease);
     lease_set_reason(lease, "it has stopped so that l-%" PRIu64 " fits, and gets a slice anew",
                      request);
@@ -524,7 +525,7 @@ void lease_shift_times(struct pool *pool, struct pool_lease *lease, int64_t by_m
     for (size_t i = 0; i < ARRAY_SIZE(times); i++) {
         *times[i] += *times[i] ? by_ms : 0;
     }
-    if (lease->queue_key != INT64_MAX) {
+    if (lease->queue_key != LEASE_KEY_FIRST) {
         lease->queue_key -= by_ms; /* it falls with the time of the request */
     }
     pool_mark_lease(pool, lease);

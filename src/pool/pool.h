@@ -254,8 +254,8 @@ struct pool_lease {
     char reason[240];
     char end_reason[120]; /* RELEASING: what its reason will be */
     bool is_dirty, is_recorded;
-    struct plan_ask ask; /* the profile by class */
-    int8_t resolved[PLAN_CLASSES_MAX]; /* the same, while some of them are out of the question */
+    struct plan_ask ask; /* the profile by class; bound while places are looked for (grant.c) */
+    int8_t resolved[PLAN_CLASSES_MAX]; /* ask.profile as it was before that */
     TAILQ_ENTRY(pool_lease) dirty_link;
     TAILQ_ENTRY(pool_lease) link; /* in the queue, or among the ended */
     bool is_keyed;                /* is among the tenant's keyed ones */

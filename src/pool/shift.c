@@ -1,10 +1,10 @@
 /* Room for one request by moving leases away (docs/planner.md).
  *
- * plan/ says which; every move of theirs begins as soon as its place is free (move.c), and the window
- * that they leave is kept for the request, against everybody who is not before it in the queue, until
- * it has it.  When a move comes
- * to nothing (refused, no answer, the driver fails) the rest is called off, too: another set may be
- * found in the next pass, without the lease that rests now.  What has moved already stays moved. */
+ * plan/ says which; every move begins as soon as its place is free (move.c), and the window that the
+ * moves leave is kept for the request, against everybody who is not before it in the queue, until it
+ * has it.  When a move comes to nothing (refused, no answer, the driver fails) the rest is called off,
+ * too: another set may be found in the next pass, without the lease that rests now.  What has moved
+ * already stays moved. */
 #include "pool/internal.h"
 #include "base/text.h"
 #include <inttypes.h>

@@ -285,6 +285,36 @@ const char *slice_label(const struct pool_slice *slice, char buf[static 96])
     return buf;
 }
 
+const struct pool_lease *slice_holder(const struct pool *pool, const struct pool_slice *slice)
+{
+    for (unsigned c = 0; c < slice->ci_count; c++) {
+        if (slice->ci[c].lease) {
+            return pool_find_lease(pool, slice->ci[c].lease);
+        }
+    }
+    return NULL;
+}
+
+int64_t slice_until_ms(const struct pool *pool, const struct pool_slice *slice)
+{
+    int64_t until = 0;
+
+    if (slice->state == POOL_SLICE_DESTROYING) {
+        return pool->now_ms + slice->gpu->destroy_us / 1000 + 1;
+    }
+    for (unsigned c = 0; c < slice->ci_count; c++) {
+        const struct pool_lease *l =
+            slice->ci[c].lease ? pool_find_lease(pool, slice->ci[c].lease) : NULL;
+        if (l && l->ttl_ms == 0) {
+            return 0;
+        }
+        int64_t end = l ? (l->expires_ms ? l->expires_ms : pool->now_ms + l->ttl_ms) : 0;
+        until = end > until ? end : until;
+    }
+    /* Overdue: a process runs on it, and nobody knows how long. */
+    return until > pool->now_ms ? until : 0;
+}
+
 /* --- GPUs ----------------------------------------------------------------------------------- */
 
 void gpu_changed(struct pool *pool, struct pool_gpu *gpu)
