@@ -1,7 +1,7 @@
 /* One move that brings the fleet together while nobody waits.
  *
  * The potential of the fleet is the expected number of free slots that the next request cannot use,
- * over all GPUs, and open_cost for each GPU that is used (planning note 4.3).  Two kinds of trials are
+ * over all GPUs, and open_cost for each GPU that is used (docs/planner.md).  Two kinds of trials are
  * made: each movable lease alone goes to the best other place there is, and each GPU that holds
  * nothing but movable leases is emptied, the largest first.  What lowers the potential most for each
  * of its moves wins, if that is enough: so a lease does not wander to and fro for a trifle.  Of a GPU

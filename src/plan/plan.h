@@ -26,7 +26,7 @@ enum plan_policy {
     PLAN_ROUND_ROBIN, /* the next GPU after the last one used, lowest slot */
     PLAN_BEST_FIT,    /* fullest GPU, best slot */
     PLAN_WORST_FIT,   /* emptiest GPU, best slot */
-    PLAN_MFI,         /* least growth of the fragmentation index of planning note 4.1 */
+    PLAN_MFI,         /* least growth of the fragmentation index of MFI (docs/planner.md) */
     PLAN_MAX_CC,      /* most placements left on the GPU */
     PLAN_LOWEST_SLOT, /* lowest slot of any GPU */
     PLAN_POLICY_COUNT,
