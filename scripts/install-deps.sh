@@ -4,7 +4,7 @@
 set -eu
 
 # libcmocka is here, too: what Meson does not find when it first looks, it would not build later.
-build="gcc libc6-dev make meson ninja-build pkg-config libsystemd-dev libmicrohttpd-dev
+build="gcc libc6-dev make meson ninja-build pkg-config libsystemd-dev
  libjansson-dev libyaml-dev libsqlite3-dev libssl-dev libcurl4-openssl-dev
  uthash-dev libcmocka-dev scdoc python3"
 test="$build python3-pytest python3-hypothesis python3-yaml util-linux procps"

@@ -8,11 +8,6 @@
 #define METHOD_MAX_BYTES 32
 #define FIELDS_MAX 100
 
-struct line {
-    const char *at;
-    size_t len; /* without CR LF */
-};
-
 /* What the fields say that must not be said twice or together. */
 struct seen {
     unsigned hosts, lengths, encodings, fields;
@@ -77,7 +72,7 @@ static enum http_head_state check_version(const char *s, size_t len, bool is_who
 }
 
 /* The request line, or as much of it as there is (is_whole false). */
-static enum http_head_state check_request_line(const struct line *line, bool is_whole,
+static enum http_head_state check_request_line(const struct http_text *line, bool is_whole,
                                                struct http_head_fault *ret)
 {
     size_t method = token_len(line->at, line->len);
@@ -103,14 +98,14 @@ static enum http_head_state check_request_line(const struct line *line, bool is_
     return check_version(target + n + 1, rest - n - 1, is_whole, ret);
 }
 
-static bool is_named(const struct line *field, size_t name, const char *want)
+static bool is_named(const struct http_text *field, size_t name, const char *want)
 {
     return strlen(want) == name && !strncasecmp(field->at, want, name);
 }
 
-static struct line value_of(const struct line *field, size_t name)
+static struct http_text value_of(const struct http_text *field, size_t name)
 {
-    struct line value = {field->at + name + 1, field->len - name - 1};
+    struct http_text value = {field->at + name + 1, field->len - name - 1};
 
     while (value.len && (value.at[0] == ' ' || value.at[0] == '\t')) {
         value.at++;
@@ -122,7 +117,7 @@ static struct line value_of(const struct line *field, size_t name)
     return value;
 }
 
-static bool is_number(const struct line *value)
+static bool is_number(const struct http_text *value)
 {
     for (size_t i = 0; i < value->len; i++) {
         if (value->at[i] < '0' || value->at[i] > '9') {
@@ -133,10 +128,10 @@ static bool is_number(const struct line *value)
 }
 
 /* The fields that say where the request ends, and whose it is. */
-static enum http_head_state note_field(const struct line *field, size_t name, struct seen *seen,
+static enum http_head_state note_field(const struct http_text *field, size_t name, struct seen *seen,
                                        struct http_head_fault *ret)
 {
-    struct line value = value_of(field, name);
+    struct http_text value = value_of(field, name);
 
     if (is_named(field, name, "Host")) {
         seen->hosts++;
@@ -154,7 +149,7 @@ static enum http_head_state note_field(const struct line *field, size_t name, st
     return HTTP_HEAD_GOOD;
 }
 
-static enum http_head_state check_field(const struct line *field, struct seen *seen,
+static enum http_head_state check_field(const struct http_text *field, struct seen *seen,
                                         struct http_head_fault *ret)
 {
     size_t name = token_len(field->at, field->len);
@@ -190,11 +185,11 @@ static enum http_head_state check_whole(const struct seen *seen, bool needs_host
 }
 
 /* The next line; false when its end has not come. */
-static bool next_line(const char *data, size_t len, size_t at, struct line *ret)
+static bool next_line(const char *data, size_t len, size_t at, struct http_text *ret)
 {
     const char *end = memchr(data + at, '\n', len - at);
 
-    *ret = (struct line){data + at, end ? (size_t)(end - data) - at : len - at};
+    *ret = (struct http_text){data + at, end ? (size_t)(end - data) - at : len - at};
     return end;
 }
 
@@ -211,7 +206,7 @@ static enum http_head_state check_lines(const char *data, size_t len,
                                         struct http_head_fault *ret)
 {
     struct seen seen = {0};
-    struct line line = {0};
+    struct http_text line = {0};
     bool is_first = true, needs_host = false;
     size_t at = empty_line(data, len);
 
@@ -245,4 +240,81 @@ enum http_head_state http_head_check(const char *data, size_t len,
         return fault(ret_fault, 431, "too_large", "the request's head has more than 16384 bytes");
     }
     return state;
+}
+
+bool http_text_is(const struct http_text *text, const char *what)
+{
+    return strlen(what) == text->len && !strncasecmp(text->at, what, text->len);
+}
+
+bool http_head_next_field(struct http_text *at, struct http_text *ret_name,
+                          struct http_text *ret_value)
+{
+    struct http_text field;
+
+    if (!at->len || !next_line(at->at, at->len, 0, &field)) {
+        return false;
+    }
+    at->at += field.len + 1;
+    at->len -= field.len + 1;
+    field.len--; /* the CR */
+    *ret_name = (struct http_text){field.at, token_len(field.at, field.len)};
+    *ret_value = value_of(&field, ret_name->len);
+    return true;
+}
+
+/* Is `want` in a list of words? */
+static bool has_word(const struct http_text *list, const char *want)
+{
+    const char *at = list->at, *end = list->at + list->len;
+
+    while (at < end) {
+        struct http_text word = {at, token_len(at, (size_t)(end - at))};
+        if (http_text_is(&word, want)) {
+            return true;
+        }
+        at += word.len ? word.len : 1;
+    }
+    return false;
+}
+
+static void read_field(const struct http_text *name, const struct http_text *value,
+                       struct http_head *head)
+{
+    if (http_text_is(name, "Content-Length")) {
+        for (size_t i = 0; i < value->len; i++) {
+            head->length = head->length * 10 + (value->at[i] - '0');
+        }
+    } else if (http_text_is(name, "Transfer-Encoding")) {
+        head->length = HTTP_BODY_CHUNKED;
+    } else if (http_text_is(name, "Connection")) {
+        head->keeps = head->is_old ? head->keeps || has_word(value, "keep-alive")
+                                   : head->keeps && !has_word(value, "close");
+    } else if (http_text_is(name, "Expect")) {
+        head->expects_to_hear = !head->is_old && http_text_is(value, "100-continue");
+    }
+}
+
+void http_head_read(const char *data, size_t len, struct http_head *ret)
+{
+    struct http_text line, rest, name, value;
+    size_t at = empty_line(data, len);
+
+    *ret = (struct http_head){0};
+    next_line(data, len, at, &line);
+    ret->method = (struct http_text){line.at, token_len(line.at, line.len)};
+    ret->target.at = line.at + ret->method.len + 1;
+    ret->target.len = target_len(ret->target.at, line.len - ret->method.len - 1);
+    ret->is_old = line.at[line.len - 2] == '0';
+    ret->keeps = !ret->is_old;
+    at += line.len + 1;
+    ret->fields = (struct http_text){data + at, len - at};
+    while (next_line(data, len, at, &line) && line.len > 1) { /* a CR alone is the end */
+        at += line.len + 1;
+    }
+    ret->fields.len = (size_t)(data + at - ret->fields.at);
+    ret->bytes = at + 2;
+    for (rest = ret->fields; http_head_next_field(&rest, &name, &value);) {
+        read_field(&name, &value, ret);
+    }
 }

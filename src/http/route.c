@@ -63,7 +63,7 @@ static bool parse_path(struct http_request *req)
     return true;
 }
 
-static bool parse_query(struct http_request *req, const char **ret_why)
+static bool parse_query(struct http_request *req, struct error *ret_why)
 {
     char *rest = req->query, *pair;
 
@@ -78,16 +78,20 @@ static bool parse_query(struct http_request *req, const char **ret_why)
             equals = pair + strlen(pair);
         }
         if (req->query_count == HTTP_QUERIES_MAX) {
-            *ret_why = "the query has more than 16 parameters";
+            err_set(ret_why, EINVAL, "the query has more than %d parameters", HTTP_QUERIES_MAX);
             return false;
         }
         if (!percent_decode(pair, true) || !percent_decode(equals, true) || !is_presentable(pair) ||
             !is_presentable(equals)) {
-            *ret_why = "the query is not percent-encoded UTF-8 without control characters";
+            err_set(ret_why, EINVAL,
+                    "the query is not percent-encoded UTF-8 without control characters");
             return false;
         }
         if (http_query(req, pair)) {
-            *ret_why = "a query parameter is given twice";
+            char name[64];
+            text_copy(name, sizeof(name), pair);
+            text_mend_utf8(name);
+            err_set(ret_why, EINVAL, "the query parameter '%s' is given twice", name);
             return false;
         }
         req->queries[req->query_count++] = (struct http_pair){pair, equals};
@@ -105,7 +109,7 @@ static void drop_authority(char *uri)
     }
 }
 
-bool request_parse_uri(struct http_request *req, const char **ret_why)
+bool request_parse_uri(struct http_request *req, struct error *ret_why)
 {
     req->query = strchr(req->uri, '?');
     if (req->query) {
@@ -113,8 +117,10 @@ bool request_parse_uri(struct http_request *req, const char **ret_why)
     }
     drop_authority(req->uri);
     if (!parse_path(req)) {
-        *ret_why = "the path is not percent-encoded UTF-8 without control characters, or has too "
-                   "many segments";
+        err_set(ret_why, EINVAL,
+                "the path is not percent-encoded UTF-8 without control characters, or has more "
+                "than %d segments",
+                HTTP_SEGMENTS_MAX);
         return false;
     }
     return parse_query(req, ret_why);

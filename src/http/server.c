@@ -1,26 +1,17 @@
-/* The server: listening sockets, connections and their time limits, libmicrohttpd on the loop.
+/* The server: listening sockets, connections and their time limits.
  *
- * libmicrohttpd parses and writes; it has no threads and no listening socket here.  We accept
- * ourselves, because who connects (SO_PEERCRED) and how many connections he has is looked at before
- * a connection costs anything, look at the head of its first request (entry.c), and hand the socket
- * over with MHD_add_connection().  Its epoll descriptor is one source of the loop.
+ * All of HTTP is ours (conn.c, head.c, body.c): a library would answer what it does not like with
+ * pages of its own.  Who connects (SO_PEERCRED) and how many connections he has is looked at before
+ * a connection costs anything.  The connections have an epoll descriptor of their own, which is one
+ * source of the loop: many requests that come at once cost the loop one turn.
  *
- * Time limits are ours too: libmicrohttpd's are limits of inactivity, which a client that sends one
- * byte now and then never meets.  Each kind of waiting has one fixed length, so a queue per kind is
- * sorted by itself, and one timer, armed only while a connection exists, serves them all.
+ * Time limits are not limits of inactivity, which a client that sends one byte now and then never
+ * meets.  Each kind of waiting has one fixed length, so a queue per kind is sorted by itself, and one
+ * timer, armed only while a connection exists, serves them all.
  *
- * A suspended connection (a held request, a quiet stream) is invisible to libmicrohttpd.  That its
- * client left is seen by a source of our own on the same descriptor: EPOLLHUP means that both
- * halves are closed.  A TCP client that has left looks like one that closed its sending half only
- * (a FIN) until something is written: so an interim "100 Continue", which clients skip, is sent
- * after the FIN of a held request; a reset answers it when nobody is there.
- *
- * A held request must not be suspended from inside libmicrohttpd's callback: on resuming it would
- * first read from the socket, as it had meant to do next, and take a client that has closed its
- * sending half for one that is gone.  Suspended after MHD_run() it goes on where it stood.
- *
- * is_suspended is ours: between MHD_resume_connection() and the next MHD_run() libmicrohttpd still
- * calls it suspended, and no second resume may come. */
+ * A connection ends, and is freed, only in conn.c's turns, by its time limit, by http_server_drop()
+ * and with the server; an answer given from elsewhere only puts it on the list of those that are
+ * ready, and the loop, or http_server_push(), goes on with them. */
 #include "base/clock.h"
 #include "base/log.h"
 #include "http/internal.h"
@@ -72,91 +63,25 @@ void conn_wait_for(struct conn *conn, enum conn_wait wait)
     }
 }
 
-void conn_suspend(struct conn *conn)
+void conn_is_ready(struct conn *conn)
 {
-    MHD_suspend_connection(conn->mhd);
-    conn->is_suspended = true;
-}
+    struct http_server *server = conn->server;
 
-void conn_suspend_later(struct conn *conn)
-{
-    if (!conn->is_to_suspend) {
-        conn->is_to_suspend = true;
-        SLIST_INSERT_HEAD(&conn->server->to_suspend, conn, to_suspend);
+    if (!conn->is_ready) {
+        conn->is_ready = true;
+        TAILQ_INSERT_TAIL(&server->ready, conn, ready);
+        server->ready_count++;
+        sd_event_source_set_enabled(server->ready_source, SD_EVENT_ONESHOT);
     }
 }
 
-static void suspend_held(struct http_server *server)
+static void forget_ready(struct conn *conn)
 {
-    struct conn *conn;
-
-    while ((conn = SLIST_FIRST(&server->to_suspend))) {
-        SLIST_REMOVE_HEAD(&server->to_suspend, to_suspend);
-        conn->is_to_suspend = false;
-        /* It may have been answered, or lost, since. */
-        if (conn->req && conn->req->phase == PHASE_HELD && !conn->is_dead) {
-            conn_suspend(conn);
-            conn_watch(conn);
-        }
+    if (conn->is_ready) {
+        conn->is_ready = false;
+        TAILQ_REMOVE(&conn->server->ready, conn, ready);
+        conn->server->ready_count--;
     }
-}
-
-void conn_resume(struct conn *conn)
-{
-    if (conn->is_suspended) {
-        conn->is_suspended = false;
-        MHD_resume_connection(conn->mhd);
-        /* Its descriptor does not show that there is something to do. */
-        sd_event_source_set_enabled(conn->server->more_source, SD_EVENT_ONESHOT);
-    }
-}
-
-/* Lets libmicrohttpd close it: it sees the end of the connection, or is refused by us. */
-static void conn_kill(struct conn *conn)
-{
-    conn_unwatch(conn);
-    conn_wait_for(conn, WAIT_NOTHING);
-    conn->is_dead = true;
-    shutdown(conn->fd, SHUT_RDWR);
-    request_lose(conn);
-    conn_resume(conn);
-}
-
-static int on_watch(sd_event_source *source, int fd, uint32_t events, void *userdata)
-{
-    static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
-    struct conn *conn = userdata;
-
-    if (events & (EPOLLHUP | EPOLLERR)) {
-        conn_kill(conn);
-        return 0;
-    }
-    if (!conn->stream && !conn->is_probed &&
-        send(fd, interim, sizeof(interim) - 1, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 &&
-        errno != EAGAIN) {
-        conn_kill(conn);
-        return 0;
-    }
-    conn->is_probed = true;
-    return sd_event_source_set_io_events(source, 0);
-}
-
-void conn_watch(struct conn *conn)
-{
-    if (conn->watch || conn->is_dead) {
-        return;
-    }
-    /* EPOLLHUP and EPOLLERR are always told. */
-    if (sd_event_add_io(conn->server->event, &conn->watch, conn->fd,
-                        conn->peer.is_unix ? 0 : EPOLLRDHUP, on_watch, conn) < 0) {
-        log_warn("http: cannot watch a connection, its client's leaving will be noticed late");
-    }
-}
-
-void conn_unwatch(struct conn *conn)
-{
-    sd_event_source_disable_unref(TAKE_PTR(conn->watch));
-    conn->is_probed = false;
 }
 
 static struct uid_count *uid_find(struct http_server *server, uid_t uid)
@@ -238,15 +163,16 @@ static void conn_count(struct conn *conn, bool is_new)
     }
 }
 
-void conn_free(struct conn *conn)
+void server_forget(struct conn *conn)
 {
     struct http_server *server = conn->server;
 
-    request_lose(conn);
-    conn_unwatch(conn);
     conn_wait_for(conn, WAIT_NOTHING);
-    if (conn->is_to_suspend) {
-        SLIST_REMOVE(&conn->server->to_suspend, conn, conn, to_suspend);
+    forget_ready(conn);
+    for (int i = 0; i < server->event_count; i++) {
+        if (server->events[i].data.ptr == conn) {
+            server->events[i].data.ptr = NULL;
+        }
     }
     conn_count(conn, false);
     LIST_REMOVE(conn, all);
@@ -256,7 +182,6 @@ void conn_free(struct conn *conn)
         server->is_to_trim = true;
         server_arm(server, server_now_ms(server) + TRIM_DELAY_MS);
     }
-    free(conn);
 }
 
 static void serve(struct http_server *server, int fd)
@@ -271,7 +196,7 @@ static void serve(struct http_server *server, int fd)
     }
     why = admit(server, &peer);
     if (why) {
-        http_send_problem(fd, MHD_HTTP_SERVICE_UNAVAILABLE, "too_many_connections", why,
+        http_send_problem(fd, &(struct http_head_fault){503, "too_many_connections", why},
                           "Retry-After: 1\r\n");
         shutdown(fd, SHUT_WR);
         close(fd);
@@ -285,42 +210,9 @@ static void serve(struct http_server *server, int fd)
     LIST_INSERT_HEAD(&server->conns, conn, all);
     conn_count(conn, true);
     conn_wait_for(conn, WAIT_HEAD);
-    entry_begin(conn);
-}
-
-/* The one that was handed over with this descriptor: libmicrohttpd 0.9 takes it at once, 1.0 only
- * in its next run. */
-static struct conn *find_accepted(struct http_server *server, struct MHD_Connection *mhd)
-{
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
-    struct conn *conn = NULL;
-
-    LIST_FOREACH(conn, &server->conns, all)
-    {
-        if (info && !conn->mhd && !conn->is_entering && conn->fd == info->connect_fd) {
-            break;
-        }
-    }
-    return conn;
-}
-
-static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
-                          enum MHD_ConnectionNotificationCode code)
-{
-    struct http_server *server = cls;
-
-    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        struct conn *conn = find_accepted(server, mhd);
-        if (!conn) {
-            return; /* cannot be: each was listed before it was handed over */
-        }
-        server->accepting = NULL;
-        conn->mhd = mhd;
-        *context = conn;
-    } else if (*context) {
-        conn_free(*context);
-        *context = NULL;
+    if (conn_begin(conn) < 0) {
+        log_warn("http: a connection cannot be watched and is closed");
+        conn_close(conn);
     }
 }
 
@@ -361,51 +253,54 @@ static int on_accept(sd_event_source *source, int fd, uint32_t events, void *use
     return 0;
 }
 
-/* libmicrohttpd may have work left that its descriptor does not show. */
-static void server_run(struct http_server *server)
+/* Those that are ready now; who becomes it meanwhile comes in the next round. */
+static void go_on_with_ready(struct http_server *server)
 {
-    MHD_UNSIGNED_LONG_LONG wait_ms;
+    struct conn *conn;
 
-    MHD_run(server->mhd);
-    suspend_held(server);
-    if (MHD_get_timeout(server->mhd, &wait_ms) == MHD_YES && wait_ms == 0) {
-        sd_event_source_set_enabled(server->more_source, SD_EVENT_ONESHOT);
+    for (unsigned left = server->ready_count; left && (conn = TAILQ_FIRST(&server->ready)); left--) {
+        forget_ready(conn);
+        conn_go(conn);
     }
+    if (server->ready_count) {
+        sd_event_source_set_enabled(server->ready_source, SD_EVENT_ONESHOT);
+    }
+}
+
+static void look_at_sockets(struct http_server *server)
+{
+    int count = epoll_wait(server->epoll_fd, server->events, HTTP_EVENTS_AT_ONCE, 0);
+
+    server->event_count = count > 0 ? count : 0;
+    for (int i = 0; i < server->event_count; i++) {
+        struct conn *conn = server->events[i].data.ptr;
+        if (conn) { /* else it has ended since */
+            conn_on_events(conn, server->events[i].events);
+        }
+    }
+    server->event_count = 0;
 }
 
 void http_server_push(struct http_server *server)
 {
-    server_run(server);
+    go_on_with_ready(server);
+    look_at_sockets(server);
 }
 
-static int on_mhd(sd_event_source *source, int fd, uint32_t events, void *userdata)
+static int on_io(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
     (void)source;
     (void)fd;
     (void)events;
-    server_run(userdata);
+    look_at_sockets(userdata);
     return 0;
 }
 
-static int on_more(sd_event_source *source, void *userdata)
+static int on_ready(sd_event_source *source, void *userdata)
 {
     (void)source;
-    server_run(userdata);
+    go_on_with_ready(userdata);
     return 0;
-}
-
-static void expire(struct conn *conn)
-{
-    if (conn->is_entering) {
-        entry_expire(conn);
-        return;
-    }
-    /* Nothing of an answer has been written yet, so this is well-formed. */
-    if (conn->req && conn->req->phase < PHASE_SENDING && conn->wait != WAIT_SENT) {
-        http_send_problem(conn->fd, MHD_HTTP_REQUEST_TIMEOUT, "timeout",
-                          "the request did not arrive whole in the time it has", "");
-    }
-    conn_kill(conn);
 }
 
 static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
@@ -419,7 +314,7 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
     for (int wait = 0; wait < WAIT_COUNT; wait++) {
         struct conn *conn;
         while ((conn = TAILQ_FIRST(&server->queues[wait])) && conn->deadline_ms <= now_ms) {
-            expire(conn);
+            conn_expire(conn);
         }
         if (conn) {
             server_arm(server, conn->deadline_ms);
@@ -431,25 +326,6 @@ static int on_timer(sd_event_source *source, uint64_t usec, void *userdata)
         malloc_trim(0);
     }
     return 0;
-}
-
-/* Paths are decoded by ourselves (route.c); libmicrohttpd leaves them as they are. */
-static size_t keep_escaped(void *cls, struct MHD_Connection *mhd, char *s)
-{
-    (void)cls;
-    (void)mhd;
-    return strlen(s);
-}
-
-static struct MHD_Daemon *start_mhd(struct http_server *server)
-{
-    return MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET, 0, NULL, NULL,
-        request_on_data, server, MHD_OPTION_CONNECTION_LIMIT,
-        server->settings.connections_max + EXTRA_FOR_ROOT + 1, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)HTTP_CONNECTION_BYTES, MHD_OPTION_URI_LOG_CALLBACK, request_on_uri, server,
-        MHD_OPTION_NOTIFY_COMPLETED, request_on_done, server, MHD_OPTION_NOTIFY_CONNECTION,
-        on_connection, server, MHD_OPTION_UNESCAPE_CALLBACK, keep_escaped, NULL, MHD_OPTION_END);
 }
 
 static void settings_default(struct http_settings *s)
@@ -498,12 +374,11 @@ static int server_listen(struct http_server *server, const struct http_settings 
 
 static int server_add_sources(struct http_server *server, struct error *err)
 {
-    const union MHD_DaemonInfo *info = MHD_get_daemon_info(server->mhd, MHD_DAEMON_INFO_EPOLL_FD);
-    int r = sd_event_add_io(server->event, &server->mhd_source, info->epoll_fd, EPOLLIN, on_mhd,
+    int r = sd_event_add_io(server->event, &server->io_source, server->epoll_fd, EPOLLIN, on_io,
                             server);
 
     if (r >= 0) {
-        r = sd_event_add_defer(server->event, &server->more_source, on_more, server);
+        r = sd_event_add_defer(server->event, &server->ready_source, on_ready, server);
     }
     if (r >= 0) {
         r = sd_event_add_time(server->event, &server->timer, CLOCK_MONOTONIC, 0, 0, on_timer,
@@ -514,7 +389,7 @@ static int server_add_sources(struct http_server *server, struct error *err)
                               on_retry_accept, server);
     }
     if (r >= 0) {
-        sd_event_source_set_enabled(server->more_source, SD_EVENT_OFF);
+        sd_event_source_set_enabled(server->ready_source, SD_EVENT_OFF);
         sd_event_source_set_enabled(server->timer, SD_EVENT_OFF);
         sd_event_source_set_enabled(server->retry_source, SD_EVENT_OFF);
     }
@@ -538,6 +413,8 @@ int http_server_new(sd_event *event, const struct http_settings *settings,
     server->routes = routes;
     server->userdata = userdata;
     server->armed_ms = INT64_MAX;
+    server->epoll_fd = -1;
+    TAILQ_INIT(&server->ready);
     settings_default(&server->settings);
     for (int i = 0; i < WAIT_COUNT; i++) {
         TAILQ_INIT(&server->queues[i]);
@@ -546,9 +423,9 @@ int http_server_new(sd_event *event, const struct http_settings *settings,
     if (r < 0) {
         return r;
     }
-    server->mhd = start_mhd(server);
-    if (!server->mhd) {
-        return err_set(err, EIO, "cannot start libmicrohttpd");
+    server->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (server->epoll_fd < 0) {
+        return err_set(err, errno, "cannot watch connections: %s", strerror(errno));
     }
     r = server_add_sources(server, err);
     if (r < 0) {
@@ -571,42 +448,29 @@ void http_server_drop(struct http_server *server, const char *identity)
 
     for (conn = LIST_FIRST(&server->conns); conn; conn = next) {
         next = LIST_NEXT(conn, all);
-        if (!conn->peer.is_unix && !conn->is_handling && !conn->is_dead && !conn->is_entering &&
-            !strcmp(conn->peer.identity, identity)) {
-            conn_kill(conn);
+        if (!conn->peer.is_unix && !conn->is_handling && !strcmp(conn->peer.identity, identity)) {
+            conn_close(conn);
         }
     }
 }
 
 void http_server_free(struct http_server *server)
 {
-    struct conn *conn, *next;
+    struct conn *conn;
 
     if (!server) {
         return;
     }
     http_server_stop_listening(server);
-    for (conn = LIST_FIRST(&server->conns); conn; conn = next) {
-        next = LIST_NEXT(conn, all);
-        if (conn->is_entering) {
-            entry_drop(conn);
-        }
+    while ((conn = LIST_FIRST(&server->conns))) {
+        conn_close(conn);
     }
-    if (server->mhd) {
-        MHD_run(server->mhd); /* starts what it was given and has not looked at */
-        /* libmicrohttpd wants no connection suspended when it stops. */
-        LIST_FOREACH(conn, &server->conns, all)
-        {
-            conn_kill(conn);
-        }
-        MHD_run(server->mhd);
-        MHD_stop_daemon(server->mhd);
-    }
-    sd_event_source_disable_unref(server->mhd_source);
-    sd_event_source_disable_unref(server->more_source);
+    sd_event_source_disable_unref(server->io_source);
+    sd_event_source_disable_unref(server->ready_source);
     sd_event_source_disable_unref(server->timer);
     sd_event_source_disable_unref(server->retry_source);
     sd_event_unref(server->event);
+    closep(&server->epoll_fd);
     free(server->uids);
     free(server);
 }

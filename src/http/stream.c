@@ -1,53 +1,54 @@
-/* Event streams: an answer without an end, fed from a backlog of its own.  While the backlog is
- * empty libmicrohttpd does not look at the connection (it is suspended), so a quiet stream costs
- * nothing but its memory; that the client left is then seen by our own watch on the socket. */
+/* Event streams: an answer without an end, fed from a backlog of its own; in it lie whole chunks, as
+ * they are sent.  A quiet stream costs nothing but its memory. */
 #include "base/log.h"
 #include "http/internal.h"
 #include <string.h>
 
-/* libmicrohttpd's buffer for one piece of the body. */
-#define STREAM_BLOCK_BYTES 2048
+#define END_CHUNK "0\r\n\r\n"
+#define CHUNK_EXTRA_BYTES 24 /* around what is in it */
 #define CUT_COMMENT ": cut off, this client reads too slowly; come back with Last-Event-ID\n\n"
 #define KEEPALIVE_COMMENT ":\n\n"
 
-static ssize_t stream_read(void *cls, uint64_t pos, char *data, size_t max)
+struct http_text stream_next(const struct http_stream *stream, bool *ret_is_over)
 {
-    struct http_stream *stream = cls;
-    size_t left = stream->backlog.len - stream->sent;
-
-    (void)pos;
-    if (!stream->conn) {
-        /* Its socket is shut down.  Writing the end fails there and closes the connection;
-         * MHD_CONTENT_READER_END_WITH_ERROR leaves a suspended one lying about (0.9.75). */
-        return MHD_CONTENT_READER_END_OF_STREAM;
-    }
-    if (left) {
-        size_t size = left < max ? left : max;
-        memcpy(data, stream->backlog.data + stream->sent, size);
-        stream->sent += size;
-        stream->progress_ms = server_now_ms(stream->server);
-        if (stream->sent == stream->backlog.len) {
-            buf_done(&stream->backlog);
-            stream->backlog = BUF_INIT(stream->backlog.cap_bytes);
-            stream->sent = 0;
-        }
-        return (ssize_t)size;
-    }
-    if (stream->is_closed || stream->is_cut) {
-        return MHD_CONTENT_READER_END_OF_STREAM;
-    }
-    conn_suspend(stream->conn);
-    return 0;
+    *ret_is_over = stream->is_closed || stream->is_cut;
+    return (struct http_text){stream->backlog.data ? stream->backlog.data + stream->sent : "",
+                              stream->backlog.len - stream->sent};
 }
 
-static void stream_unref(void *cls)
+void stream_has_sent(struct http_stream *stream, size_t len)
 {
-    struct http_stream *stream = cls;
-
-    if (--stream->refs == 0) {
+    stream->sent += len;
+    stream->progress_ms = server_now_ms(stream->server);
+    if (stream->sent == stream->backlog.len) {
+        size_t cap_bytes = stream->backlog.cap_bytes;
         buf_done(&stream->backlog);
-        free(stream);
+        stream->backlog = BUF_INIT(cap_bytes);
+        stream->sent = 0;
     }
+}
+
+static void add_chunk(struct http_stream *stream, const void *data, size_t len)
+{
+    if (stream->is_plain) {
+        buf_add(&stream->backlog, data, len);
+    } else if (len) {
+        buf_addf(&stream->backlog, "%zx\r\n", len);
+        buf_add(&stream->backlog, data, len);
+        buf_adds(&stream->backlog, "\r\n");
+    }
+}
+
+/* What was queued goes, and then it is over. */
+static void add_end(struct http_stream *stream)
+{
+    if (!stream->is_plain) {
+        buf_adds(&stream->backlog, END_CHUNK);
+    }
+    if (!stream->conn->req) { /* else its head goes first */
+        conn_wait_for(stream->conn, WAIT_SENT);
+    }
+    conn_is_ready(stream->conn);
 }
 
 struct http_stream *http_stream_open(struct http_request *req,
@@ -55,36 +56,26 @@ struct http_stream *http_stream_open(struct http_request *req,
                                      void *userdata)
 {
     struct http_stream *stream;
-    struct MHD_Response *response;
 
     if (!req->conn) {
-        request_answer(req, MHD_HTTP_OK, NULL);
+        request_answer(req, 200, NULL, NULL, 0);
         return NULL;
     }
     stream = xcalloc(1, sizeof(*stream));
     stream->server = req->server;
-    stream->refs = 2;
+    stream->is_plain = req->conn->is_old;
     stream->conn = req->conn;
     stream->on_gone = on_gone;
     stream->on_gone_data = userdata;
     stream->progress_ms = server_now_ms(req->server);
     /* Room for the last comment beyond what the reader may lag. */
-    stream->backlog =
-        BUF_INIT(req->server->settings.stream_backlog_bytes + sizeof(CUT_COMMENT) + 1);
-    response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, stream_read,
-                                                 stream, stream_unref);
-    if (!response) {
-        abort();
-    }
-    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "text/event-stream");
-    MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
-    /* The end of the stream is the end of the connection: nobody reuses it by mistake. */
-    MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
+    stream->backlog = BUF_INIT(req->server->settings.stream_backlog_bytes + sizeof(CUT_COMMENT) +
+                               2 * CHUNK_EXTRA_BYTES);
     LIST_INSERT_HEAD(&req->server->streams, stream, all);
     server_arm(req->server, stream->progress_ms + req->server->settings.keepalive_ms);
     req->conn->stream = stream;
-    request_answer(req, MHD_HTTP_OK, response);
-    conn_watch(stream->conn);
+    http_set_header(req, "Cache-Control", "no-store");
+    request_answer(req, 200, "text/event-stream", NULL, 0);
     return stream;
 }
 
@@ -101,9 +92,8 @@ static void stream_compact(struct http_stream *stream)
 static void stream_cut(struct http_stream *stream)
 {
     stream->is_cut = true;
-    buf_adds(&stream->backlog, CUT_COMMENT);
-    conn_wait_for(stream->conn, WAIT_SENT);
-    conn_resume(stream->conn);
+    add_chunk(stream, CUT_COMMENT, sizeof(CUT_COMMENT) - 1);
+    add_end(stream);
 }
 
 int http_stream_send(struct http_stream *stream, const void *data, size_t len)
@@ -113,15 +103,16 @@ int http_stream_send(struct http_stream *stream, const void *data, size_t len)
     }
     stream_compact(stream);
     if (len > stream->server->settings.stream_backlog_bytes ||
-        stream->backlog.len + len > stream->server->settings.stream_backlog_bytes) {
+        stream->backlog.len + len + CHUNK_EXTRA_BYTES >
+            stream->server->settings.stream_backlog_bytes) {
         stream_cut(stream);
         return -ENOBUFS;
     }
     if (!stream->backlog.len) {
         stream->progress_ms = server_now_ms(stream->server);
     }
-    buf_add(&stream->backlog, data, len);
-    conn_resume(stream->conn);
+    add_chunk(stream, data, len);
+    conn_is_ready(stream->conn);
     return 0;
 }
 
@@ -134,9 +125,8 @@ void http_stream_close(struct http_stream *stream)
 {
     stream->on_gone = NULL;
     stream->is_closed = true;
-    if (stream->conn) {
-        conn_wait_for(stream->conn, WAIT_SENT);
-        conn_resume(stream->conn);
+    if (stream->conn && !stream->is_cut) {
+        add_end(stream);
     }
 }
 
@@ -147,7 +137,8 @@ void stream_lose(struct http_stream *stream)
     if (stream->on_gone) {
         stream->on_gone(stream, stream->on_gone_data);
     }
-    stream_unref(stream);
+    buf_done(&stream->backlog);
+    free(stream);
 }
 
 void streams_keep_alive(struct http_server *server)
