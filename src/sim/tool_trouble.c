@@ -195,6 +195,67 @@ int tool_load(int argc, char **argv)
     return tool_fail(TOOL_FAILED, "no device %s in %s", wish.device, m->dir);
 }
 
+static const char *const return_names[] = {
+    [NVML_SUCCESS] = "SUCCESS",
+    [NVML_ERROR_UNINITIALIZED] = "UNINITIALIZED",
+    [NVML_ERROR_INVALID_ARGUMENT] = "INVALID_ARGUMENT",
+    [NVML_ERROR_NOT_SUPPORTED] = "NOT_SUPPORTED",
+    [NVML_ERROR_NO_PERMISSION] = "NO_PERMISSION",
+    [NVML_ERROR_ALREADY_INITIALIZED] = "ALREADY_INITIALIZED",
+    [NVML_ERROR_NOT_FOUND] = "NOT_FOUND",
+    [NVML_ERROR_INSUFFICIENT_SIZE] = "INSUFFICIENT_SIZE",
+    [NVML_ERROR_INSUFFICIENT_POWER] = "INSUFFICIENT_POWER",
+    [NVML_ERROR_DRIVER_NOT_LOADED] = "DRIVER_NOT_LOADED",
+    [NVML_ERROR_TIMEOUT] = "TIMEOUT",
+    [NVML_ERROR_IRQ_ISSUE] = "IRQ_ISSUE",
+    [NVML_ERROR_LIBRARY_NOT_FOUND] = "LIBRARY_NOT_FOUND",
+    [NVML_ERROR_FUNCTION_NOT_FOUND] = "FUNCTION_NOT_FOUND",
+    [NVML_ERROR_CORRUPTED_INFOROM] = "CORRUPTED_INFOROM",
+    [NVML_ERROR_GPU_IS_LOST] = "GPU_IS_LOST",
+    [NVML_ERROR_RESET_REQUIRED] = "RESET_REQUIRED",
+    [NVML_ERROR_OPERATING_SYSTEM] = "OPERATING_SYSTEM",
+    [NVML_ERROR_LIB_RM_VERSION_MISMATCH] = "LIB_RM_VERSION_MISMATCH",
+    [NVML_ERROR_IN_USE] = "IN_USE",
+    [NVML_ERROR_MEMORY] = "MEMORY",
+    [NVML_ERROR_NO_DATA] = "NO_DATA",
+    [NVML_ERROR_VGPU_ECC_NOT_SUPPORTED] = "VGPU_ECC_NOT_SUPPORTED",
+    [NVML_ERROR_INSUFFICIENT_RESOURCES] = "INSUFFICIENT_RESOURCES",
+    [NVML_ERROR_FREQ_NOT_SUPPORTED] = "FREQ_NOT_SUPPORTED",
+    [NVML_ERROR_ARGUMENT_VERSION_MISMATCH] = "ARGUMENT_VERSION_MISMATCH",
+    [NVML_ERROR_DEPRECATED] = "DEPRECATED",
+    [NVML_ERROR_NOT_READY] = "NOT_READY",
+    [NVML_ERROR_GPU_NOT_FOUND] = "GPU_NOT_FOUND",
+    [NVML_ERROR_INVALID_STATE] = "INVALID_STATE",
+};
+
+/* A number, or NVML's name of it, with or without what all of them begin with. */
+static int parse_return(const char *value, int32_t *ret)
+{
+    const char *name = value;
+    struct error err = {0};
+    int64_t number = 0;
+
+    name += strncasecmp(name, "NVML_", 5) == 0 ? 5 : 0;
+    name += strncasecmp(name, "ERROR_", 6) == 0 ? 6 : 0;
+    if (strcasecmp(name, "UNKNOWN") == 0) {
+        *ret = NVML_ERROR_UNKNOWN;
+        return TOOL_OK;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(return_names); i++) {
+        if (strcasecmp(name, return_names[i]) == 0) {
+            *ret = (int32_t)i;
+            return TOOL_OK;
+        }
+    }
+    if (text_parse_int(value, "--return", 0, 999, &number, &err) < 0) {
+        return tool_fail(TOOL_USAGE, "--return takes NVML's name of an error, as in IN_USE, or a "
+                                     "number from 0 to 999, not '%.40s'",
+                         value);
+    }
+    *ret = (int32_t)number;
+    return TOOL_OK;
+}
+
 static int fault_option(const struct sim_machine *m, struct sim_fault *fault, int option,
                         const char *value)
 {
@@ -206,10 +267,8 @@ static int fault_option(const struct sim_machine *m, struct sim_fault *fault, in
                  strncmp(value, "nvml", 4) == 0 || value[0] == '*' ? "" : "nvml", value);
         return TOOL_OK;
     case 'r':
-        r = parse_number("--return", value, 0, 999, &number);
-        fault->code = (int32_t)number;
         fault->has_return = true;
-        return r;
+        return parse_return(value, &fault->code);
     case 'a':
         r = parse_number("--after", value, 0, 1000000000, &number);
         fault->after = (uint32_t)number;

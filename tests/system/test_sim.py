@@ -154,10 +154,15 @@ def test_reboot_ends_loads_and_slices(machine):
 
 
 def test_faults_and_lost_gpus(machine):
-    sim("fault", machine, "--call", "DeviceGetCount_v2", "--return", "15", "--times", "1")
+    sim("fault", machine, "--call", "DeviceGetCount_v2", "--return", "gpu_is_lost", "--times", "1")
     count = "n = ctypes.c_uint()\nsys.exit(nvml.nvmlDeviceGetCount_v2(ctypes.byref(n)))"
     client(machine, count, want=15)
     client(machine, count)
+    sim("fault", machine, "--call", "DeviceGetCount_v2", "--return", "NVML_ERROR_UNKNOWN",
+        "--times", "1")
+    client(machine, count, want=999 & 0xff)
+    wrong = sim("fault", machine, "--call", "DeviceGetCount_v2", "--return", "LOST", code=2).stderr
+    assert "as in IN_USE, or a number from 0 to 999, not 'LOST'" in wrong
     sim("lose", machine, "1")
     assert show(machine)["gpus"][1]["lost"]
     client(machine, "gpu(0); gpu(2)\ntry:\n gpu(1)\nexcept AssertionError as e:\n sys.exit(int(str(e)))",
