@@ -113,6 +113,20 @@ static const char *field_reason(int rc)
     return rc == -ENOENT ? "unknown_field" : "bad_field";
 }
 
+static void refuse_query(struct api_call *call, const char *stranger, const char *const *known)
+{
+    CLEANUP(buf_done) struct buf list = BUF_INIT(512);
+    char shown[64];
+
+    for (; *known; known++) {
+        buf_addf(&list, "%s%s", list.len ? ", " : "; known are: ", *known);
+    }
+    text_copy(shown, sizeof(shown), stranger);
+    text_mend_utf8(shown);
+    api_problem(call, 400, "unknown_field", NULL, "there is no query parameter '%s' here%s", shown,
+                list.len ? list.data : ", nor any other");
+}
+
 static bool check_query(struct api_call *call)
 {
     const char *known[16] = {NULL};
@@ -125,8 +139,7 @@ static bool check_query(struct api_call *call)
     }
     const char *stranger = http_query_unknown(call->req, known);
     if (stranger) {
-        api_problem(call, 400, "unknown_field", NULL, "there is no query parameter '%.60s' here",
-                    stranger);
+        refuse_query(call, stranger, known);
         return false;
     }
     call->query = fields ? json_object() : NULL;

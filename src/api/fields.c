@@ -143,6 +143,32 @@ static void pop(struct check *c, size_t before)
     c->pointer[before] = '\0';
 }
 
+/* "requests[2].profile" of "/requests/2/profile"; `last` is added to it (NULL nothing).  What a
+ * stranger wrote is shown escaped. */
+static void add_place(const struct check *c, const char *last, struct buf *ret)
+{
+    char name[FIELD_POINTER_BYTES];
+    const char *at = c->pointer;
+
+    while (*at == '/') {
+        size_t len = strcspn(++at, "/"), n = 0;
+        bool is_index = len && strspn(at, "0123456789") == len;
+        for (size_t i = 0; i < len; i++) {
+            bool is_escape = at[i] == '~' && i + 1 < len;
+            name[n++] = !is_escape ? at[i] : at[++i] == '0' ? '~' : '/';
+        }
+        name[n] = '\0';
+        text_mend_utf8(name); /* a long one was cut off */
+        buf_adds(ret, is_index ? "[" : ret->len ? "." : "");
+        text_add_escaped(ret, name);
+        buf_adds(ret, is_index ? "]" : "");
+        at += len;
+    }
+    if (last) {
+        buf_addf(ret, "%s%s", ret->len ? "." : "", last);
+    }
+}
+
 static const char *kind_of(const json_t *v)
 {
     switch (json_typeof(v)) {
@@ -164,14 +190,17 @@ static const char *kind_of(const json_t *v)
 }
 
 /* "must be ..., not ..." */
-static int bad(const struct check *c, const struct field *f, const json_t *v)
+static int bad_value(const struct check *c, const struct field *f, const char *what,
+                     const json_t *v)
 {
-    CLEANUP(buf_done) struct buf what = BUF_INIT(512);
+    CLEANUP(buf_done) struct buf place = BUF_INIT(512);
     char found[80] = "";
 
-    field_describe(f, &what);
+    add_place(c, c->pointer[0] ? NULL : f->name, &place);
     if (json_is_integer(v)) {
         snprintf(found, sizeof(found), "%lld", (long long)json_integer_value(v));
+    } else if (json_is_real(v)) {
+        snprintf(found, sizeof(found), "%.10g", json_real_value(v));
     } else if (json_is_string(v) && json_string_length(v) <= 40 &&
                !text_has_control(json_string_value(v))) {
         snprintf(found, sizeof(found), "\"%s\"", json_string_value(v));
@@ -183,8 +212,28 @@ static int bad(const struct check *c, const struct field *f, const json_t *v)
     } else {
         text_copy(found, sizeof(found), kind_of(v));
     }
-    return err_set(c->err, EINVAL, "%s: must be %s, not %s", f->name, what.data ? what.data : "",
+    return err_set(c->err, EINVAL, "%s: must be %s, not %s", place.data ? place.data : f->name, what,
                    found);
+}
+
+static int bad(const struct check *c, const struct field *f, const json_t *v)
+{
+    CLEANUP(buf_done) struct buf what = BUF_INIT(512);
+
+    field_describe(f, &what);
+    return bad_value(c, f, what.data ? what.data : "", v);
+}
+
+/* The same of one value, which may be one of a list. */
+static int bad_one(const struct check *c, const struct field *f, const json_t *v)
+{
+    CLEANUP(buf_done) struct buf what = BUF_INIT(512);
+
+    if (!(f->flags & FIELD_LIST)) {
+        return bad(c, f, v);
+    }
+    describe_one(f, &what);
+    return bad_value(c, f, what.data ? what.data : "", v);
 }
 
 static bool is_clean_text(const json_t *v, int64_t min, int64_t max)
@@ -195,19 +244,27 @@ static bool is_clean_text(const json_t *v, int64_t min, int64_t max)
     return (int64_t)len >= min && (int64_t)len <= max && strlen(s) == len && !text_has_control(s);
 }
 
+#define LABEL_VALUE "text of at most 255 bytes without control characters"
+_Static_assert(FIELD_LABEL_VALUE_BYTES == 255, "said in LABEL_VALUE");
+
 static int check_labels(struct check *c, const struct field *f, const json_t *v)
 {
     const char *name = NULL;
     json_t *value = NULL;
 
     if (!json_is_object(v) || json_object_size(v) > FIELD_LABELS_MAX) {
-        return bad(c, f, v);
+        return bad_one(c, f, v);
     }
     json_object_foreach((json_t *)v, name, value) {
         size_t n = strlen(name), before = push(c, name);
-        if (n == 0 || n > FIELD_LABEL_NAME_BYTES || text_has_control(name) ||
-            !json_is_string(value) || !is_clean_text(value, 0, FIELD_LABEL_VALUE_BYTES)) {
-            return bad(c, f, value);
+        if (n == 0 || n > FIELD_LABEL_NAME_BYTES || text_has_control(name)) {
+            return err_set(c->err, EINVAL,
+                           "%s: the name of each must be text of 1 to %d bytes without control "
+                           "characters",
+                           f->name, FIELD_LABEL_NAME_BYTES);
+        }
+        if (!json_is_string(value) || !is_clean_text(value, 0, FIELD_LABEL_VALUE_BYTES)) {
+            return bad_value(c, f, LABEL_VALUE, value);
         }
         pop(c, before);
     }
@@ -263,7 +320,7 @@ static int check_one(struct check *c, const struct field *f, const json_t *v)
     if (f->type == FIELD_LABELS) {
         return check_labels(c, f, v);
     }
-    return is_good_scalar(f, v) ? 0 : bad(c, f, v);
+    return is_good_scalar(f, v) ? 0 : bad_one(c, f, v);
 }
 
 static int check_value(struct check *c, const struct field *f, const json_t *v)
@@ -293,14 +350,15 @@ static int check_value(struct check *c, const struct field *f, const json_t *v)
 static int unknown(const struct check *c, const struct field_set *set, const char *name)
 {
     CLEANUP(buf_done) struct buf known = BUF_INIT(512);
-    CLEANUP(buf_done) struct buf shown = BUF_INIT(160);
+    CLEANUP(buf_done) struct buf place = BUF_INIT(320);
 
     for (const struct field *f = set->fields; f->name; f++) {
         buf_addf(&known, "%s%s", f == set->fields ? "" : ", ", f->name);
     }
-    text_add_escaped(&shown, name);
+    add_place(c, NULL, &place);
     return err_set(c->err, ENOENT, "%s: there is no such field; known are: %s",
-                   shown.len ? shown.data : "(a long name)", known.len ? known.data : "none");
+                   place.len && *name ? place.data : "(an empty name)",
+                   known.len ? known.data : "none");
 }
 
 static int check_object(struct check *c, const struct field_set *set, const json_t *object)
@@ -319,10 +377,11 @@ static int check_object(struct check *c, const struct field_set *set, const json
     }
     for (const struct field *f = set->fields; f->name; f++) {
         if ((f->flags & FIELD_REQUIRED) && !json_object_get(object, f->name)) {
-            CLEANUP(buf_done) struct buf what = BUF_INIT(512);
+            CLEANUP(buf_done) struct buf what = BUF_INIT(512), place = BUF_INIT(512);
             field_describe(f, &what);
-            return err_set(c->err, EINVAL, "%s: is missing; must be %s", f->name,
-                           what.data ? what.data : "");
+            add_place(c, f->name, &place);
+            return err_set(c->err, EINVAL, "%s: is missing; must be %s",
+                           place.data ? place.data : f->name, what.data ? what.data : "");
         }
     }
     return 0;

@@ -151,8 +151,8 @@ static unsigned read_requests(struct api_call *call, struct pool_request *reques
         if (mig_want_parse(requests[n].profile, &requests[n].want, &err) < 0) {
             char pointer[48];
             snprintf(pointer, sizeof(pointer), "/requests/%u/profile", n);
-            api_problem(call, 400, "unknown_profile", api_more_pointer(pointer), "profile: %s",
-                        err.msg);
+            api_problem(call, 400, "unknown_profile", api_more_pointer(pointer),
+                        "requests[%u].profile: %s", n, err.msg);
             return 0;
         }
     }

@@ -105,6 +105,7 @@ void api_add_usage_row(struct json_out *w, const char *name, const struct meter 
 struct listing {
     struct json_out *w;
     const struct meter *meter;
+    unsigned rows;
 };
 
 static void add_row(const struct meter_row *row, void *arg)
@@ -112,6 +113,56 @@ static void add_row(const struct meter_row *row, void *arg)
     struct listing *l = arg;
 
     api_add_usage_row(l->w, NULL, l->meter, row);
+    l->rows++;
+}
+
+static bool gpu_has_profile(const struct mig_geometry *g, const char *name)
+{
+    for (int p = 0; g && p < g->profile_count; p++) {
+        for (int c = 0; c < g->profiles[p].compute_count; c++) {
+            if (!strcmp(g->profiles[p].compute[c].name, name)) {
+                return true;
+            }
+        }
+        if (!strcmp(g->profiles[p].name, name)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Could a lease here have had it?  What is not cut into slices is "gpu", slices of several kinds are
+ * "mixed". */
+static bool is_profile_here(const struct pool *pool, const char *name)
+{
+    bool is_here = !strcmp(name, "gpu") || !strcmp(name, "mixed");
+
+    for (unsigned i = 0; !is_here && i < pool_gpu_count(pool); i++) {
+        is_here = gpu_has_profile(pool_gpu(pool, i)->geometry, name);
+    }
+    return is_here;
+}
+
+static void refuse_profile(struct api_call *call, const char *asked)
+{
+    const struct pool *pool = call->api->host.pool;
+    CLEANUP(buf_done) struct buf known = BUF_INIT(400);
+    const struct mig_geometry *last = NULL;
+
+    for (unsigned i = 0; i < pool_gpu_count(pool); i++) {
+        const struct mig_geometry *g = pool_gpu(pool, i)->geometry;
+        for (int p = 0; g && g != last && p < g->profile_count; p++) {
+            char name[MIG_NAME_BYTES + 2];
+            snprintf(name, sizeof(name), "%s, ", g->profiles[p].name);
+            if (!known.data || !strstr(known.data, name)) {
+                buf_adds(&known, name);
+            }
+        }
+        last = g;
+    }
+    api_problem(call, 400, "unknown_profile", NULL,
+                "profile: there is no usage of a '%s', and no GPU here has it; known are: %sgpu, mixed", asked,
+                known.data ? known.data : "");
 }
 
 /* A time of the query; 0 without.  False: it was answered. */
@@ -184,6 +235,10 @@ void api_get_usage(struct api_call *call)
     meter_query(meter, &q, add_row, &l);
     json_out_end_array(&w);
     json_out_end_object(&w);
+    if (!l.rows && q.profile && !is_profile_here(call->api->host.pool, q.profile)) {
+        refuse_profile(call, q.profile);
+        return;
+    }
     api_reply(call, 200);
 }
 

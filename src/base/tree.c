@@ -36,6 +36,18 @@ static size_t json_depth(const char *s, size_t len)
     return most;
 }
 
+/* What Jansson says, without the names of its flags. */
+static const char *json_why(const json_error_t *why)
+{
+    if (strstr(why->text, "JSON_ALLOW_NUL")) {
+        return "\\u0000 is not allowed in text";
+    }
+    if (!strncmp(why->text, "NUL byte in object key", 22)) {
+        return "\\u0000 is not allowed in a name";
+    }
+    return why->text;
+}
+
 int tree_from_json(const char *data, size_t len, json_t **ret, struct error *err)
 {
     json_error_t why;
@@ -50,7 +62,7 @@ int tree_from_json(const char *data, size_t len, json_t **ret, struct error *err
     json_t *root = json_loadb(data, len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
     if (!root) {
         return err_set(err, EINVAL, "not valid JSON: line %d, column %d: %s", why.line, why.column,
-                       why.text);
+                       json_why(&why));
     }
     *ret = root;
     return 0;

@@ -551,13 +551,13 @@ def test_tcp_needs_a_token(daemon):
 
 
 @pytest.mark.parametrize("text,says", [
-    ("socket:\n  pth: x\n", ":2:3: pth: there is no such field"),
-    ("gpus:\n- match: A30\n", ":2:10: match: must be an object of uuid, pci, index, model"),
+    ("socket:\n  pth: x\n", ":2:3: socket.pth: there is no such field"),
+    ("gpus:\n- match: A30\n", ":2:10: gpus[0].match: must be an object of uuid, pci, index, model"),
     ("log_level: info\nsimulate: NOPE\n", ":2:11: simulate: no GPU model 'NOPE'"),
     ("simulate: A30,B300-269GB\n", ":1:11: simulate: B300-269GB cannot be simulated"),
     ("simulate: A30:99\n", ":1:11: simulate: number of GPUs: 99 is not in"),
-    ("limits: {max_ttl: 5}\n", ":1:19: max_ttl: must be a duration"),
-    ("gpus:\n- match: {index: x}\n", ":2:18: index: must be a whole number"),
+    ("limits: {max_ttl: 5}\n", ":1:19: limits.max_ttl: must be a duration"),
+    ("gpus:\n- match: {index: x}\n", ":2:18: gpus[0].match.index: must be a whole number"),
     ("a: b: c\n", ":1:5"),
     ("\xff\n", "tangram.yaml")])
 def test_check_config_names_the_place(tmp_path, text, says):

@@ -547,15 +547,15 @@ static void bad_requests_are_told_what_is_wrong(void **state)
         {"{\"profile\":\"2x\"}", 400, "unknown_profile", "profile:", "/profile"},
         {"{\"profile\":\"1g\",\"count\":0}", 400, "bad_field", "from 1 to 64, not 0", "/count"},
         {"{\"profile\":\"1g\",\"count\":65}", 400, "bad_field", "from 1 to 64", "/count"},
-        {"{\"profile\":\"1g\",\"count\":1.5}", 400, "bad_field", "a number with a fraction",
-         "/count"},
+        {"{\"profile\":\"1g\",\"count\":1.5}", 400, "bad_field", "from 1 to 64, not 1.5", "/count"},
         {"{\"profile\":\"1g\",\"count\":99999999999999999999}", 400, "bad_json", "", "(none)"},
         {"{\"profile\":\"1g\",\"ttl_s\":-5}", 400, "bad_field", "or null, not -5", "/ttl_s"},
         {"{\"profile\":\"1g\",\"wait_s\":-2}", 400, "bad_field", "from -1 to 86400", "/wait_s"},
         {"{\"profile\":\"1g\",\"name\":\"a\\u0007b\"}", 400, "bad_field", "control", "/name"},
-        {"{\"profile\":\"1g\",\"name\":\"a\\u0000b\"}", 400, "bad_json", "", "(none)"},
+        {"{\"profile\":\"1g\",\"name\":\"a\\u0000b\"}", 400, "bad_json",
+         "\\u0000 is not allowed in text", "(none)"},
         {"{\"profile\":\"1g\",\"labels\":{\"\":\"x\"}}", 400, "bad_field", "labels:", "/labels/"},
-        {"{\"profile\":\"1g\",\"labels\":{\"a/b\":1}}", 400, "bad_field", "labels:",
+        {"{\"profile\":\"1g\",\"labels\":{\"a/b\":1}}", 400, "bad_field", "labels.a/b: must be text",
          "/labels/a~1b"},
         {"{\"profile\":\"1g\",\"movable\":\"yes\"}", 400, "bad_field", "true or false", "/movable"},
         {"{\"profile\":\"1g\",\"lifetime\":\"x\"}", 400, "bad_field", "\"client\" or \"wait\"",
@@ -571,7 +571,11 @@ static void bad_requests_are_told_what_is_wrong(void **state)
         assert_string_equal(aw_text(&a, "pointer"), bad[i].pointer);
     }
     ANSWER query = aw_ask(aw, "GET", "/v1/leases?stat=active", NULL, NULL);
-    assert_problem(&query, 400, "unknown_field", "'stat'");
+    assert_problem(&query, 400, "unknown_field", "'stat' here; known are: all, tenant, state");
+    ANSWER none = aw_ask(aw, "GET", "/v1/gpus?all", NULL, NULL);
+    assert_problem(&none, 400, "unknown_field", "'all' here, nor any other");
+    ANSWER twice = aw_ask(aw, "GET", "/v1/leases?all=true&all=true", NULL, NULL);
+    assert_problem(&twice, 400, "bad_uri", "the query parameter 'all' is given twice");
     ANSWER value = aw_ask(aw, "GET", "/v1/leases?state=on", NULL, NULL);
     assert_problem(&value, 400, "bad_field", "state: must be \"queued\"");
     ANSWER wait = aw_ask(aw, "GET", "/v1/leases/l-1?wait_s=61", NULL, NULL);

@@ -157,9 +157,10 @@ static void what_is_wrong_is_said_with_its_place(void **state)
         const char *text, *why;
     } bad[] = {
         {"sockets: {}\n", "t.yaml:1:1: sockets: there is no such field; known are: socket,"},
-        {"socket:\n  path: 5\n", "t.yaml:2:9: path: must be text of 1 to 107 bytes"},
+        {"socket:\n  path: 5\n", "t.yaml:2:9: socket.path: must be text of 1 to 107 bytes"},
         {"socket:\n  mode: \"0999\"\n", "t.yaml:2:9: mode: must be an octal number"},
-        {"limits:\n  max_ttl: 1\n", "t.yaml:2:12: max_ttl: must be a duration from 1s to 3650d"},
+        {"limits:\n  max_ttl: 1\n",
+         "t.yaml:2:12: limits.max_ttl: must be a duration from 1s to 3650d"},
         {"limits: {default_ttl: 2h, max_ttl: 1h}\n", "t.yaml:1:23: default_ttl: must not be"},
         {"sampling: {interval: 50ms}\n", "t.yaml:1:22: interval: must be 0 or at least 100ms"},
         {"limits: {connections: -1}\n", "a whole number from 16 to 65536, not -1"},
@@ -169,10 +170,11 @@ static void what_is_wrong_is_said_with_its_place(void **state)
         {"gpus: {}\n", "gpus: must be a list of at most 256, each an object of match, managed, "
                        "mig_mode, not an object"},
         {"gpus:\n  - match: A30\n",
-         "t.yaml:2:12: match: must be an object of uuid, pci, index, model, not \"A30\""},
-        {"gpus:\n  - managed: true\n    mach: {index: 3}\n", "t.yaml:3:5: mach: there is no such"},
+         "t.yaml:2:12: gpus[0].match: must be an object of uuid, pci, index, model, not \"A30\""},
+        {"gpus:\n  - managed: true\n    mach: {index: 3}\n",
+         "t.yaml:3:5: gpus[0].mach: there is no such"},
         {"gpus:\n  - mig_mode: force\n", "mig_mode: must be \"keep\" or \"on-demand\""},
-        {"tenants:\n  - users: [a]\n", "t.yaml:2:5: name: is missing"},
+        {"tenants:\n  - users: [a]\n", "t.yaml:2:5: tenants[0].name: is missing"},
         {"tenants:\n  - {name: a}\n  - {name: a}\n", "t.yaml:3:12: name: another tenant"},
         {"tenants:\n  - {name: a, users: [x]}\n  - {name: b, users: [x]}\n",
          "t.yaml:3:23: users: this user"},
