@@ -162,12 +162,58 @@ static const struct cli_option *find_letter(const struct cli_args *a, char lette
     return NULL;
 }
 
+/* What a word that is no long option here may have meant; "" nothing. */
+static const char *guess_option(const struct cli_args *a, const char *word, char ret[static 64])
+{
+    static const struct {
+        const char *said, *meant;
+        enum cli_opt id;
+    } others[] = {{"--json", "-o json", OPT_OUTPUT},   {"--yaml", "-o yaml", OPT_OUTPUT},
+                  {"--csv", "-o csv", OPT_OUTPUT},     {"--wide", "-o wide", OPT_OUTPUT},
+                  {"--format", "-o", OPT_OUTPUT},      {"--noheader", "--no-header", OPT_NO_HEADER},
+                  {"--timeout", "--wait", OPT_WAIT},   {"--time", "--ttl", OPT_TTL},
+                  {"--duration", "--ttl", OPT_TTL},    {"--user", "--tenant", OPT_TENANT},
+                  {"--gpu", "--model", OPT_MODEL},     {"--filename", "--file", OPT_FILE}};
+    size_t len = strcspn(word, "=");
+    char said[GUESS_MAX];
+    int best = 3;
+
+    ret[0] = '\0';
+    if (len >= sizeof(said)) {
+        return ret;
+    }
+    snprintf(said, sizeof(said), "%.*s", (int)len, word);
+    for (size_t i = 0; a->command && i < ARRAY_SIZE(others); i++) {
+        if (!strcmp(others[i].said, said) && cli_command_takes(a->command, others[i].id)) {
+            snprintf(ret, 64, "; did you mean '%s'?", others[i].meant);
+            return ret;
+        }
+    }
+    for (size_t i = 0; i < cli_option_count; i++) {
+        const struct cli_option *o = &cli_options[i];
+        int d = GUESS_MAX;
+        if (is_known_here(a, o) && !o->is_hidden && strlen(o->name) < GUESS_MAX && len > 2) {
+            d = edit_distance(said + 2, o->name);
+        }
+        if (d < best && d * 2 < (int)strlen(o->name)) {
+            best = d;
+            snprintf(ret, 64, "; did you mean '--%s'?", o->name);
+        }
+    }
+    return ret;
+}
+
 static int fail_unknown(const struct cli_args *a, const char *word, struct error *err)
 {
-    if (!a->command) {
-        return err_set(err, EINVAL, "unknown option '%.60s' before the command", word);
+    char guess[64] = "";
+
+    if (word[1] == '-') {
+        guess_option(a, word, guess);
     }
-    return err_set(err, EINVAL, "%s has no option '%.60s'", a->command->name, word);
+    if (!a->command) {
+        return err_set(err, EINVAL, "unknown option '%.60s' before the command%s", word, guess);
+    }
+    return err_set(err, EINVAL, "%s has no option '%.60s'%s", a->command->name, word, guess);
 }
 
 /* One word that starts with "--"; *i is moved over a value that stands in the next word. */

@@ -226,8 +226,7 @@ int cli_call(struct cli *cli, const char *method, const char *path, json_t *body
     return CLI_OK;
 }
 
-int cli_list(struct cli *cli, const char *path, const char *key, const struct out_column *columns,
-             size_t count)
+int cli_fetch_list(struct cli *cli, const char *path, const char *key, json_t **ret)
 {
     CLEANUP(json_decrefp) json_t *answer = NULL;
     int rc = cli_call(cli, "GET", path, NULL, &answer);
@@ -238,6 +237,19 @@ int cli_list(struct cli *cli, const char *path, const char *key, const struct ou
     if (!js_array(answer, key)) {
         cli_say("the daemon's answer to %s has no list '%s' in it", path, key);
         return CLI_FAILED;
+    }
+    *ret = TAKE_PTR(answer);
+    return CLI_OK;
+}
+
+int cli_list(struct cli *cli, const char *path, const char *key, const struct out_column *columns,
+             size_t count)
+{
+    CLEANUP(json_decrefp) json_t *answer = NULL;
+    int rc = cli_fetch_list(cli, path, key, &answer);
+
+    if (rc) {
+        return rc;
     }
     out_print_list(&cli->out, js_array(answer, key), columns, count);
     return CLI_OK;
@@ -287,4 +299,15 @@ char *cli_path(const char *prefix, const char *segment, const char *suffix)
 
     curl_free(escaped);
     return path;
+}
+
+void cli_add_query(struct cli *cli, struct buf *path, enum cli_opt id, const char *key)
+{
+    const char *value = cli_args_get(&cli->args, id);
+
+    if (value) {
+        char *escaped = curl_easy_escape(NULL, value, 0);
+        buf_addf(path, "%c%s=%s", strchr(path->data, '?') ? '&' : '?', key, escaped ? escaped : "");
+        curl_free(escaped);
+    }
 }

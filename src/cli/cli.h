@@ -50,7 +50,9 @@ struct client *cli_client(struct cli *cli, int *ret_exit);
  * *ret.  body is borrowed and may be NULL. */
 int cli_call(struct cli *cli, const char *method, const char *path, json_t *body, json_t **ret);
 
-/* Fetches a list (the member `key` of the answer) and prints it. */
+/* The answer to a GET that has a list as its member `key`; anything else has been said. */
+int cli_fetch_list(struct cli *cli, const char *path, const char *key, json_t **ret);
+/* The same, and prints the list. */
 int cli_list(struct cli *cli, const char *path, const char *key, const struct out_column *columns,
              size_t count);
 /* For commands whose result is not a list: refuses -o csv. */
@@ -63,6 +65,9 @@ int cli_opt_duration_ms(const struct cli *cli, enum cli_opt id, int64_t *ret_ms)
 
 /* Draws again whenever something happened (-w), or once.  `draw` returns an exit status. */
 int cli_watch(struct cli *cli, int (*draw)(struct cli *cli));
+
+/* Adds the option's value, if it was given, to a path as a query parameter. */
+void cli_add_query(struct cli *cli, struct buf *path, enum cli_opt id, const char *key);
 
 /* "/v1/leases/" and the like followed by one escaped segment; the caller frees. */
 char *cli_path(const char *prefix, const char *segment, const char *suffix);

@@ -1,29 +1,10 @@
-#include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/lease.h"
 #include "cli/usage.h"
-#include <curl/curl.h>
-
-static void add_age(const json_t *lease, struct buf *b)
-{
-    int64_t t = js_time_ms(lease, "created_at");
-
-    if (t >= 0) {
-        out_add_span(b, clock_real_ms() - t);
-    }
-}
 
 static void add_expiry(const json_t *lease, struct buf *b)
 {
-    int64_t t = js_time_ms(lease, "expires_at");
-
-    if (t >= 0) {
-        int64_t left = t - clock_real_ms();
-        buf_adds(b, left > 0 ? "in " : "now");
-        if (left > 0) {
-            out_add_span(b, left);
-        }
-    }
+    lease_add_left(lease, "expires_at", "now", b);
 }
 
 static const struct out_column columns[] = {
@@ -33,7 +14,7 @@ static const struct out_column columns[] = {
     {"TENANT", "tenant", NULL, 0},
     {"NAME", "name", NULL, COLUMN_LONG},
     {"WHERE", NULL, lease_add_where, COLUMN_LONG},
-    {"AGE", NULL, add_age, COLUMN_RIGHT},
+    {"AGE", NULL, lease_add_age, COLUMN_RIGHT},
     {"EXPIRES", NULL, add_expiry, COLUMN_RIGHT},
     {"CUDA_VISIBLE_DEVICES", "env.CUDA_VISIBLE_DEVICES", NULL, COLUMN_WIDE},
     {"PRIORITY", "priority", NULL, COLUMN_WIDE | COLUMN_RIGHT},
@@ -43,17 +24,6 @@ static const struct out_column columns[] = {
     {"REASON", "reason", NULL, COLUMN_LONG},
 };
 
-static void add_query(struct cli *cli, struct buf *b, enum cli_opt id, const char *key)
-{
-    const char *value = cli_args_get(&cli->args, id);
-
-    if (value) {
-        char *escaped = curl_easy_escape(NULL, value, 0);
-        buf_addf(b, "%c%s=%s", strchr(b->data, '?') ? '&' : '?', key, escaped ? escaped : "");
-        curl_free(escaped);
-    }
-}
-
 static int draw_list(struct cli *cli)
 {
     CLEANUP(buf_done) struct buf path = BUF_INIT(65536);
@@ -62,8 +32,8 @@ static int draw_list(struct cli *cli)
     if (cli_args_has(&cli->args, OPT_ALL)) {
         buf_adds(&path, "?all=true");
     }
-    add_query(cli, &path, OPT_TENANT, "tenant");
-    add_query(cli, &path, OPT_STATE, "state");
+    cli_add_query(cli, &path, OPT_TENANT, "tenant");
+    cli_add_query(cli, &path, OPT_STATE, "state");
     return cli_list(cli, path.data, "leases", columns, ARRAY_SIZE(columns));
 }
 

@@ -93,12 +93,42 @@ static void print_proof(const json_t *plan)
     }
 }
 
+static bool is_asked(const json_t *moves, const char *lease)
+{
+    const json_t *move = NULL;
+    size_t i = 0;
+
+    json_array_foreach(moves, i, move)
+    {
+        if (lease && !strcmp(js_text(move, "lease", ""), lease)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What is in the way, without those who would be asked to move: they have been told of. */
+static json_t *others_in_the_way(const json_t *plan)
+{
+    json_t *others = json_array(), *blocker = NULL;
+    size_t i = 0;
+
+    json_array_foreach(js_array(plan, "blocking"), i, blocker)
+    {
+        if (!is_asked(js_array(plan, "moves"), js_str(blocker, "lease"))) {
+            json_array_append(others, blocker);
+        }
+    }
+    return others;
+}
+
 static void print_plan(const struct out *out, const json_t *plan, bool is_explained)
 {
     static const struct out_column columns[] = {{"PROFILE", "profile", NULL, 0},
                                                 {"GPU", "gpu_index", NULL, COLUMN_RIGHT},
                                                 {"PLACE", NULL, add_place, 0},
                                                 {"WHAT", NULL, add_does, COLUMN_LONG}};
+    CLEANUP(json_decrefp) json_t *others = others_in_the_way(plan);
     CLEANUP(buf_done) struct buf b = BUF_INIT(65536);
     bool does_fit = js_true(plan, "fits");
 
@@ -120,7 +150,7 @@ static void print_plan(const struct out *out, const json_t *plan, bool is_explai
     if (is_explained) {
         plan_print_steps(plan);
     }
-    blocking_print(out, js_array(plan, "blocking"));
+    blocking_print(out, others);
 }
 
 int cmd_plan(struct cli *cli)

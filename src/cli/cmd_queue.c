@@ -1,28 +1,10 @@
-#include "base/clock.h"
 #include "cli/cli.h"
 #include "cli/lease.h"
-
-static void add_age(const json_t *row, struct buf *b)
-{
-    int64_t t = js_time_ms(row, "created_at");
-
-    if (t >= 0) {
-        out_add_span(b, clock_real_ms() - t);
-    }
-}
 
 /* Nothing when it is not known. */
 static void add_start(const json_t *row, struct buf *b)
 {
-    int64_t t = js_time_ms(row, "expected_start");
-
-    if (t >= 0) {
-        int64_t left = t - clock_real_ms();
-        buf_adds(b, left > 0 ? "in " : "soon");
-        if (left > 0) {
-            out_add_span(b, left);
-        }
-    }
+    lease_add_left(row, "expected_start", "soon", b);
 }
 
 static const struct out_column columns[] = {
@@ -31,7 +13,7 @@ static const struct out_column columns[] = {
     {"PROFILE", NULL, lease_add_profile, 0},
     {"TENANT", "tenant", NULL, 0},
     {"NAME", "name", NULL, COLUMN_LONG},
-    {"WAITS", NULL, add_age, COLUMN_RIGHT},
+    {"WAITS", NULL, lease_add_age, COLUMN_RIGHT},
     {"STARTS", NULL, add_start, COLUMN_RIGHT},
     {"PRIORITY", "priority", NULL, COLUMN_WIDE | COLUMN_RIGHT},
     {"CREATED", "created_at", NULL, COLUMN_WIDE},

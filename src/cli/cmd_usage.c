@@ -2,7 +2,6 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "cli/cli.h"
-#include <curl/curl.h>
 #include <math.h>
 
 /* "12.3", from a member that may be null. */
@@ -91,17 +90,6 @@ static const struct {
     {"lease", TABLE(by_lease)},
 };
 
-static void add_query(struct cli *cli, struct buf *b, enum cli_opt id, const char *key)
-{
-    const char *value = cli_args_get(&cli->args, id);
-
-    if (value) {
-        char *escaped = curl_easy_escape(NULL, value, 0);
-        buf_addf(b, "%c%s=%s", strchr(b->data, '?') ? '&' : '?', key, escaped ? escaped : "");
-        curl_free(escaped);
-    }
-}
-
 /* For which time the sums are: they grow to whole days, and that is said. */
 static void print_range(const json_t *answer)
 {
@@ -131,18 +119,14 @@ static int draw_usage(struct cli *cli)
         return cli_usage(cli, "--by takes tenant, profile, day or lease, not '%.40s'", by);
     }
     buf_adds(&path, "/v1/usage");
-    add_query(cli, &path, OPT_BY, "by");
-    add_query(cli, &path, OPT_SINCE, "since");
-    add_query(cli, &path, OPT_UNTIL, "until");
-    add_query(cli, &path, OPT_TENANT, "tenant");
-    add_query(cli, &path, OPT_ONLY_PROFILE, "profile");
-    int rc = cli_call(cli, "GET", path.data, NULL, &answer);
+    cli_add_query(cli, &path, OPT_BY, "by");
+    cli_add_query(cli, &path, OPT_SINCE, "since");
+    cli_add_query(cli, &path, OPT_UNTIL, "until");
+    cli_add_query(cli, &path, OPT_TENANT, "tenant");
+    cli_add_query(cli, &path, OPT_ONLY_PROFILE, "profile");
+    int rc = cli_fetch_list(cli, path.data, "usage", &answer);
     if (rc) {
         return rc;
-    }
-    if (!js_array(answer, "usage")) {
-        cli_say("the daemon's answer to %s has no list 'usage' in it", path.data);
-        return CLI_FAILED;
     }
     if (cli->out.format == OUT_TABLE || cli->out.format == OUT_WIDE) {
         print_range(answer);
@@ -176,8 +160,8 @@ static int draw_advice(struct cli *cli)
         return cli_usage(cli, "--advice goes with --tenant and --all only");
     }
     buf_addf(&path, "/v1/advice?all=%s", cli_args_has(&cli->args, OPT_ALL) ? "true" : "false");
-    add_query(cli, &path, OPT_TENANT, "tenant");
-    int rc = cli_call(cli, "GET", path.data, NULL, &answer);
+    cli_add_query(cli, &path, OPT_TENANT, "tenant");
+    int rc = cli_fetch_list(cli, path.data, "advice", &answer);
     if (rc) {
         return rc;
     }

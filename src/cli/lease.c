@@ -40,6 +40,27 @@ static void add_place(const json_t *slice, struct buf *b)
     out_add_placement(placement, b);
 }
 
+void lease_add_age(const json_t *lease, struct buf *b)
+{
+    int64_t t = js_time_ms(lease, "created_at");
+
+    if (t >= 0) {
+        out_add_span(b, clock_real_ms() - t);
+    }
+}
+
+void lease_add_left(const json_t *lease, const char *key, const char *over, struct buf *b)
+{
+    int64_t t = js_time_ms(lease, key), left = t - clock_real_ms();
+
+    if (t >= 0 && left > 0) {
+        buf_adds(b, "in ");
+        out_add_span(b, left);
+    } else if (t >= 0) {
+        buf_adds(b, over);
+    }
+}
+
 void lease_add_where(const json_t *lease, struct buf *b)
 {
     const json_t *slices = js_array(lease, "slices"), *slice = NULL;

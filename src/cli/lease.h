@@ -8,6 +8,10 @@
 void lease_add_profile(const json_t *lease, struct buf *b);
 /* "GPU 0 4:2", "GPU 0 4:2, GPU 1 0:2"; nothing before it is placed. */
 void lease_add_where(const json_t *lease, struct buf *b);
+/* How long ago it was asked for. */
+void lease_add_age(const json_t *lease, struct buf *b);
+/* "in 3m" up to the time of that member, `over` when it has passed; nothing without one. */
+void lease_add_left(const json_t *lease, const char *key, const char *over, struct buf *b);
 /* A short summary for people, with the lines to paste. */
 /* `used`: what it does now, NULL unknown. */
 void lease_print(const struct out *out, const json_t *lease, const char *used);

@@ -9,6 +9,7 @@
 struct steps {
     unsigned number;
     double known_ms;
+    bool has_driver;  /* there is something for the driver to do */
     bool has_unknown; /* some driver time is not known */
     bool has_holder;  /* somebody is asked, who may take long */
 };
@@ -37,6 +38,7 @@ static void say(struct steps *s, const struct buf *text, double ms)
         printf(" (how long is not known yet)");
     } else if (ms >= 0) {
         s->known_ms += ms;
+        s->has_driver = true;
         printf(" (about %.0f ms)", ms);
     }
     printf("\n");
@@ -143,6 +145,10 @@ void plan_print_steps(const json_t *plan)
     }
     if (json_is_object(room)) {
         say_step(&s, room, " for the request");
+    }
+    if (!s.has_unknown && !s.has_driver) {
+        printf("The driver has nothing to do.\n");
+        return;
     }
     printf("In the driver, one after the other: %s%.0f ms%s.\n", s.has_unknown ? "more than " : "",
            s.known_ms, s.has_holder ? ", and the time that the holders take" : "");
