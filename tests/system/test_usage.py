@@ -221,6 +221,10 @@ def test_usage_by_time_tenant_and_profile(daemon):
     until(lambda: usage_of(d, lease)["usage"]["cost"] > 0, "a cost")
     assert [r["profile"] for r in rows(d, "?by=profile")] == ["1g.10gb", "2g.20gb"]
     assert [r["profile"] for r in rows(d, "?by=profile&profile=2g.20gb")] == ["2g.20gb"]
+    assert rows(d, "?profile=7g.80gb") == []
+    bogus = d.get("/v1/usage?profile=bogus")
+    assert bogus.status == 400 and bogus.json["reason"] == "unknown_profile"
+    assert "no usage of a 'bogus'" in bogus.json["detail"] and "known are: 1g." in bogus.json["detail"]
     assert rows(d, "?tenant=nobody-here") == []
     assert rows(d, "?until=2020-01-01") == [] and rows(d, "?by=lease&until=2020-01-01") == []
     assert len(rows(d, "?by=lease&since=1h")) == 2
