@@ -13,26 +13,12 @@
  * without such an order (two leases that would have to swap, or one that would need its own engines
  * twice) is taken only when there is no other, and where that is allowed: one of them then gives up
  * its place first. */
+#include "plan/moves.h"
 #include "base/cleanup.h"
 #include "plan/fleet.h"
-#include "plan/plan.h"
 #include <assert.h>
 #include <math.h>
 #include <string.h>
-
-struct candidate {
-    float cost;
-    uint32_t gpu;
-    uint64_t look; /* equal for candidates that differ in the GPU's number only */
-    struct mig_slice slice;
-    uint16_t evicted; /* bits of the GPU's movable list */
-};
-
-struct candidates {
-    bool is_found; /* the list was made */
-    size_t count, size;
-    struct candidate *list;
-};
 
 /* How much the second pass looks at. */
 #define DEEP_CANDIDATES 256
@@ -43,10 +29,10 @@ struct search {
     const struct plan_ask *ask;
     int max_moves;
     bool may_stop;
-    struct candidates found;
+    struct plan_candidates found;
     /* Second pass: where a lease could go that has to make room for itself, by class and profile;
      * NULL in the first. */
-    struct candidates *deep;
+    struct plan_candidates *deep;
     /* One trial. */
     float trial_cost;
     int trial_count;
@@ -63,7 +49,7 @@ static uint64_t mix_in(uint64_t h, uint64_t v)
     return h ^ (h >> 31);
 }
 
-static const struct plan_exclusion *exclusion_of(const struct plan_ask *ask, uint32_t gpu)
+const struct plan_exclusion *plan_exclusion_of(const struct plan_ask *ask, uint32_t gpu)
 {
     for (size_t i = 0; i < ask->excluded_count; i++) {
         if (ask->excluded[i].gpu_id == gpu) {
@@ -94,17 +80,17 @@ static uint64_t look_of(const struct plan *p, uint32_t gpu)
     return look;
 }
 
-static void consider(const struct search *s, const struct plan_ask *ask, uint32_t gpu,
-                     struct mig_slice slice, struct candidates *ret)
+static void consider(const struct plan *p, const struct plan_ask *ask, int max_moves, uint32_t gpu,
+                     struct mig_slice slice, struct plan_candidates *ret)
 {
-    const struct plan_index *x = plan_gpu_index(s->plan, gpu);
-    const struct plan_detail *d = plan_gpu_detail(s->plan, gpu);
+    const struct plan_index *x = plan_gpu_index(p, gpu);
+    const struct plan_detail *d = plan_gpu_detail(p, gpu);
     const struct mig_geometry *g = &x->geometry;
     uint16_t window = mig_window(g, slice.profile, slice.start);
-    struct mig_use left = *plan_gpu_busy(s->plan, gpu);
-    struct candidate c = {.gpu = gpu, .slice = slice};
+    struct mig_use left = *plan_gpu_busy(p, gpu);
+    struct plan_candidate c = {.gpu = gpu, .slice = slice};
 
-    c.look = mix_in(look_of(s->plan, gpu), slice.start);
+    c.look = mix_in(look_of(p, gpu), slice.start);
     for (int i = 0; i < d->movable_count; i++) {
         struct mig_slice m = d->movable[i].slice;
         if (!(mig_window(g, m.profile, m.start) & window)) {
@@ -119,7 +105,7 @@ static void consider(const struct search *s, const struct plan_ask *ask, uint32_
         c.cost += d->movable[i].cost;
         c.look += mix_in(m.profile, m.start);
     }
-    if (!c.evicted || __builtin_popcount(c.evicted) > s->max_moves ||
+    if (!c.evicted || __builtin_popcount(c.evicted) > max_moves ||
         !mig_fits(g, &left, slice.profile, slice.start)) {
         return;
     }
@@ -132,7 +118,7 @@ static void consider(const struct search *s, const struct plan_ask *ask, uint32_
 
 static int compare_candidates(const void *va, const void *vb)
 {
-    const struct candidate *a = va, *b = vb;
+    const struct plan_candidate *a = va, *b = vb;
 
     if (a->cost < b->cost || a->cost > b->cost) {
         return a->cost < b->cost ? -1 : 1;
@@ -146,24 +132,22 @@ static int compare_candidates(const void *va, const void *vb)
     return a->slice.start - b->slice.start;
 }
 
-static void find_candidates(const struct search *s, const struct plan_ask *ask,
-                            struct candidates *ret)
+void plan_find_candidates(const struct plan *p, const struct plan_ask *ask, int max_moves,
+                          struct plan_candidates *ret)
 {
-    const struct plan *p = s->plan;
-
     for (uint32_t gpu = 0; gpu < p->gpu_count; gpu++) {
         const struct plan_detail *d = plan_is_usable(p, gpu) ? plan_gpu_detail(p, gpu) : NULL;
         int profile = d ? ask->profile[plan_gpu_class(p, gpu)] : -1;
         if (profile < 0 || !d->movable_count) {
             continue;
         }
-        const struct plan_exclusion *out = exclusion_of(ask, gpu);
+        const struct plan_exclusion *out = plan_exclusion_of(ask, gpu);
         const struct mig_geometry *g = &plan_gpu_index(p, gpu)->geometry;
         size_t first = ret->count;
         for (int k = 0; k < g->profiles[profile].start_count; k++) {
             struct mig_slice slice = {(uint8_t)profile, g->profiles[profile].starts[k]};
             if (!out || !(out->mask & mig_window(g, slice.profile, slice.start))) {
-                consider(s, ask, gpu, slice, ret);
+                consider(p, ask, max_moves, gpu, slice, ret);
             }
         }
         for (size_t i = first; out && i < ret->count; i++) {
@@ -278,7 +262,7 @@ static bool place_evicted(struct search *s, uint32_t from, struct mig_slice slic
 }
 
 /* Takes out what is evicted and puts the candidate's slice in its place. */
-static void put_in(struct search *s, const struct candidate *c)
+static void put_in(struct search *s, const struct plan_candidate *c)
 {
     const struct plan_detail *d = s->plan->details[c->gpu];
     const struct mig_geometry *g = &plan_gpu_index(s->plan, c->gpu)->geometry;
@@ -305,7 +289,7 @@ static bool is_touched(const struct search *s, uint32_t gpu)
     return false;
 }
 
-static struct candidates *deep_list(const struct search *s, uint32_t gpu, int profile)
+static struct plan_candidates *deep_list(const struct search *s, uint32_t gpu, int profile)
 {
     return &s->deep[plan_gpu_class(s->plan, gpu) * MIG_PROFILES_MAX + profile];
 }
@@ -315,15 +299,15 @@ static void find_deep(struct search *s)
 {
     s->deep = xcalloc((size_t)s->plan->class_count * MIG_PROFILES_MAX, sizeof(*s->deep));
     for (size_t i = 0; i < s->found.count; i++) {
-        const struct candidate *c = &s->found.list[i];
+        const struct plan_candidate *c = &s->found.list[i];
         const struct plan_detail *d = s->plan->details[c->gpu];
         for (int k = 0; k < d->movable_count; k++) {
             int profile = d->movable[k].slice.profile;
-            struct candidates *list = deep_list(s, c->gpu, profile);
+            struct plan_candidates *list = deep_list(s, c->gpu, profile);
             if ((c->evicted >> k & 1) && !list->is_found) {
                 struct plan_ask ask;
                 ask_for(s, c->gpu, profile, &ask);
-                find_candidates(s, &ask, list);
+                plan_find_candidates(s->plan, &ask, s->max_moves, list);
                 list->is_found = true;
             }
         }
@@ -334,11 +318,11 @@ static void find_deep(struct search *s)
  * touched yet. */
 static bool place_deeper(struct search *s, uint32_t from, struct mig_slice slice)
 {
-    const struct candidates *all = deep_list(s, from, slice.profile);
+    const struct plan_candidates *all = deep_list(s, from, slice.profile);
     int tried = 0;
 
     for (size_t k = 0; k < all->count && tried < DEEP_OPTIONS; k++) {
-        const struct candidate *c = &all->list[k];
+        const struct plan_candidate *c = &all->list[k];
         const struct plan_detail *d = s->plan->details[c->gpu];
         int before = s->before_count, moves = s->trial_count;
         float cost = s->trial_cost;
@@ -360,7 +344,7 @@ static bool place_deeper(struct search *s, uint32_t from, struct mig_slice slice
     return false;
 }
 
-static bool try_candidate(struct search *s, const struct candidate *c)
+static bool try_candidate(struct search *s, const struct plan_candidate *c)
 {
     const struct plan_detail *d = s->plan->details[c->gpu];
     const struct mig_geometry *g = &plan_gpu_index(s->plan, c->gpu)->geometry;
@@ -425,8 +409,8 @@ static bool step(struct scene *scene, const struct plan *p, const struct plan_mo
 
 /* A move only frees its source, and all targets are disjoint, so carrying out any move that can be
  * carried out never spoils the order of the rest. */
-static bool order_moves(const struct plan *p, struct plan_move *moves, int count, bool may_stop,
-                        struct plan_move *ret)
+bool plan_order_moves(const struct plan *p, struct plan_move *moves, int count, bool may_stop,
+                      struct plan_move *ret)
 {
     struct scene scene = {0};
     bool is_done[PLAN_MOVES_MAX] = {false};
@@ -452,25 +436,37 @@ static bool order_moves(const struct plan *p, struct plan_move *moves, int count
     return true;
 }
 
-/* Idle slices to destroy, each at the first step that needs its room. */
-static void mark_destroyed(const struct plan *p, struct plan_moves *m)
+/* Idle slices that a step needs the room of and none before it has destroyed. */
+static uint16_t newly_destroyed(const struct plan *p, uint32_t gpu, struct mig_slice slice,
+                                const struct plan_move *before, int before_count)
 {
-    for (int i = 0; i <= m->count; i++) {
-        bool is_move = i < m->count;
-        uint32_t gpu = is_move ? m->moves[i].to_gpu : m->spot.gpu_id;
-        struct mig_slice s = is_move ? m->moves[i].to : m->spot.slice;
-        const struct mig_geometry *g = &plan_gpu_index(p, gpu)->geometry;
-        uint16_t bits = plan_idle_touched(p, gpu, mig_window(g, s.profile, s.start));
-        for (int k = 0; k < i; k++) {
-            bits &= m->moves[k].to_gpu == gpu ? (uint16_t)~m->moves[k].destroy : 0xffff;
+    const struct mig_geometry *g = &plan_gpu_index(p, gpu)->geometry;
+    uint16_t bits = plan_idle_touched(p, gpu, mig_window(g, slice.profile, slice.start));
+
+    for (int k = 0; k < before_count; k++) {
+        bits &= before[k].to_gpu == gpu ? (uint16_t)~before[k].destroy : 0xffff;
+    }
+    return bits;
+}
+
+void plan_mark_destroyed(const struct plan *p, struct plan_move *moves, int count,
+                         struct plan_spot *spots, unsigned spot_count)
+{
+    for (int i = 0; i < count; i++) {
+        moves[i].destroy = newly_destroyed(p, moves[i].to_gpu, moves[i].to, moves, i);
+    }
+    for (unsigned i = 0; i < spot_count; i++) {
+        spots[i].destroy = newly_destroyed(p, spots[i].gpu_id, spots[i].slice, moves, count);
+        for (unsigned k = 0; k < i; k++) {
+            spots[i].destroy &= spots[k].gpu_id == spots[i].gpu_id ? (uint16_t)~spots[k].destroy
+                                                                   : 0xffff;
         }
-        *(is_move ? &m->moves[i].destroy : &m->spot.destroy) = bits;
     }
 }
 
 /* --- the search --- */
 
-static bool accept(struct search *s, const struct candidate *c, double change,
+static bool accept(struct search *s, const struct plan_candidate *c, double change,
                    struct plan_moves *ret)
 {
     struct plan_move trial[PLAN_MOVES_MAX], ordered[PLAN_MOVES_MAX];
@@ -479,7 +475,7 @@ static bool accept(struct search *s, const struct candidate *c, double change,
 
     memcpy(trial, s->trial, sizeof(trial));
     undo(s);
-    if (!order_moves(s->plan, trial, count, s->may_stop, ordered)) {
+    if (!plan_order_moves(s->plan, trial, count, s->may_stop, ordered)) {
         return false;
     }
     *ret = (struct plan_moves){.count = (uint8_t)count, .cost = (double)cost};
@@ -501,7 +497,7 @@ static int try_all(struct search *s, struct plan_moves *ret)
     size_t tried = 0;
 
     for (size_t i = 0; i < s->found.count; i++) {
-        const struct candidate *c = &s->found.list[i];
+        const struct plan_candidate *c = &s->found.list[i];
         if ((has_best && (double)c->cost > best.cost) || (s->deep && tried == DEEP_CANDIDATES)) {
             break;
         }
@@ -522,7 +518,7 @@ static int try_all(struct search *s, struct plan_moves *ret)
     if (!has_best) {
         return -ENOSPC;
     }
-    mark_destroyed(s->plan, &best);
+    plan_mark_destroyed(s->plan, best.moves, best.count, &best.spot, 1);
     *ret = best;
     return 0;
 }
@@ -531,7 +527,7 @@ static int search_moves(struct search *s, struct plan_moves *ret)
 {
     int r;
 
-    find_candidates(s, s->ask, &s->found);
+    plan_find_candidates(s->plan, s->ask, s->max_moves, &s->found);
     r = try_all(s, ret);
     if (r < 0 && s->plan->settings.may_stop) {
         s->may_stop = true;
@@ -556,7 +552,7 @@ static int search_moves(struct search *s, struct plan_moves *ret)
 
 /* Where requests count, not slices, room is not made for those far larger than the mean: on a full
  * fleet it would be taken from several smaller ones that come later. */
-static bool is_worth_room(const struct plan *p, const struct plan_ask *ask)
+bool plan_is_worth_room(const struct plan *p, const struct plan_ask *ask, unsigned count)
 {
     for (int c = 0; c < p->class_count; c++) {
         const struct plan_index *x = &p->classes[c]->index;
@@ -565,7 +561,7 @@ static bool is_worth_room(const struct plan *p, const struct plan_ask *ask)
             mean += x->mix.share[i] * x->geometry.profiles[i].size;
         }
         if (ask->profile[c] >= 0 &&
-            x->geometry.profiles[ask->profile[c]].size <= FAR_LARGER * mean) {
+            x->geometry.profiles[ask->profile[c]].size * count <= FAR_LARGER * mean) {
             return true;
         }
     }
@@ -584,5 +580,5 @@ int plan_find_moves(struct plan *p, const struct plan_ask *ask, int max_moves,
         *ret = direct;
         return 0;
     }
-    return s.max_moves > 0 && is_worth_room(p, ask) ? search_moves(&s, ret) : -ENOSPC;
+    return s.max_moves > 0 && plan_is_worth_room(p, ask, 1) ? search_moves(&s, ret) : -ENOSPC;
 }

@@ -47,3 +47,14 @@ int plan_place_set(struct plan *plan, const struct plan_set_ask *asks, size_t co
  * Quick, and not the best.  -ENOSPC.  Each idle slice is named once. */
 int plan_place_each(struct plan *plan, const struct plan_ask *const *asks, size_t count,
                     struct plan_spot *ret);
+
+/* Room for several of one kind by moving leases elsewhere, as plan_find_moves() for one. */
+struct plan_set_moves {
+    struct plan_moves moves; /* .spot is not used */
+    unsigned spot_count;
+    struct plan_spot spots[PLAN_SET_MAX]; /* for the request, after the moves; .cost is not used */
+};
+/* At most max_moves moves in all, and of the sets of leases that were looked at the cheapest with
+ * which all have their places; 0 moves when they have them now.  -ENOSPC: none was found. */
+int plan_find_set_moves(struct plan *plan, const struct plan_ask *ask, unsigned count,
+                        int max_moves, struct plan_set_moves *ret);

@@ -1,0 +1,42 @@
+#pragma once
+#include "plan/plan.h"
+
+/* What the search for moves for one slice (moves.c) and that for several (set_moves.c) share.
+ * Internal to the room. */
+
+/* A place for one slice, if only the movable leases in it were out of the way. */
+struct plan_candidate {
+    float cost;
+    uint32_t gpu;
+    uint64_t look; /* equal for candidates that differ in the GPU's number only */
+    struct mig_slice slice;
+    uint16_t evicted; /* bits of the GPU's movable list; never 0 */
+};
+
+/* By what they cost.  The list is the caller's to free. */
+struct plan_candidates {
+    bool is_found; /* the list was made */
+    size_t count, size;
+    struct plan_candidate *list;
+};
+
+/* All those with at most so many leases in the way. */
+void plan_find_candidates(const struct plan *plan, const struct plan_ask *ask, int max_moves,
+                          struct plan_candidates *ret);
+
+/* What of this GPU the ask has to leave alone; NULL nothing. */
+const struct plan_exclusion *plan_exclusion_of(const struct plan_ask *ask, uint32_t gpu);
+
+/* An order in which every target is free before its source is given up; with may_stop, if there is
+ * none, one in which as few as can be found give up theirs first (`stops` is set in both lists).
+ * False: none. */
+bool plan_order_moves(const struct plan *plan, struct plan_move *moves, int count, bool may_stop,
+                      struct plan_move *ret);
+
+/* Fills in which idle slices go, each at the first step that needs its room: the moves in order,
+ * then the places. */
+void plan_mark_destroyed(const struct plan *plan, struct plan_move *moves, int count,
+                         struct plan_spot *spots, unsigned spot_count);
+
+/* Does the objective want that room is made for so many of them? */
+bool plan_is_worth_room(const struct plan *plan, const struct plan_ask *ask, unsigned count);
