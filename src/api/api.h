@@ -154,6 +154,7 @@ struct api_event {
     uint64_t operation;
     const char *tenant;  /* NULL or "" none */
     const char *old_uuid, *new_uuid; /* of a move; NULL or "" none */
+    const char *move;    /* its name; NULL or "" none */
     const char *message; /* one sentence without the lease's name or labels: everybody sees it */
 };
 

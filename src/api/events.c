@@ -38,6 +38,7 @@ void api_event_from_action(const struct pool_action *action, int64_t seq, int64_
         .tenant = action->tenant,
         .old_uuid = action->old_uuid,
         .new_uuid = action->new_uuid,
+        .move = action->move,
         .message = action->text,
     };
 }
@@ -59,6 +60,7 @@ void api_event_render(const struct pool *pool, const struct api_event *event, st
     bool has_new = event->new_uuid && *event->new_uuid;
     if (has_old || has_new) {
         json_out_object(&w, "move");
+        json_out_text(&w, "id", event->move && *event->move ? event->move : NULL);
         json_out_text(&w, "from_mig_uuid", has_old ? event->old_uuid : NULL);
         json_out_text(&w, "mig_uuid", has_new ? event->new_uuid : NULL);
         api_add_device_env(&w, event->new_uuid);

@@ -64,7 +64,7 @@ static void add_moves(struct json_out *w, const struct pool_preview *found)
     json_out_array(w, "moves");
     for (unsigned i = 0; i < found->move_count; i++) {
         const struct pool_preview_move *m = &found->move[i];
-        const struct pool_slice *from = m->lease->part[0].slice;
+        const struct pool_slice *from = m->from;
         json_out_object(w, NULL);
         json_out_id(w, "lease", "l", m->lease->id);
         json_out_str(w, "tenant", m->lease->tenant->name);
@@ -77,11 +77,11 @@ static void add_moves(struct json_out *w, const struct pool_preview *found)
         json_out_end_object(w);
     }
     json_out_end_array(w);
-    if (found->move_count) {
-        add_step(w, "room", &found->room);
-    } else {
-        json_out_null(w, "room");
+    json_out_array(w, "room");
+    for (unsigned i = 0; i < found->room_count; i++) {
+        add_step(w, NULL, &found->room[i]);
     }
+    json_out_end_array(w);
     if (found->moves_us) {
         json_out_milli(w, "moves_ms", found->moves_us);
     } else {

@@ -111,14 +111,17 @@ SUBSET(lease_slice, "LeaseSlice", "One slice, or one whole GPU, of a lease.",
        TEXT("mig_uuid", 95, NUL, NULL));
 
 SUBSET(lease_move, "LeaseMove", "Another slice that a movable lease is to go to, or leaves.",
+       TEXT("id", 47, 0, "as in l-7.2, the second move of l-7: what an answer may name"),
        ENUM("state", "making|asked|leaving", 0,
             "asked: the holder is to answer; leaving: the slice that is let go is looked at for "
             "processes"),
        BOOL("stop", 0, "this is its only slice: the work has to stop, and the lease gets another"),
-       BOOL("confirmed", 0, "leaving: the lease has its new slice, and this is the old one"),
+       BOOL("confirmed", 0, "leaving: the holder has agreed; the lease has its new slice, and this is "
+                            "the old one, or its only one with stop"),
        TEXT("request", 31, NUL, "for whom room is made; null: to keep the fleet together"),
        TIME("until", NUL, "no answer until then is a refusal"), TEXT("gpu_uuid", 95, 0, NULL),
        COUNT("gpu_index", NULL), OBJ("placement", placement, 0, NULL),
+       TEXT("from_mig_uuid", 95, NUL, "the slice of the lease that it would leave; null: it has"),
        TEXT("mig_uuid", 95, NUL, "null while it is being made"),
        OPEN("env", 0, "variables for the workload there; empty unless asked, and for other "
                       "tenants"));
@@ -126,7 +129,8 @@ SUBSET(lease_move, "LeaseMove", "Another slice that a movable lease is to go to,
 SET(schema_move_answer, "MoveAnswer", "A holder's answer.",
     ENUM("answer", "confirm|refuse", REQ,
          "confirm: the work is on the new slice now; refuse: it stays where it is"),
-    WORD("mig_uuid", 95, NUL, "the new slice that is meant: refused when another is asked for now"));
+    WORD("mig_uuid", 95, NUL, "the new slice that is meant: refused when another is asked for now"),
+    WORD("move", 47, NUL, "the id of the move that is meant, in the same way"));
 
 SET(schema_lease, "Lease", "Somebody's right to slices. Members of a single slice are null when "
                            "the lease has several, or none yet.",
@@ -290,7 +294,7 @@ SET(schema_plan, "Plan", "What requests would get now.", BOOL("fits", 0, NULL),
     INT("gpus_opened_least", 0, BIG, NUL, "no other way opens fewer; null with proven"),
     LIST("steps", plan_step, 64, 0, NULL),
     LIST("moves", plan_move, 8, 0, "when it does not fit: who would be asked to move, in this order"),
-    OBJ("room", plan_step, NUL, "what the first request that does not fit would get after the moves"),
+    LIST("room", plan_step, 64, 0, "what the first request that does not fit would get after the moves"),
     NUMBER("moves_ms", NUL, "time in the driver for moves and room, without that of the holders; "
                             "null unknown"),
     LIST("blocking", blocking, 64, 0, NULL));
@@ -321,6 +325,7 @@ SET(schema_operation, "Operation", "An apply that is carried out.", TEXT("id", 3
 /* --- the rest ------------------------------------------------------------------------------- */
 
 SUBSET(event_move, "EventMove", "From where to where a lease is asked to move, or has moved.",
+       TEXT("id", 47, NUL, "as in the lease's move"),
        TEXT("from_mig_uuid", 95, NUL, "null: it had stopped before"),
        TEXT("mig_uuid", 95, NUL, "of the new slice; null: it has to stop first"),
        OPEN("env", 0, "variables for the workload there"));

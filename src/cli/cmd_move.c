@@ -1,5 +1,6 @@
-/* tangram move: what a movable lease is asked, and the holder's answer.  The answer names the slice
- * that was shown, so that it never counts for another one that is asked for meanwhile. */
+/* tangram move: what a movable lease is asked, and the holder's answer.  The answer names the move
+ * that is meant, by its id or the new slice; without one, the move that is asked when the command
+ * begins, so that it never counts for another that is asked meanwhile. */
 #include "base/text.h"
 #include "cli/cli.h"
 
@@ -21,8 +22,8 @@ static void print_asked(const json_t *lease, const json_t *move)
     if (js_true(move, "stop") && !strcmp(state, "asked")) {
         print_escaped("is asked to stop until ", js_text(move, "until", "?"), "");
         print_escaped(", so that ", js_text(move, "request", "another request"), " fits; ");
-        printf("it gets another slice then.\nWhen its work has stopped: tangram move %s "
-               "--confirm\n", js_text(lease, "id", "ID"));
+        printf("it gets another slice then.\nWhen its work has stopped: tangram move %s %s "
+               "--confirm\n", js_text(lease, "id", "ID"), js_text(move, "id", ""));
     } else if (!strcmp(state, "asked")) {
         printf("is asked to move to GPU %lld %s", (long long)js_int(move, "gpu_index", -1),
                where.data ? where.data : "");
@@ -31,8 +32,8 @@ static void print_asked(const json_t *lease, const json_t *move)
         if (js_str(move, "request")) {
             print_escaped(", so that ", js_text(move, "request", ""), " fits");
         }
-        printf(".\nWhen its work is there, or has stopped: tangram move %s --confirm\n",
-               js_text(lease, "id", "ID"));
+        printf(".\nWhen its work is there, or has stopped: tangram move %s %s --confirm\n",
+               js_text(lease, "id", "ID"), js_text(move, "id", ""));
     } else if (!strcmp(state, "making")) {
         printf("will be asked to move to GPU %lld %s: the slice is being made\n",
                (long long)js_int(move, "gpu_index", -1), where.data ? where.data : "");
@@ -66,11 +67,13 @@ static int answer(struct cli *cli, const json_t *lease, bool is_confirmed)
 {
     CLEANUP(freep) char *path = cli_path("/v1/leases/", cli->args.args[0], "/move");
     CLEANUP(json_decrefp) json_t *body = json_object(), *after = NULL;
-    const char *uuid = js_str(json_object_get(lease, "move"), "mig_uuid");
+    const char *meant = cli->args.arg_count > 1 ? cli->args.args[1]
+                                                : js_str(json_object_get(lease, "move"), "id");
 
     json_object_set_new(body, "answer", json_string(is_confirmed ? "confirm" : "refuse"));
-    if (uuid) {
-        json_object_set_new(body, "mig_uuid", json_string(uuid));
+    if (meant) {
+        json_object_set_new(body, !strncmp(meant, "MIG-", 4) ? "mig_uuid" : "move",
+                            json_string(meant));
     }
     int rc = cli_call(cli, "POST", path, body, &after);
     if (rc) {
@@ -101,6 +104,9 @@ int cmd_move(struct cli *cli)
 
     if (!rc && confirms && refuses) {
         rc = cli_usage(cli, "--confirm and --refuse exclude each other");
+    }
+    if (!rc && cli->args.arg_count > 1 && !confirms && !refuses) {
+        rc = cli_usage(cli, "%s is for --confirm or --refuse", cli->args.args[1]);
     }
     rc = rc ? rc : cli_call(cli, "GET", path, NULL, &lease);
     if (rc) {

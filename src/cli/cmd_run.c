@@ -212,9 +212,6 @@ int cmd_run(struct cli *cli)
     }
     json_object_set_new(request, "lifetime", json_string("client"));
     if (cli_args_has(&cli->args, OPT_ON_MOVE)) {
-        if (js_int(request, "count", 1) > 1) {
-            return cli_usage(cli, "--on-move: a lease of several slices is not moved");
-        }
         json_object_set_new(request, "movable", json_true());
     }
     rc = lease_obtain(cli, request, &signals, &lease);

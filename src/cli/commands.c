@@ -119,10 +119,11 @@ const struct cli_command cli_commands[] = {
      "Signals are handed on. Without --wait nothing waits in the queue: if it cannot be had now, "
      "the exit status is 3. With -n the variables name all slices, separated by commas; CUDA "
      "lets a process use one MIG device only and takes the first, so a command that wants all of "
-     "them has to start a process for each. The command of "
-     "--on-move finds TANGRAM_LEASE, TANGRAM_OLD_MIG_UUID, TANGRAM_NEW_MIG_UUID (also as "
-     "CUDA_VISIBLE_DEVICES), TANGRAM_COMMAND_PID, TANGRAM_MOVE_UNTIL and TANGRAM_MOVE. With 'ask' it "
-     "brings the work to the new slice, or stops it, and ends with 0, or with another status to stay. "
+     "them has to start a process for each. The command of --on-move finds TANGRAM_LEASE, "
+     "TANGRAM_OLD_MIG_UUID, TANGRAM_NEW_MIG_UUID (also as CUDA_VISIBLE_DEVICES), "
+     "TANGRAM_COMMAND_PID, TANGRAM_MOVE_UNTIL, TANGRAM_MOVE_ID and TANGRAM_MOVE. With 'ask' it "
+     "brings the work to the new slice, or stops it, and ends with 0, or with another status to stay; "
+     "with -n this is one of the slices, the old one, and the others stay. "
      "With 'stop' there is no new slice yet: the work has to stop, and the command is run again with "
      "'moved' when there is one.",
      OPTIONS(OPT_PROFILE, OPT_COUNT_N, OPT_WAIT, OPT_MODEL, OPT_NAME, OPT_PRIORITY, OPT_MOVABLE,
@@ -140,11 +141,13 @@ const struct cli_command cli_commands[] = {
     {"renew", "ID", "let a lease end later: in --ttl D from now",
      "'--ttl never' removes the time limit.", OPTIONS(OPT_TTL, OPT_OUTPUT), 1, 1, HINT_LEASES,
      NULL, false, cmd_renew},
-    {"move", "ID", "answer when a movable lease is asked to move to another slice",
+    {"move", "ID [MOVE]", "answer when a movable lease is asked to move to another slice",
      "Without an option it shows what is asked. Confirm when the work runs on the new slice, or "
      "has stopped: the old slice goes as soon as no process uses it. Refused, or not answered in "
-     "time, the lease keeps its slice and is not asked again for a while.",
-     OPTIONS(OPT_CONFIRM, OPT_REFUSE, OPT_OUTPUT), 1, 1, HINT_LEASES, NULL, false, cmd_move},
+     "time, the lease keeps its slice and is not asked again for a while. MOVE, as in l-7.2, or the "
+     "UUID of the new slice, says what is answered: if something else is asked by then, the answer "
+     "does not count (exit status 5). A script should always give it.",
+     OPTIONS(OPT_CONFIRM, OPT_REFUSE, OPT_OUTPUT), 1, 2, HINT_LEASES, NULL, false, cmd_move},
     {"plan", "[PROFILE[:N]...]", "would it fit, where, what would be cut; nothing is changed",
      "Several are placed together, with as few empty GPUs as can be, and it is said whether that is "
      "proven. The exit status is 0 when it fits now and 3 when not.",

@@ -42,12 +42,12 @@ struct mover {
     struct cli *cli;
     const char *lease; /* id */
     pid_t command;
-    char done[128];    /* the time limit of what was answered last: no two are asked at once */
+    char done[64];     /* the move that was answered last */
     char stopped[128]; /* the slice that was given up; "" none: it has one */
 };
 
 struct asked {
-    const char *what, *from, *to, *until;
+    const char *what, *id, *from, *to, *until;
     int64_t until_ms; /* 0: as long as it takes */
 };
 
@@ -74,6 +74,7 @@ static void exec_hook(const struct mover *m, const struct asked *asked, pid_t pa
     sigprocmask(SIG_SETMASK, &none, NULL);
     setenv("TANGRAM_LEASE", m->lease, 1);
     setenv("TANGRAM_MOVE", asked->what, 1);
+    setenv("TANGRAM_MOVE_ID", asked->id, 1);
     setenv("TANGRAM_OLD_MIG_UUID", asked->from, 1);
     setenv("TANGRAM_NEW_MIG_UUID", asked->to, 1);
     setenv("TANGRAM_MOVE_UNTIL", asked->until, 1);
@@ -132,8 +133,7 @@ static bool send_answer(const struct mover *m, const struct asked *asked, int st
     CLEANUP(freep) char *path = cli_path("/v1/leases/", m->lease, "/move");
     CLEANUP(client_reply_done) struct client_reply reply = {0};
     CLEANUP(json_decrefp) json_t *body =
-        json_pack("{s:s, s:s}", "answer", status ? "refuse" : "confirm", "mig_uuid",
-                  *asked->to ? asked->to : asked->from);
+        json_pack("{s:s, s:s}", "answer", status ? "refuse" : "confirm", "move", asked->id);
     struct error err = {0};
 
     if (status) {
@@ -152,7 +152,8 @@ static bool send_answer(const struct mover *m, const struct asked *asked, int st
 /* Stop first, then come back: the hook is run for both. */
 static void come_back(struct mover *m, const char *to)
 {
-    struct asked asked = {.what = "moved", .from = m->stopped, .to = to, .until = ""};
+    struct asked asked = {.what = "moved", .id = m->done, .from = m->stopped, .to = to,
+                          .until = ""};
 
     if (run_hook(m, &asked)) {
         cli_say("%s has %s now, and the command of --on-move did not end well", m->lease, to);
@@ -160,15 +161,16 @@ static void come_back(struct mover *m, const char *to)
     m->stopped[0] = '\0';
 }
 
-static void answer(struct mover *m, const json_t *lease, const json_t *move)
+static void answer(struct mover *m, const json_t *move)
 {
     bool is_stop = js_true(move, "stop");
-    struct asked asked = {.what = is_stop ? "stop" : "ask", .from = js_text(lease, "mig_uuid", ""),
+    struct asked asked = {.what = is_stop ? "stop" : "ask", .id = js_text(move, "id", ""),
+                          .from = js_text(move, "from_mig_uuid", ""),
                           .to = is_stop ? "" : js_text(move, "mig_uuid", ""),
                           .until = js_text(move, "until", ""),
                           .until_ms = js_time_ms(move, "until")};
 
-    snprintf(m->done, sizeof(m->done), "%s", asked.until);
+    snprintf(m->done, sizeof(m->done), "%s", asked.id);
     int status = run_hook(m, &asked);
     if (send_answer(m, &asked, status) && is_stop && !status) {
         snprintf(m->stopped, sizeof(m->stopped), "%s", asked.from);
@@ -192,8 +194,8 @@ static bool look(struct mover *m)
         come_back(m, has);
     }
     if (!strcmp(js_text(move, "state", ""), "asked") &&
-        strcmp(js_text(move, "until", ""), m->done) != 0) {
-        answer(m, reply.body, move);
+        strcmp(js_text(move, "id", ""), m->done) != 0) {
+        answer(m, move);
     }
     return true;
 }

@@ -127,7 +127,7 @@ static void say_move(struct steps *s, const json_t *move)
 void plan_print_steps(const json_t *plan)
 {
     const json_t *list = js_array(plan, "steps"), *moves = js_array(plan, "moves"), *item = NULL;
-    const json_t *room = json_object_get(plan, "room");
+    const json_t *room = js_array(plan, "room");
     struct steps s = {0};
     size_t i = 0;
 
@@ -143,8 +143,9 @@ void plan_print_steps(const json_t *plan)
     {
         say_move(&s, item);
     }
-    if (json_is_object(room)) {
-        say_step(&s, room, " for the request");
+    json_array_foreach(room, i, item)
+    {
+        say_step(&s, item, " for the request");
     }
     if (!s.has_unknown && !s.has_driver) {
         printf("The driver has nothing to do.\n");

@@ -33,19 +33,32 @@ void consolidation_yield(struct pool *pool)
     }
 }
 
+/* Its new slice waits for a GPU that cannot be read. */
+static void give_up_blind(struct pool *pool)
+{
+    struct pool_lease *l = under_way(pool);
+
+    if (l && l->move.phase == POOL_MOVE_MAKING && !l->move.slice->job &&
+        (!l->move.slice->gpu->is_scanned || l->move.slice->gpu->wants_scan)) {
+        move_call_off(pool, l, "the GPU that it was to go to cannot be read");
+    }
+}
+
 void consolidation_on_timer(struct pool *pool)
 {
     struct plan_move found;
+    unsigned part = 0;
 
     consolidation_arm(pool);
+    give_up_blind(pool);
     moves_refresh_plan(pool);
     if (!TAILQ_EMPTY(&pool->queue) || under_way(pool) ||
         plan_find_consolidation(pool->plan, LEAST_GAIN, &found) < 0) {
         return;
     }
-    struct pool_lease *mover = move_lease_at(pool, pool->gpus[found.from_gpu], found.from);
-    if (mover && move_begin(pool, NULL, mover, pool->gpus[found.to_gpu], found.to.profile,
-                            found.to.start)) {
+    struct pool_lease *mover = move_lease_at(pool, pool->gpus[found.from_gpu], found.from,
+                                             &part);
+    if (mover && move_begin(pool, NULL, mover, part, pool->gpus[found.to_gpu], found.to)) {
         pool->consolidating = mover->id;
     }
 }

@@ -144,34 +144,6 @@ static bool may_reuse(const struct pool_lease *lease, const struct pool_slice *s
     return !s->processes && !s->job && (!s->tenant[0] || !strcmp(s->tenant, lease->tenant->name));
 }
 
-/* --- quota ------------------------------------------------------------------------------------ */
-
-/* UINT_MAX: no limit. */
-static unsigned quota_left(const struct pool_lease *lease)
-{
-    const struct pool_tenant *t = lease->tenant;
-
-    if (!t->max_compute) {
-        return UINT_MAX;
-    }
-    return t->compute_slots < t->max_compute ? t->max_compute - t->compute_slots : 0;
-}
-
-unsigned lease_slots_on(const struct pool *pool, const struct pool_lease *lease, int class_id)
-{
-    int profile = class_id < 0 ? MIG_PROFILE_NONE : lease->ask.profile[class_id];
-    unsigned each = 1; /* a GPU that does not tell what it can be cut into */
-
-    if (lease->want.compute_instance_slices) {
-        each = lease->want.compute_instance_slices;
-    } else if (lease->want.kind == MIG_WANT_GPU && class_id >= 0) {
-        each = pool->classes[class_id].geometry->slices;
-    } else if (profile >= 0) {
-        each = pool->classes[class_id].geometry->profiles[profile].slices;
-    }
-    return each * lease->count;
-}
-
 /* --- the kinds of places, best first ---------------------------------------------------------- */
 
 /* Nothing stands, runs or is planned on it. */
@@ -190,7 +162,7 @@ static bool take_whole_gpu(struct pool *pool, struct pool_lease *lease)
     for (unsigned i = 0; i < pool->gpu_count; i++) {
         struct pool_gpu *gpu = pool->gpus[i];
         if (is_free_whole(gpu) && lease_allows_gpu(lease, gpu) && !held_mask(lease, gpu) &&
-            lease_slots_on(pool, lease, gpu->class_id) <= quota_left(lease)) {
+            lease_slots_on(pool, lease, gpu->class_id) <= lease_quota_left(pool, lease)) {
             gpu->lease = lease->id;
             lease_add_part(lease, gpu, NULL, 0);
             gpu_changed(pool, gpu);
@@ -410,33 +382,6 @@ static bool take_part(struct pool *pool, struct pool_lease *lease)
     return take_cut(pool, lease);
 }
 
-bool lease_is_over_quota(const struct pool *pool, const struct pool_lease *lease)
-{
-    unsigned left = quota_left(lease);
-
-    if (left == UINT_MAX) {
-        return false;
-    }
-    for (int c = 0; c < pool->class_count; c++) {
-        if (lease->ask.profile[c] >= 0 && lease_slots_on(pool, lease, c) <= left) {
-            return false;
-        }
-    }
-    return lease->want.kind != MIG_WANT_GPU || lease_slots_on(pool, lease, -1) > left;
-}
-
-/* Leaves out the models on which the lease would be more than its tenant may have. */
-static void bind_quota(const struct pool *pool, struct pool_lease *lease)
-{
-    unsigned left = quota_left(lease);
-
-    for (int c = 0; left != UINT_MAX && c < pool->class_count; c++) {
-        if (lease_slots_on(pool, lease, c) > left) {
-            lease->ask.profile[c] = MIG_PROFILE_NONE;
-        }
-    }
-}
-
 /* What the lease takes of its tenant's quota, now that its parts are known. */
 static unsigned slots_of_parts(const struct pool_lease *lease)
 {
@@ -581,7 +526,7 @@ static void take_shares(struct pool *pool, struct pool_lease *lease)
 static void bind(struct pool *pool, struct pool_lease *lease, const struct hold *hold)
 {
     memcpy(lease->resolved, lease->ask.profile, sizeof(lease->resolved));
-    bind_quota(pool, lease);
+    lease_bind_quota(pool, lease);
     bind_hold(pool, lease, hold);
 }
 
@@ -612,22 +557,6 @@ enum grant_result lease_grant(struct pool *pool, struct pool_lease *lease, const
     }
     unbind(lease);
     return is_complete ? GRANT_DONE : GRANT_BLOCKED;
-}
-
-/* Would these, together, be more than one of their tenants may have? */
-static bool are_over_quota(struct pool_lease *const *leases, unsigned count)
-{
-    bool is_over = false;
-
-    for (unsigned i = 0; i < count; i++) {
-        lease_count_slots(leases[i], true);
-    }
-    for (unsigned i = 0; i < count; i++) {
-        const struct pool_tenant *t = leases[i]->tenant;
-        is_over = is_over || (t->max_compute && t->compute_slots > t->max_compute);
-        lease_count_slots(leases[i], false);
-    }
-    return is_over;
 }
 
 /* Bound by what is of this lease only: the pool has one list for what is kept for others. */
@@ -685,7 +614,7 @@ bool lease_grant_all(struct pool *pool, struct pool_lease *const *leases, unsign
     for (unsigned i = 0; fits && i < count; i++) {
         leases[i]->compute_slots = slots_of_parts(leases[i]);
     }
-    fits = fits && !are_over_quota(leases, count);
+    fits = fits && !leases_are_over_quota(pool, leases, count);
     for (unsigned i = count; !fits && i-- > 0;) {
         lease_ungrant(pool, leases[i]);
     }
@@ -704,27 +633,41 @@ void moves_refresh_plan(struct pool *pool)
 
 /* With objective priority nobody is asked to move for something that counts less. */
 static bool is_worth(const struct pool *pool, const struct pool_lease *lease,
-                     const struct plan_moves *moves)
+                     const struct plan_set_moves *found)
 {
-    const struct pool_gpu *gpu = pool->gpus[moves->spot.gpu_id];
-    double value = gpu->geometry->profiles[moves->spot.slice.profile].size * lease_weight(lease);
+    double value = 0;
 
-    return pool->settings.plan.objective != PLAN_PRIORITY || moves->cost <= value * (1 + 1e-6);
+    for (unsigned i = 0; i < found->spot_count; i++) {
+        const struct pool_gpu *gpu = pool->gpus[found->spots[i].gpu_id];
+        value += gpu->geometry->profiles[found->spots[i].slice.profile].size * lease_weight(lease);
+    }
+    return pool->settings.plan.objective != PLAN_PRIORITY ||
+           found->moves.cost <= value * (1 + 1e-6);
+}
+
+bool lease_may_seek(const struct pool *pool, const struct pool_lease *lease)
+{
+    return pool->settings.max_moves &&
+           (lease->count == 1 || (is_gang(lease) && !is_shared(lease)));
 }
 
 bool lease_find_moves(struct pool *pool, struct pool_lease *lease, const struct hold *hold,
-                      struct plan_moves *ret)
+                      struct plan_set_moves *ret)
 {
-    struct plan_moves found;
+    CLEANUP(freep) struct plan_set_moves *found = xcalloc(1, sizeof(*found));
+    int most = (int)pool->settings.max_moves;
 
     bind(pool, lease, hold);
     moves_refresh_plan(pool);
-    bool is_found = plan_find_moves(pool->plan, &lease->ask, (int)pool->settings.max_moves,
-                                    &found) == 0 && found.count;
+    if (lease->count > 1) {
+        (void)plan_find_set_moves(pool->plan, &lease->ask, lease->count, most, found);
+    } else if (plan_find_moves(pool->plan, &lease->ask, most, &found->moves) == 0) {
+        found->spots[found->spot_count++] = found->moves.spot;
+    }
     unbind(lease);
-    is_found = is_found && is_worth(pool, lease, &found);
+    bool is_found = found->spot_count && found->moves.count && is_worth(pool, lease, found);
     if (is_found) {
-        *ret = found;
+        *ret = *found;
     }
     return is_found;
 }

@@ -8,8 +8,8 @@
  *   - a slice with a job has exactly one job, and only its result changes the slice's state;
  *   - a lease that is CUTTING, ACTIVE or RELEASING has `count` parts, and each part's compute
  *     instance (or whole GPU) names the lease; no other lease has parts;
- *   - an ACTIVE or RELEASING lease that is moved has one part and a second slice, whose one compute
- *     instance names the lease, too (move.c); nothing else is named by who does not name it;
+ *   - an ACTIVE or RELEASING lease that is moved, or one part of it, has one slice more, whose one
+ *     compute instance names the lease, too (move.c); nothing else is named by who does not name it;
  *   - a QUEUED lease is in the queue's list, an ended one in the list of the ended. */
 
 enum timer_kind { TIMER_LEASE, TIMER_GPU, TIMER_LOOK, TIMER_CONSOLIDATE };
@@ -69,6 +69,7 @@ struct pool {
     struct timer *timers; /* binary heap by when_ms */
     unsigned timer_count, timer_size;
     bool wants_queue_pass; /* something came free: look at the whole queue */
+    bool wants_next_pass;  /* and that while the queue was looked at: look once more */
     bool is_trial;         /* a preview: nothing is to be recorded, all is taken back */
     uint64_t trial_lease;  /* its leases have numbers from this on */
     bool is_look_due;      /* a TIMER_LOOK is set: who waits for processes to end is looked after */
@@ -79,7 +80,7 @@ struct pool {
     uint64_t consolidating; /* the lease that was asked last to bring the fleet together; 0 none */
     unsigned seekers; /* requests that have looked for moves in this pass */
     /* `held`, and with it what is kept where room is being made for others (moves_bind()) */
-    struct plan_exclusion bound[POOL_MAX_COUNT + SHIFTS_MAX * (PLAN_MOVES_MAX + 1)];
+    struct plan_exclusion bound[POOL_MAX_COUNT + SHIFTS_MAX * (PLAN_MOVES_MAX + POOL_MAX_COUNT)];
     struct plan_set last_set; /* how good the places of the last gang are */
     int64_t now_ms;
     struct pool_actions *out; /* of the current step */
@@ -109,6 +110,11 @@ void pool_mark_gone(struct pool *pool, enum pool_record_kind kind, uint64_t id);
 static inline uint16_t slice_mask(const struct pool_slice *s)
 {
     return (uint16_t)(((1u << s->size) - 1) << s->start);
+}
+/* The part of the lease that is moved. */
+static inline const struct pool_part *move_part(const struct pool_lease *lease)
+{
+    return &lease->part[lease->move.part];
 }
 /* A new slice at its place in gpu->slices; NULL when the GPU's list is full. */
 struct pool_slice *slice_new(struct pool *pool, struct pool_gpu *gpu, int profile, unsigned start);
@@ -172,19 +178,17 @@ enum grant_result lease_grant(struct pool *pool, struct pool_lease *lease, const
  * counted on its tenant.  *ret says how good the places are that plan/ had to find. */
 bool lease_grant_all(struct pool *pool, struct pool_lease *const *leases, unsigned count,
                      const struct hold *hold, struct plan_set *ret);
-/* Compute slots that the whole lease takes on GPUs of this class; -1: GPUs without one. */
-unsigned lease_slots_on(const struct pool *pool, const struct pool_lease *lease, int class_id);
-/* Is there no GPU on which its tenant's quota leaves enough? */
-bool lease_is_over_quota(const struct pool *pool, const struct pool_lease *lease);
 /* Takes back what lease_grant() has arranged and the driver has not begun. */
 void lease_ungrant(struct pool *pool, struct pool_lease *lease);
 void lease_add_part(struct pool_lease *lease, struct pool_gpu *gpu, struct pool_slice *slice,
                     unsigned ci);
 /* plan/ hears who may be asked to move now: that changes with time alone, too. */
 void moves_refresh_plan(struct pool *pool);
-/* Moves that would let one part of it in; false: none, or none is needed. */
+/* May others be asked to move for its sake?  Not for several that are no slices of their own. */
+bool lease_may_seek(const struct pool *pool, const struct pool_lease *lease);
+/* Moves that would let all of it in; false: none, or none is needed. */
 bool lease_find_moves(struct pool *pool, struct pool_lease *lease, const struct hold *hold,
-                      struct plan_moves *ret);
+                      struct plan_set_moves *ret);
 /* A slice for the lease at this very place: an idle one of the kind, or one to come, for which idle
  * ones go; NULL when there is no room on the GPU's list. */
 struct pool_slice *lease_put(struct pool *pool, struct pool_lease *lease, struct pool_gpu *gpu,
@@ -197,6 +201,19 @@ int lease_profile_on(const struct pool_lease *lease, const struct pool_gpu *gpu)
 int lease_resolve(struct pool *pool, struct pool_lease *lease, struct error *err);
 /* The compute-instance profile of the lease within a slice profile. */
 int lease_ci_profile_on(const struct pool_lease *lease, const struct pool_gpu *gpu, int profile);
+
+/* quota.c: how many compute slots a tenant may have. */
+/* Compute slots that the whole lease takes on GPUs of this class; -1: GPUs without one. */
+unsigned lease_slots_on(const struct pool *pool, const struct pool_lease *lease, int class_id);
+/* What its tenant may have beside what it has; UINT_MAX: no limit. */
+unsigned lease_quota_left(const struct pool *pool, const struct pool_lease *lease);
+/* Is there no GPU on which its tenant's quota leaves enough? */
+bool lease_is_over_quota(const struct pool *pool, const struct pool_lease *lease);
+/* Leaves out the models on which the lease would be more than its tenant may have. */
+void lease_bind_quota(const struct pool *pool, struct pool_lease *lease);
+/* Would these, together, be more than one of their tenants may have? */
+bool leases_are_over_quota(const struct pool *pool, struct pool_lease *const *leases,
+                           unsigned count);
 
 /* hold.c: what is kept for the head of the queue. */
 void hold_for(const struct pool *pool, const struct pool_lease *lease, struct hold *ret);
@@ -317,15 +334,18 @@ void move_explain(const struct pool *pool, const struct pool_lease *lease, char 
 void moves_seek(struct pool *pool, struct pool_lease *lease, const struct hold *hold);
 /* What moves_seek() would do for it. */
 void shift_preview(struct pool *pool, struct pool_lease *lease, struct pool_preview *ret);
+/* How many holders would be asked if it might wait; 0: that would not help. */
+unsigned shift_would_ask(struct pool *pool, struct pool_lease *lease);
 /* What plan/ found, by lease; false: somebody in it may not be asked. */
-bool shift_from_plan(struct pool *pool, const struct plan_moves *found,
+bool shift_from_plan(struct pool *pool, const struct plan_set_moves *found,
                      struct pool_shift *ret);
-/* The lease that may be asked to move and has this slice; NULL: nobody. */
+/* The lease that may be asked to move and has this slice, as that part; NULL: nobody. */
 struct pool_lease *move_lease_at(struct pool *pool, const struct pool_gpu *gpu,
-                                 struct mig_slice at);
-/* Begins a move; request NULL: to keep the fleet together.  False: there is no room on the list. */
+                                 struct mig_slice at, unsigned *ret_part);
+/* Begins the move of a part; request NULL: to keep the fleet together.  False: there is no room on
+ * the list. */
 bool move_begin(struct pool *pool, const struct pool_lease *request, struct pool_lease *mover,
-                struct pool_gpu *gpu, int profile, unsigned start);
+                unsigned part, struct pool_gpu *gpu, struct mig_slice to);
 /* Adds what is kept for other requests to what the lease's ask leaves alone. */
 void moves_bind(struct pool *pool, struct pool_lease *lease);
 /* Has it stopped for a request that has not got its place yet? */

@@ -201,6 +201,7 @@ static void come_back(struct pool *pool, struct pool_lease *lease)
     struct pool_action *a = &pool->out->action[pool->out->count - 1];
     const struct pool_part *p = &lease->part[0];
     text_copy(a->new_uuid, sizeof(a->new_uuid), p->slice ? p->slice->ci[p->ci].mig_uuid : "");
+    pool_move_name(lease, a->move);
 }
 
 void lease_activate_if_settled(struct pool *pool, struct pool_lease *lease)
@@ -594,14 +595,30 @@ static void seek_at_once(struct pool *pool, struct pool_lease *lease)
     }
 }
 
+/* Nobody is asked to move for a request that does not wait for the answer: it is refused, and says
+ * so when asking would help. */
+static void refuse_to_wait(struct pool *pool, const struct pool_event *event,
+                           struct pool_lease *lease)
+{
+    struct pool_explanation *why = pool->explanation;
+    char text[sizeof(why->reason)], hint[100] = "";
+
+    pool_explain(pool, lease, pool->now_ms, why);
+    unsigned asked = shift_would_ask(pool, lease);
+    if (asked) {
+        snprintf(hint, sizeof(hint), "; if it may wait, %u holder%s asked to move, for up to %" PRId64
+                 " s", asked, asked > 1 ? "s are" : " is", pool->settings.move_answer_ms / 1000);
+    }
+    snprintf(text, sizeof(text), "%.*s%s", (int)(sizeof(text) - 1 - strlen(hint)), why->reason, hint);
+    text_mend_utf8(text);
+    refuse(pool, event, lease, POOL_DOES_NOT_FIT, text);
+}
+
 static void wait_in_queue(struct pool *pool, const struct pool_event *event,
                           struct pool_lease *lease)
 {
-    struct pool_explanation *why = pool->explanation;
-
     if (lease->must_not_wait) {
-        pool_explain(pool, lease, pool->now_ms, why);
-        refuse(pool, event, lease, POOL_DOES_NOT_FIT, why->reason);
+        refuse_to_wait(pool, event, lease);
         return;
     }
     if (lease->tenant->queued >= lease->tenant->max_queued) {

@@ -1,4 +1,4 @@
-/* One lease goes to another slice.
+/* One lease goes to another slice, or one part of a lease of several.
  *
  *     MAKING ─▶ ASKED ─┬─ confirmed ─▶ LEAVING the old slice ─▶ done
  *        │        │    └─ refused ───▶ LEAVING the new slice ─▶ the lease has what it had
@@ -23,12 +23,25 @@
 #include <string.h>
 
 #define RECHECK_MS 1000
+#define RECHECK_SHIFT_MOST 6 /* 64 s between two looks of which the driver knows nothing */
+/* Whose holder was asked in vain has this part of the pause at first, then twice as much each time,
+ * up to all of it. */
+#define VAIN_PART 32
 
 const char *pool_move_phase_name(enum pool_move_phase phase)
 {
     static const char *const names[POOL_MOVE_PHASE_COUNT] = {"none", "making", "asked", "leaving"};
 
     return names[phase];
+}
+
+const char *pool_move_name(const struct pool_lease *lease, char buf[static POOL_MOVE_NAME_SIZE])
+{
+    buf[0] = '\0';
+    if (lease->move_count) {
+        snprintf(buf, POOL_MOVE_NAME_SIZE, "l-%" PRIu64 ".%u", lease->id, lease->move_count);
+    }
+    return buf;
 }
 
 /* Which of the slice's compute instances names the lease. */
@@ -44,8 +57,8 @@ static unsigned ci_of(const struct pool_slice *s, uint64_t lease)
 
 bool move_is_possible(const struct pool *pool, const struct pool_lease *lease)
 {
-    return lease->is_movable && lease->state == POOL_LEASE_ACTIVE && lease->count == 1 &&
-           lease->part_count == 1 && lease->part[0].slice && !lease->want.compute_instance_slices &&
+    return lease->is_movable && lease->state == POOL_LEASE_ACTIVE &&
+           lease->part_count == lease->count && !lease->want.compute_instance_slices &&
            lease->move.phase == POOL_MOVE_NONE && lease->move_rest_ms <= pool->now_ms;
 }
 
@@ -64,6 +77,7 @@ static void tell(struct pool *pool, enum pool_history what, const struct pool_le
     if (from != to) { /* who has to stop is not told of another */
         text_copy(a->new_uuid, sizeof(a->new_uuid), uuid_of(to, lease->id));
     }
+    pool_move_name(lease, a->move);
 }
 
 /* What is let go must have no process on it. */
@@ -90,15 +104,16 @@ static void leave(struct pool *pool, struct pool_lease *lease)
 }
 
 /* Nobody makes room for the request with this lease any more, or it has been made. */
-static void note_outcome(struct pool *pool, const struct pool_lease *lease, uint64_t request,
-                         bool is_done, const char *why)
+static void note_outcome(struct pool *pool, const struct pool_lease *lease,
+                         const struct pool_move *move, bool is_done, const char *why)
 {
-    struct pool_lease *for_whom = request ? pool_lease_get(pool, request) : NULL;
+    struct pool_lease *for_whom = move->request ? pool_lease_get(pool, move->request) : NULL;
     struct pool_shift *shift = for_whom ? for_whom->shift : NULL;
     unsigned at = 0;
 
     pool->wants_queue_pass = true;
-    while (shift && at < shift->count && shift->move[at].lease != lease->id) {
+    while (shift && at < shift->count &&
+           !(shift->move[at].lease == lease->id && shift->move[at].part == move->part)) {
         at++;
     }
     if (!shift || at == shift->count) {
@@ -112,6 +127,14 @@ static void note_outcome(struct pool *pool, const struct pool_lease *lease, uint
     }
 }
 
+/* What may be asked of it has changed. */
+static void parts_changed(struct pool *pool, const struct pool_lease *lease)
+{
+    for (unsigned i = 0; i < lease->part_count; i++) {
+        gpu_changed(pool, lease->part[i].gpu);
+    }
+}
+
 /* The move ends, and the second slice is nobody's. */
 static void finish(struct pool *pool, struct pool_lease *lease)
 {
@@ -121,10 +144,8 @@ static void finish(struct pool *pool, struct pool_lease *lease)
     lease_drop_slice(pool, lease, s, ci_of(s, lease->id));
     lease->move = (struct pool_move){0};
     pool_mark_lease(pool, lease);
-    pool->wants_queue_pass = true;
-    if (lease->part_count && lease->part[0].slice) {
-        gpu_changed(pool, lease->part[0].gpu); /* it may be asked again */
-    }
+    pool->wants_queue_pass = pool->wants_next_pass = true;
+    parts_changed(pool, lease); /* it may be asked again */
 }
 
 /* Nothing was asked, as it were. */
@@ -132,7 +153,7 @@ static void forget(struct pool *pool, struct pool_lease *lease)
 {
     lease->move = (struct pool_move){0};
     pool_mark_lease(pool, lease);
-    gpu_changed(pool, lease->part[0].gpu);
+    parts_changed(pool, lease);
 }
 
 /* Nothing runs on its only slice, or the slice is gone. */
@@ -145,6 +166,7 @@ static void stop(struct pool *pool, struct pool_lease *lease, bool is_missing)
     snprintf(text, sizeof(text), "l-%" PRIu64 " (%.40s) has stopped and gets a slice anew", lease->id,
              lease->tenant->name);
     tell(pool, POOL_HIST_LEASE_STOPPED, lease, s, s, text);
+    lease->vain_asks = 0;
     lease_stop(pool, lease, request);
     if (is_missing) {
         if (s->state == POOL_SLICE_IDLE) {
@@ -154,31 +176,74 @@ static void stop(struct pool *pool, struct pool_lease *lease, bool is_missing)
     }
 }
 
+/* It is not asked again for so long. */
+static void rest_for(struct pool *pool, struct pool_lease *lease, int64_t ms)
+{
+    lease->move_rest_ms = pool->now_ms + ms;
+    if (ms) {
+        pool_add_timer(pool, lease->move_rest_ms, TIMER_GPU, lease->part[0].gpu->id);
+    }
+    pool_mark_lease(pool, lease);
+}
+
+/* Its holder has said no, one way or the other. */
+static void rest(struct pool *pool, struct pool_lease *lease)
+{
+    rest_for(pool, lease, pool->settings.move_pause_ms);
+}
+
+/* It was asked, and it came to nothing through no fault of its holder: who asks and cancels again
+ * and again must not be able to pester it.  A pause after such a rest, and all is forgotten. */
+static void rest_after_vain(struct pool *pool, struct pool_lease *lease)
+{
+    int64_t pause = pool->settings.move_pause_ms;
+
+    if (lease->move_rest_ms + pause <= pool->now_ms) {
+        lease->vain_asks = 0;
+    }
+    int64_t ms = pause / VAIN_PART;
+    for (unsigned i = 0; i < lease->vain_asks && ms < pause; i++) {
+        ms *= 2;
+    }
+    lease->vain_asks++;
+    rest_for(pool, lease, ms < pause ? ms : pause);
+}
+
 /* The holder keeps what it has. */
 void move_call_off(struct pool *pool, struct pool_lease *lease, const char *why)
 {
-    uint64_t request = lease->move.request;
+    struct pool_move was = lease->move;
     char text[200];
 
+    if (was.phase == POOL_MOVE_ASKED && was.request && lease->move_rest_ms <= pool->now_ms) {
+        rest_after_vain(pool, lease);
+    }
     snprintf(text, sizeof(text), "l-%" PRIu64 " stays where it is: %.150s", lease->id, why);
-    tell(pool, POOL_HIST_LEASE_MOVE_CANCELLED, lease, lease->part[0].slice, lease->move.slice,
-         text);
-    if (lease->move.is_stop) {
+    tell(pool, POOL_HIST_LEASE_MOVE_CANCELLED, lease, move_part(lease)->slice, was.slice, text);
+    if (was.is_stop) {
         forget(pool, lease);
-    } else if (lease->move.phase == POOL_MOVE_ASKED) {
+    } else if (was.phase == POOL_MOVE_ASKED) {
         leave(pool, lease); /* it may have begun to use the new one */
     } else {
         finish(pool, lease);
     }
-    note_outcome(pool, lease, request, false, why);
+    note_outcome(pool, lease, &was, false, why);
 }
 
-/* It is not asked again for a while. */
-static void rest(struct pool *pool, struct pool_lease *lease)
+/* Whether processes run on what is let go cannot be found out.  That is not the holder's fault, and
+ * whoever waits for it need not wait for the driver to mend, either. */
+static void stay_unseen(struct pool *pool, struct pool_lease *lease, const char *message)
 {
-    lease->move_rest_ms = pool->now_ms + pool->settings.move_pause_ms;
-    pool_add_timer(pool, lease->move_rest_ms, TIMER_GPU, lease->part[0].gpu->id);
-    pool_mark_lease(pool, lease);
+    char why[160];
+
+    snprintf(why, sizeof(why), "whether processes still run on the slice cannot be seen: %.100s",
+             message);
+    if (lease->move.is_stop) { /* it has only this one, and it would be the same next time */
+        rest(pool, lease);
+        move_call_off(pool, lease, why);
+    } else {
+        note_outcome(pool, lease, &lease->move, false, why);
+    }
 }
 
 /* Who still has processes on what is let go has two slices, which count; and whoever waits for it is
@@ -195,31 +260,30 @@ static void overstay(struct pool *pool, struct pool_lease *lease)
     m->extra_slots = m->slice->ci[ci_of(m->slice, lease->id)].compute_slots;
     lease->tenant->compute_slots += m->extra_slots;
     pool_mark_lease(pool, lease);
-    note_outcome(pool, lease, m->request, false, "a holder who was to leave has not done so");
+    note_outcome(pool, lease, m, false, "a holder who was to leave has not done so");
 }
 
 bool move_give_up(struct pool *pool, struct pool_lease *lease, const struct pool_slice *slice,
                   const char *why)
 {
-    uint64_t request = lease->move.request;
+    struct pool_move was = lease->move;
     char text[200];
 
-    if (lease->move.phase == POOL_MOVE_NONE || lease->move.slice != slice) {
+    if (was.phase == POOL_MOVE_NONE || was.slice != slice) {
         return false;
     }
-    if (lease->move.is_stop) { /* its only one: lost, unless it has stopped already */
-        bool has_stopped = lease->move.phase == POOL_MOVE_LEAVING;
+    if (was.is_stop) { /* its only one: lost, unless it has stopped already */
+        bool has_stopped = was.phase == POOL_MOVE_LEAVING;
         if (has_stopped) {
             stop(pool, lease, false);
         }
         return has_stopped;
     }
     text_copy(text, sizeof(text), why);
-    if (lease->move.phase == POOL_MOVE_LEAVING) {
-        bool is_confirmed = lease->move.is_confirmed;
+    if (was.phase == POOL_MOVE_LEAVING) {
         finish(pool, lease); /* it is gone: nothing runs on it */
-        if (is_confirmed) {
-            note_outcome(pool, lease, request, true, "");
+        if (was.is_confirmed) {
+            note_outcome(pool, lease, &was, true, "");
         }
         lease_end_if_checked(pool, lease);
     } else {
@@ -264,7 +328,7 @@ void move_on_made(struct pool *pool, struct pool_lease *lease, struct pool_slice
     snprintf(text, sizeof(text), "l-%" PRIu64 " (%.40s) is asked to move to %.60s until %s",
              lease->id, lease->tenant->name, uuid_of(slice, lease->id),
              text_format_time_ms(lease->move.due_ms, when));
-    tell(pool, POOL_HIST_LEASE_MOVE_ASKED, lease, lease->part[0].slice, slice, text);
+    tell(pool, POOL_HIST_LEASE_MOVE_ASKED, lease, move_part(lease)->slice, slice, text);
 }
 
 void move_begin_stop(struct pool *pool, const struct pool_lease *request, struct pool_lease *mover)
@@ -275,6 +339,7 @@ void move_begin_stop(struct pool *pool, const struct pool_lease *request, struct
     mover->move = (struct pool_move){.phase = POOL_MOVE_ASKED, .slice = s, .is_stop = true,
                                      .request = request->id,
                                      .due_ms = pool->now_ms + pool->settings.move_answer_ms};
+    mover->move_count++;
     lease_arm_timer(pool, mover, mover->move.due_ms);
     pool_mark_lease(pool, mover);
     gpu_changed(pool, s->gpu);
@@ -287,18 +352,29 @@ void move_begin_stop(struct pool *pool, const struct pool_lease *request, struct
 /* From here on it has the new slice. */
 static void confirm(struct pool *pool, struct pool_lease *lease)
 {
-    struct pool_slice *from = lease->part[0].slice, *to = lease->move.slice;
+    struct pool_part *part = &lease->part[lease->move.part];
+    struct pool_slice *from = part->slice, *to = lease->move.slice;
     char text[200], label[96];
 
     snprintf(text, sizeof(text), "l-%" PRIu64 " (%.40s) has moved to %s", lease->id,
              lease->tenant->name, slice_label(to, label));
     tell(pool, POOL_HIST_LEASE_MOVED, lease, from, to, text);
-    lease->part[0] = (struct pool_part){.gpu = to->gpu, .slice = to, .ci = ci_of(to, lease->id)};
+    *part = (struct pool_part){.gpu = to->gpu, .slice = to, .ci = ci_of(to, lease->id)};
     lease->move.slice = from;
     lease->move.is_confirmed = true;
+    lease->vain_asks = 0;
     gpu_changed(pool, from->gpu);
     gpu_changed(pool, to->gpu);
     leave(pool, lease);
+}
+
+/* Does the answer name what is asked now, if it names something? */
+static bool is_meant(const struct pool_lease *lease, const struct pool_event *event)
+{
+    char name[POOL_MOVE_NAME_SIZE];
+
+    return (!event->text || !strcmp(event->text, uuid_of(lease->move.slice, lease->id))) &&
+           (!event->move || !strcmp(event->move, pool_move_name(lease, name)));
 }
 
 void move_on_answer(struct pool *pool, const struct pool_event *event)
@@ -314,14 +390,17 @@ void move_on_answer(struct pool *pool, const struct pool_event *event)
                    lease->is_movable ? " now" : ": it is not movable");
         return;
     }
-    if (event->text && strcmp(event->text, uuid_of(lease->move.slice, lease->id)) != 0) {
+    if (!is_meant(lease, event)) {
+        char name[POOL_MOVE_NAME_SIZE];
         pool_reply(pool, event->reply_to, POOL_NO_MOVE, lease->id,
-                   lease->move.is_stop ? "l-%" PRIu64 " is asked to stop on %s, not on %.80s"
-                                       : "l-%" PRIu64 " is asked to move to %s, not to %.80s",
-                   lease->id, uuid_of(lease->move.slice, lease->id), event->text);
+                   lease->move.is_stop ? "l-%" PRIu64 " is asked to stop on %s (%s), not %.80s"
+                                       : "l-%" PRIu64 " is asked to move to %s (%s), not %.80s",
+                   lease->id, uuid_of(lease->move.slice, lease->id), pool_move_name(lease, name),
+                   event->move ? event->move : event->text);
         return;
     }
     if (event->is_confirmed && lease->move.is_stop) {
+        lease->move.is_confirmed = true;
         leave(pool, lease);
     } else if (event->is_confirmed) {
         confirm(pool, lease);
@@ -330,6 +409,26 @@ void move_on_answer(struct pool *pool, const struct pool_event *event)
         move_call_off(pool, lease, "its holder refused");
     }
     pool_reply(pool, event->reply_to, POOL_OK, event->lease, "%s", "");
+}
+
+/* It may not be let go yet. */
+static void look_again(struct pool *pool, struct pool_lease *lease,
+                       const struct pool_job_result *result)
+{
+    struct pool_move *m = &lease->move;
+    bool is_due = m->due_ms <= pool->now_ms;
+
+    m->unseen = result->code ? m->unseen + (m->unseen < RECHECK_SHIFT_MOST) : 0;
+    m->retry_at_ms = pool->now_ms + ((int64_t)RECHECK_MS << m->unseen);
+    if (!is_due && m->due_ms < m->retry_at_ms) {
+        m->retry_at_ms = m->due_ms;
+    }
+    lease_arm_timer(pool, lease, m->retry_at_ms);
+    if (is_due && result->code) {
+        stay_unseen(pool, lease, result->message);
+    } else if (is_due && !m->extra_slots) {
+        overstay(pool, lease);
+    }
 }
 
 void move_on_check(struct pool *pool, struct pool_lease *lease,
@@ -347,20 +446,15 @@ void move_on_check(struct pool *pool, struct pool_lease *lease,
         m->slice->processes = result->processes;
     }
     if (!is_gone && (result->code || result->processes)) {
-        m->retry_at_ms = pool->now_ms + RECHECK_MS;
-        lease_arm_timer(pool, lease, m->retry_at_ms);
-        if (!result->code && !m->extra_slots && m->due_ms <= pool->now_ms) {
-            overstay(pool, lease);
-        }
+        look_again(pool, lease, result);
         return;
     }
     if (m->is_stop) {
         stop(pool, lease, is_missing);
         return;
     }
-    struct pool_slice *s = m->slice;
-    uint64_t request = m->request;
-    bool is_confirmed = m->is_confirmed;
+    struct pool_move was = *m;
+    struct pool_slice *s = was.slice;
     finish(pool, lease);
     if (is_missing) { /* it must not go to the next one who asks */
         if (s->state == POOL_SLICE_IDLE) {
@@ -368,8 +462,8 @@ void move_on_check(struct pool *pool, struct pool_lease *lease,
         }
         gpu_ask_scan(pool, s->gpu);
     }
-    if (is_confirmed) {
-        note_outcome(pool, lease, request, true, "");
+    if (was.is_confirmed) {
+        note_outcome(pool, lease, &was, true, "");
     }
     lease_end_if_checked(pool, lease);
 }
@@ -399,8 +493,8 @@ void move_on_release(struct pool *pool, struct pool_lease *lease)
         char text[120];
         snprintf(text, sizeof(text), "l-%" PRIu64 " need not move: it is being given back",
                  lease->id);
-        tell(pool, POOL_HIST_LEASE_MOVE_CANCELLED, lease, lease->part[0].slice, lease->move.slice,
-             text);
+        tell(pool, POOL_HIST_LEASE_MOVE_CANCELLED, lease, move_part(lease)->slice,
+             lease->move.slice, text);
         if (was_asked) {
             leave(pool, lease);
         } else {

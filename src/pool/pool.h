@@ -168,35 +168,49 @@ enum pool_move_phase {
     POOL_MOVE_PHASE_COUNT
 };
 const char *pool_move_phase_name(enum pool_move_phase phase);
+struct pool_lease;
+#define POOL_MOVE_NAME_SIZE 40
+/* "l-7.2": the second move of l-7, the one under way or the last; "" it never had one. */
+const char *pool_move_name(const struct pool_lease *lease, char buf[static POOL_MOVE_NAME_SIZE]);
 
 struct pool_move {
     enum pool_move_phase phase;
+    unsigned part;            /* which of the lease's parts goes elsewhere: one at a time */
     struct pool_slice *slice; /* the second one, beside the lease's part: its compute instance names
                                  the lease, too */
     bool is_stop;             /* the holder is to stop and let its only slice, this one, go: the
                                  lease then waits first in the queue for another */
     uint64_t request;         /* for whom room is made; 0: to keep the fleet together */
-    bool is_confirmed;        /* LEAVING: the lease has its new slice, and the old one is let go */
+    bool is_confirmed;        /* LEAVING: the holder has agreed: the lease has its new slice, and the
+                                 old one is let go; or it has none any more, with is_stop */
     int64_t due_ms;           /* ASKED: the holder may answer until then; LEAVING: be gone by then */
     unsigned extra_slots;     /* LEAVING, and not gone by then: counted on the tenant, too */
     uint64_t check_job;       /* LEAVING: looks for processes, 0 none */
     int64_t retry_at_ms;      /* LEAVING: next look */
+    unsigned unseen;          /* LEAVING: the last so many looks have failed */
 };
 
 /* The moves that make room for one request: which lease goes where.  They begin in this order, each
- * when its place is free. */
+ * when its place is free.  A request of several slices gets all of its windows or none: they are
+ * kept until the last is there, or the whole is called off. */
 struct pool_shift_move {
     uint64_t lease;
+    unsigned part;
     struct pool_gpu *gpu;
     uint8_t profile, start;
     bool is_stop; /* it lets its slice go first */
     bool is_begun, is_done;
 };
-struct pool_shift {
-    struct pool_gpu *gpu; /* the window that is kept for the request */
+struct pool_shift_window {
+    struct pool_gpu *gpu;
     uint8_t profile, start;
+};
+struct pool_shift {
+    struct pool_shift_window window[POOL_MAX_COUNT]; /* what is kept for the request */
+    unsigned window_count;
     unsigned count;
     struct pool_shift_move move[PLAN_MOVES_MAX];
+    int64_t blind_until_ms; /* a GPU of it cannot be read, and is waited for until then; 0 all can */
 };
 
 /* What is asked for.  Strings are borrowed for the call. */
@@ -247,6 +261,8 @@ struct pool_lease {
     int64_t timer_ms;    /* the earliest timer that is set for it; 0 none */
     int64_t queue_key;   /* higher goes first */
     struct pool_move move;     /* of a movable lease */
+    unsigned move_count;       /* moves begun so far: the last one's number */
+    unsigned vain_asks;        /* its holder was asked in vain so often, with no long rest between */
     int64_t move_rest_ms;      /* it is not asked to move again before that */
     struct pool_shift *shift;  /* QUEUED: room is being made for it; NULL none */
     uint64_t stopped_for; /* QUEUED, CUTTING: it had a slice and made way for this request; 0 not */
@@ -294,7 +310,8 @@ struct pool_settings {
     unsigned max_moves;      /* leases moved for one request, at most PLAN_MOVES_MAX; 0 none */
     int64_t move_answer_ms;  /* how long a holder may take to answer */
     unsigned consolidate_per_hour; /* leases asked to move while nobody waits; 0 none */
-    int64_t move_pause_ms;   /* a lease whose holder refused is left alone so long */
+    int64_t move_pause_ms;   /* a lease whose holder refused is left alone so long; one that was asked
+                                in vain for a fraction of it, twice as long each time */
 };
 void pool_settings_default(struct pool_settings *settings);
 
@@ -416,7 +433,7 @@ enum pool_event_kind {
     POOL_EV_RELEASE,     /* actor, lease, reply_to */
     POOL_EV_RENEW,       /* actor, lease, ttl_ms, reply_to */
     POOL_EV_HOLDER_GONE, /* lease */
-    POOL_EV_MOVE,        /* actor, lease, is_confirmed, text (MIG UUID, or NULL), reply_to */
+    POOL_EV_MOVE,        /* actor, lease, is_confirmed, text (MIG UUID, or NULL), move, reply_to */
     POOL_EV_APPLY,       /* actor, targets, target_count, is_dry_run, reply_to */
     POOL_EV_ADOPT,       /* actor, gpu, start, reply_to */
     POOL_EV_DISOWN,      /* actor, gpu, start, reply_to */
@@ -441,6 +458,7 @@ struct pool_event {
     unsigned target_count;
     bool is_dry_run;
     bool is_confirmed; /* MOVE: the holder has moved its work; false: it will not */
+    const char *move;  /* MOVE: the name of what is answered; NULL: whatever is asked now */
     bool has_more; /* more has come at this very time: who waits is served after it */
 };
 
@@ -514,6 +532,7 @@ struct pool_action {
     char tenant[POOL_TENANT_SIZE];
     char text[240];
     char old_uuid[MIG_UUID_SIZE], new_uuid[MIG_UUID_SIZE]; /* of a move; "" none */
+    char move[POOL_MOVE_NAME_SIZE]; /* its name */
 };
 
 /* Grows as needed and is reused: set count to 0 between steps. */
@@ -600,6 +619,7 @@ struct pool_preview_step {
 /* Who would be asked to move so that the first request that does not fit now fits. */
 struct pool_preview_move {
     const struct pool_lease *lease;
+    const struct pool_slice *from;
     const struct pool_gpu *gpu; /* where to */
     char profile_name[MIG_NAME_BYTES];
     uint8_t start, size;
@@ -615,7 +635,8 @@ struct pool_preview {
     struct pool_explanation blocked; /* when it does not fit */
     struct pool_preview_move move[PLAN_MOVES_MAX]; /* in this order, and then the room is cut: */
     unsigned move_count;                           /* 0: no moves would help, or none are allowed */
-    struct pool_preview_step room;
+    struct pool_preview_step room[POOL_MAX_COUNT];
+    unsigned room_count;
     int64_t moves_us; /* the driver's part of it, one step after the other; 0 unknown */
     bool has_set;        /* several slices that were placed together: how well */
     struct plan_set set; /* valid with has_set */

@@ -247,6 +247,9 @@ static int by_value(const void *a, const void *b)
 
 static double value_of(const struct pool *pool, const struct pool_lease *l)
 {
+    if (l->stopped_for) {
+        return INFINITY; /* it had a slice, and was promised another before everybody else */
+    }
     switch (pool->settings.plan.objective) {
     case PLAN_REQUESTS:
         return -size_of(pool, l);
@@ -283,6 +286,7 @@ void queue_pass(struct pool *pool)
 
     pool->wants_queue_pass = false;
     moves_pass(pool);
+    pool->wants_next_pass = false;
     for (l = TAILQ_FIRST(&pool->queue); l && !pass.is_held; l = next) {
         next = TAILQ_NEXT(l, link);
         serve(pool, &pass, l);
@@ -291,5 +295,8 @@ void queue_pass(struct pool *pool)
     begin(pool, &pass);
     lease_forget_ended(pool);
     queue_arm_look(pool);
-    pool->wants_queue_pass = false;
+    /* What was tried and taken back says that something came free, too; it did not.  But moves that
+     * were called off leave room, perhaps for those who had been looked at by then.  That ends: a
+     * request whose moves came to nothing rests. */
+    pool->wants_queue_pass = pool->wants_next_pass;
 }

@@ -86,11 +86,14 @@ static void add_move(struct json_out *w, const struct pool_lease *l)
     const struct pool_move *m = &l->move;
 
     json_out_int(w, "move_rest_ms", l->move_rest_ms);
+    json_out_int(w, "move_count", l->move_count);
+    json_out_int(w, "vain_asks", l->vain_asks);
     if (m->phase == POOL_MOVE_NONE) {
         return;
     }
     json_out_object(w, "move");
     json_out_str(w, "phase", pool_move_phase_name(m->phase));
+    json_out_int(w, "part", m->part);
     json_out_str(w, "gpu", m->slice->gpu->info.uuid);
     json_out_int(w, "slice", (int64_t)m->slice->id);
     json_out_int(w, "request", (int64_t)m->request);
@@ -111,12 +114,19 @@ static void add_place(struct json_out *w, const struct pool_gpu *gpu, int profil
 static void add_shift(struct json_out *w, const struct pool_shift *s)
 {
     json_out_object(w, "shift");
-    add_place(w, s->gpu, s->profile, s->start);
+    json_out_array(w, "windows");
+    for (unsigned i = 0; i < s->window_count; i++) {
+        json_out_object(w, NULL);
+        add_place(w, s->window[i].gpu, s->window[i].profile, s->window[i].start);
+        json_out_end_object(w);
+    }
+    json_out_end_array(w);
     json_out_array(w, "moves");
     for (unsigned i = 0; i < s->count; i++) {
         const struct pool_shift_move *m = &s->move[i];
         json_out_object(w, NULL);
         json_out_int(w, "lease", (int64_t)m->lease);
+        json_out_int(w, "part", m->part);
         add_place(w, m->gpu, m->profile, m->start);
         json_out_bool(w, "stop", m->is_stop);
         json_out_bool(w, "begun", m->is_begun);
@@ -508,13 +518,17 @@ static void load_move(struct pool *pool, struct pool_lease *l, const json_t *tre
                                                   : NULL;
     struct pool_slice *s = gpu ? slice_by_id(gpu, (uint64_t)get_int(tree, "slice")) : NULL;
     bool is_stop = json_is_true(json_object_get(tree, "stop"));
-    bool is_possible = s && s->ci_count && s->ci[0].lease == l->id && l->count == 1 &&
-                       l->part_count == 1 && l->part[0].slice && (l->part[0].slice == s) == is_stop;
+    int64_t part = get_int(tree, "part");
+    bool has_part = part >= 0 && part < l->part_count && l->part_count == l->count &&
+                    l->part[part].slice && (!is_stop || l->count == 1);
+    bool is_possible = s && s->ci_count && s->ci[0].lease == l->id && has_part &&
+                       (l->part[part].slice == s) == is_stop;
 
     if (!is_possible) {
         return;
     }
     l->move = (struct pool_move){.phase = (enum pool_move_phase)phase, .slice = s,
+                                 .part = (unsigned)part,
                                  .request = (uint64_t)get_int(tree, "request"),
                                  .is_stop = is_stop,
                                  .is_confirmed = json_is_true(json_object_get(tree, "confirmed")),
@@ -550,18 +564,26 @@ static bool load_window(struct pool *pool, const json_t *tree, struct pool_gpu *
 static void load_shift(struct pool *pool, struct pool_lease *l, const json_t *tree)
 {
     const json_t *moves = json_object_get(tree, "moves"), *move = NULL;
-    struct pool_shift s = {.count = (unsigned)json_array_size(moves)};
-    bool is_whole = s.count && s.count <= PLAN_MOVES_MAX && pool->shift_count < SHIFTS_MAX &&
-                    load_window(pool, tree, &s.gpu, &s.profile, &s.start);
+    const json_t *windows = json_object_get(tree, "windows"), *window = NULL;
+    struct pool_shift s = {.count = (unsigned)json_array_size(moves),
+                           .window_count = (unsigned)json_array_size(windows)};
+    bool is_whole = s.count && s.count <= PLAN_MOVES_MAX && s.window_count == l->count &&
+                    pool->shift_count < SHIFTS_MAX;
     size_t i = 0;
 
     if (!is_whole) {
         return;
     }
+    json_array_foreach(windows, i, window)
+    {
+        struct pool_shift_window *w = &s.window[i];
+        is_whole = is_whole && load_window(pool, window, &w->gpu, &w->profile, &w->start);
+    }
     json_array_foreach(moves, i, move)
     {
         struct pool_shift_move *m = &s.move[i];
         m->lease = (uint64_t)get_int(move, "lease");
+        m->part = (unsigned)get_int(move, "part");
         m->is_stop = json_is_true(json_object_get(move, "stop"));
         m->is_begun = json_is_true(json_object_get(move, "begun"));
         m->is_done = json_is_true(json_object_get(move, "done"));
@@ -588,6 +610,8 @@ static void load_lease_fields(struct pool_lease *l, const json_t *tree)
     l->ttl_ms = get_int(tree, "ttl_ms");
     l->attempts = (unsigned)get_int(tree, "attempts");
     l->move_rest_ms = get_int(tree, "move_rest_ms");
+    l->move_count = (unsigned)get_int(tree, "move_count");
+    l->vain_asks = (unsigned)get_int(tree, "vain_asks");
     l->shift_rest_ms = get_int(tree, "shift_rest_ms");
     l->stopped_for = (uint64_t)get_int(tree, "stopped_for");
     l->compute_slots = (unsigned)get_int(tree, "compute_slots");

@@ -63,10 +63,13 @@ static void check_move(const struct pool_lease *l)
     bool has_one = l->move.phase != POOL_MOVE_NONE;
 
     CHECK(!has_one || l->state == POOL_LEASE_ACTIVE || l->state == POOL_LEASE_RELEASING);
-    CHECK(!has_one || (l->is_movable && l->part_count == 1 && l->part[0].slice &&
-                       (l->part[0].slice == l->move.slice) == l->move.is_stop));
+    CHECK(!has_one || (l->is_movable && l->move.part < l->part_count &&
+                       l->part[l->move.part].slice &&
+                       (l->part[l->move.part].slice == l->move.slice) == l->move.is_stop));
+    CHECK(!l->move.is_stop || l->part_count == 1);
     CHECK(l->move.phase != POOL_MOVE_ASKED || (l->state == POOL_LEASE_ACTIVE && l->move.due_ms));
     CHECK(!l->shift || l->state == POOL_LEASE_QUEUED);
+    CHECK(!l->shift || l->shift->window_count == l->count);
 }
 
 static void check_lease(struct machine *m, const struct pool_lease *l)

@@ -11,6 +11,7 @@ from conftest import BUILD, H100, until
 from test_identity import as_user, open_to_all
 
 QUICK = "moves: {max_per_request: 2, answer_within: 2s, pause: 1h}\n"
+NO_PAUSE = "moves: {pause: 0s}\n"
 
 
 def arrange(d):
@@ -79,6 +80,8 @@ def test_a_movable_lease_makes_room(two):
     assert small["mig_uuid"] in shown and asked["move"]["mig_uuid"] in shown
     event = wait_event(d, "lease.move_asked")
     assert event["lease"] == small["id"] and event["move"]["mig_uuid"] == asked["move"]["mig_uuid"]
+    assert event["move"]["id"] == asked["move"]["id"] == f"{small['id']}.1"
+    assert asked["move"]["from_mig_uuid"] == small["mig_uuid"]
     assert event["move"]["from_mig_uuid"] == small["mig_uuid"]
     assert event["move"]["env"]["NVIDIA_VISIBLE_DEVICES"] == asked["move"]["mig_uuid"]
     why = d.get(f"/v1/leases/{big['id']}/why").json
@@ -103,11 +106,15 @@ def test_what_is_no_answer(two):
     ask_big(d)
     wait_asked(d, small)
     for body in ({}, {"answer": "perhaps"}, {"answer": None}, {"answer": "confirm", "x": 1},
-                 {"answer": "confirm", "mig_uuid": ""}, {"answer": "confirm", "mig_uuid": 1}):
+                 {"answer": "confirm", "mig_uuid": ""}, {"answer": "confirm", "mig_uuid": 1},
+                 {"answer": "confirm", "move": ""}, {"answer": "confirm", "move": "l" * 48}):
         reply = d.request("POST", f"/v1/leases/{small['id']}/move", body)
         assert reply.status == 400, (body, reply)
     wrong = answer(d, small, "confirm", mig_uuid=small["mig_uuid"])
     assert wrong.status == 409 and wrong.json["reason"] == "no_move", wrong
+    wrong = answer(d, small, "confirm", move=f"{small['id']}.2")
+    assert wrong.status == 409 and wrong.json["reason"] == "no_move", wrong
+    assert f"({small['id']}.1), not {small['id']}.2" in wrong.json["detail"], wrong
     assert lease_of(d, small)["mig_uuid"] == small["mig_uuid"]
 
 
@@ -195,7 +202,7 @@ def test_kill_9_in_the_middle(two, when):
 
 def test_kill_9_while_the_new_slice_is_made(two):
     """With a driver that takes its time; however far it had come, it is begun again or gone on with."""
-    d = two(latency="typical")
+    d = two(NO_PAUSE, latency="typical")
     small, _ = arrange(d)
     for _ in range(3):
         big = ask_big(d)
@@ -244,9 +251,54 @@ def test_the_command_line_answers(two):
     new = wait_asked(d, small)["move"]["mig_uuid"]
     assert new in d.cli("move", small["id"], check=0).stdout
     assert f"tangram move {small['id']}" in d.cli("leases", small["id"], check=0).stdout
+    assert f"tangram move {small['id']} {small['id']}.1 --confirm" in d.cli("move", small["id"]).stdout
     assert d.cli("move", small["id"], "--confirm", "--refuse").returncode == 2
+    assert d.cli("move", small["id"], f"{small['id']}.1").returncode == 2
     assert d.cli("move", "l-999", "--confirm").returncode == 1
-    assert new in d.cli("move", small["id"], "--confirm", check=0).stdout
+    for wrong in (f"{small['id']}.2", "MIG-x", small["mig_uuid"], "x", "\x1b[2J"):
+        refused = d.cli("move", small["id"], wrong, "--confirm")
+        assert refused.returncode in (2, 5) and "\x1b" not in refused.stderr, refused
+        assert lease_of(d, small)["mig_uuid"] == small["mig_uuid"]
+    assert "is asked to move to" in d.cli("move", small["id"], "l-9.9", "--confirm").stderr
+    assert new in d.cli("move", small["id"], new, "--confirm", check=0).stdout
+
+
+def test_a_late_answer_does_not_count_for_the_next_question(two):
+    d = two(NO_PAUSE)
+    small, _ = arrange(d)
+    big = ask_big(d)
+    first = wait_asked(d, small)["move"]["id"]
+    d.request("DELETE", f"/v1/leases/{big['id']}")
+    until(lambda: lease_of(d, small)["move"] is None, "the move to be called off")
+    ask_big(d)
+    second = wait_asked(d, small)["move"]["id"]
+    assert first != second
+    assert d.cli("move", small["id"], first, "--confirm").returncode == 5
+    assert lease_of(d, small)["move"]["state"] == "asked"
+    d.cli("move", small["id"], second, "--confirm", check=0)
+
+
+def test_who_does_not_wait_is_told_that_asking_would_help(two):
+    d = two()
+    small, fixed = arrange(d)
+    reply = d.request("POST", "/v1/leases", {"profile": "7g.80gb", "wait_s": -1})
+    assert reply.status == 409 and reply.json["reason"] == "does_not_fit", reply
+    assert "if it may wait, 1 holder is asked to move, for up to 60 s" in reply.json["detail"], reply
+    assert lease_of(d, small)["move"] is None
+    done = d.cli("run", "-p", "7g.80gb", "--", "true", check=3)
+    assert "if it may wait" in done.stderr, done
+
+
+def test_who_cancels_again_and_again_pesters_nobody(two):
+    d = two()
+    small, _ = arrange(d)
+    for _ in range(5):
+        big = ask_big(d)
+        d.request("DELETE", f"/v1/leases/{big['id']}")
+    big = ask_big(d)
+    until(lambda: lease_of(d, small)["move"] is None, "nothing to be asked")
+    assert len(d.events("lease.move_asked")) <= 1
+    assert lease_of(d, big)["state"] == "queued"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become other users")
@@ -300,7 +352,8 @@ def test_run_moves_with_a_hook(two, tmp_path):
     d = two()
     note = tmp_path / "note"
     hook = (f'echo "$TANGRAM_LEASE $TANGRAM_OLD_MIG_UUID $TANGRAM_NEW_MIG_UUID '
-            f'$CUDA_VISIBLE_DEVICES $(id -u)" > {note}; kill -USR1 $TANGRAM_COMMAND_PID')
+            f'$CUDA_VISIBLE_DEVICES $(id -u) $TANGRAM_MOVE_ID" > {note}; '
+            'kill -USR1 $TANGRAM_COMMAND_PID')
     proc, small = arrange_run(d, hook, "sh", "-c",
                               'trap "echo asked" USR1; trap "exit 7" TERM; '
                               'while :; do sleep 0.05; done')
@@ -312,6 +365,7 @@ def test_run_moves_with_a_hook(two, tmp_path):
     words = note.read_text().split()
     assert words[0] == small["id"] and words[1] == small["mig_uuid"]
     assert words[2] == words[3] != words[1] and words[4] == str(os.getuid())
+    assert words[5] == f"{small['id']}.1"
     assert wait_event(d, "lease.moved")["move"]["mig_uuid"] == words[2]
 
 
@@ -360,10 +414,74 @@ def test_run_hears_of_a_move_that_was_asked_while_the_daemon_restarted(two, tmp_
     d.wait_state(small, "released")
 
 
-def test_a_hook_is_for_one_slice(two):
-    d = two()
-    done = d.cli("run", "-p", "1g.10gb", "-n", "2", "--on-move", "true", "--", "true")
-    assert done.returncode == 2 and "several" in done.stderr
+def arrange_gang(d):
+    """Two GPUs, a movable 1g in the left half of each; the rest is free."""
+    smalls, fill = [], []
+    for _ in range(2):
+        fill += [d.lease("3g.40gb")]
+        smalls += [d.lease("1g.10gb", movable=True)]
+        if len(smalls) == 1:
+            fill += [d.lease("2g.20gb"), d.lease("1g.10gb")]
+    for lease in fill:
+        d.release(lease)
+    assert smalls[0]["gpu_uuid"] != smalls[1]["gpu_uuid"]
+    assert all(lease["placement"]["start"] < 4 for lease in smalls)
+    return smalls
+
+
+def test_a_gang_gets_all_of_its_windows(two):
+    d = two("moves: {max_per_request: 2}\n")
+    smalls = arrange_gang(d)
+    gang = d.request("POST", "/v1/leases", {"profile": "4g.40gb", "count": 2}).json
+    assert gang["state"] == "queued"
+    asked = [wait_asked(d, small) for small in smalls]
+    assert "GPUs 0 and 1" in d.get(f"/v1/leases/{gang['id']}/why").json["reason"]
+    assert answer(d, smalls[0], "confirm", move=asked[0]["move"]["id"]).status == 200
+    until(lambda: lease_of(d, smalls[0])["move"] is None, "the first to have moved")
+    assert lease_of(d, gang)["state"] == "queued"
+    late = d.request("POST", "/v1/leases", {"profile": "4g.40gb"})
+    assert late.status == 202, late
+    d.kill()
+    d.start()
+    assert answer(d, smalls[1], "confirm", move=asked[1]["move"]["id"]).status == 200
+    assert len(d.wait_state(gang, "active")["slices"]) == 2
+    assert lease_of(d, late.json)["state"] == "queued"
+
+
+def test_a_plan_of_several_shows_all_places(two):
+    d = two("moves: {max_per_request: 2}\n")
+    smalls = arrange_gang(d)
+    plan = d.request("POST", "/v1/plan", {"requests": [{"profile": "4g.40gb", "count": 2}]}).json
+    assert not plan["fits"] and {move["lease"] for move in plan["moves"]} == {l["id"] for l in smalls}
+    assert {room["gpu_uuid"] for room in plan["room"]} == {l["gpu_uuid"] for l in smalls}
+    text = d.cli("plan", "4g.40gb:2", "--explain", check=3).stdout
+    assert text.count("cut 4g.40gb at") == 2 and text.count("ask the holder") == 2, text
+
+
+def test_run_moves_one_of_several(two, tmp_path):
+    d = two("moves: {max_per_request: 2}\n")
+    note = tmp_path / "note"
+    note.write_text("")
+    half = d.lease("3g.40gb")
+    hook = (f'echo "$TANGRAM_OLD_MIG_UUID $TANGRAM_NEW_MIG_UUID $CUDA_VISIBLE_DEVICES" >> {note}')
+    env = dict(os.environ, TANGRAM_SOCKET=str(d.socket))
+    d.runs.append(subprocess.Popen([BUILD / "tangram", "run", "-p", "1g.10gb", "-n", "2", "--on-move",
+                                    hook, "--", "sleep", "600"], env=env))
+
+    def find():
+        return next((l for l in d.get("/v1/leases").json["leases"]
+                     if l["count"] == 2 and l["state"] == "active"), None)
+    had = {s["mig_uuid"] for s in until(find, "run")["slices"]}
+    fill = d.lease("7g.80gb")
+    d.release(half)
+    big = d.request("POST", "/v1/leases", {"profile": "4g.40gb"}).json
+    d.wait_state(big, "active")
+    has = {s["mig_uuid"] for s in find()["slices"]}
+    moves = [line.split() for line in note.read_text().splitlines()]
+    assert moves and {old for old, _, _ in moves} <= had and {new for _, new, _ in moves} <= has
+    assert all(new == cuda for _, new, cuda in moves)
+    assert has - {new for _, new, _ in moves} == had - {old for old, _, _ in moves}
+    d.release(fill)
 
 
 def test_a_plan_shows_the_moves(two):
@@ -375,8 +493,8 @@ def test_a_plan_shows_the_moves(two):
     assert move["lease"] == small["id"] and move["profile"] == "1g.10gb"
     assert move["from"]["gpu_uuid"] == small["gpu_uuid"]
     assert move["to"]["gpu_uuid"] == fixed["gpu_uuid"]
-    assert plan["room"]["gpu_uuid"] == small["gpu_uuid"]
-    assert plan["room"]["placement"] == {"start": 0, "size": 8}
+    assert [(room["gpu_uuid"], room["placement"]) for room in plan["room"]] == [
+        (small["gpu_uuid"], {"start": 0, "size": 8})]
     shown = d.cli("plan", "-p", "7g.80gb", check=3).stdout
     assert "agree to move" in shown and small["id"] in shown and "Step by step" not in shown
     text = d.cli("plan", "-p", "7g.80gb", "--explain", check=3).stdout
@@ -397,7 +515,7 @@ def test_a_plan_without_moves(two):
     d = two("moves: {max_per_request: 0}\n")
     small, _ = arrange(d)
     plan = d.request("POST", "/v1/plan", {"requests": [{"profile": "7g.80gb"}]}).json
-    assert plan["moves"] == [] and plan["room"] is None and plan["moves_ms"] is None
+    assert plan["moves"] == [] and plan["room"] == [] and plan["moves_ms"] is None
     big = ask_big(d)
     assert small["id"] in d.get(f"/v1/leases/{big['id']}/why").json["reason"]
     assert lease_of(d, small)["move"] is None
@@ -440,11 +558,12 @@ def test_who_stops_is_told_so(daemon):
     d.machine.load(small["mig_uuid"])
     d.cli("move", small["id"], "--confirm")
     assert lease_of(d, small)["move"]["state"] == "leaving"
+    assert lease_of(d, small)["move"]["confirmed"]
     assert f"{small['id']} is to stop; its slice" in d.cli("move", small["id"]).stdout
 
 
 def test_a_plan_shows_who_has_to_stop(daemon):
-    d = daemon()
+    d = daemon(config=NO_PAUSE)
     small, big = arrange_engines(d, lambda: d.lease("1g.10gb+me", movable=True))
     wait_asked(d, small)
     d.request("DELETE", f"/v1/leases/{big['id']}")

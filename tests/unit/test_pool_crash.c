@@ -28,7 +28,14 @@ struct run {
     bool was_told, was_released; /* what the asker has heard */
     bool has_released;           /* the asker has given it back, and perhaps not heard */
     char used_uuid[MIG_UUID_SIZE];
-    const char *moved; /* profile; one with media engines has to break before it makes */
+    const struct move_case *moving;
+};
+
+/* A lease in the left half of the GPU that moves, or stops (one with media engines has to break before
+ * it makes), for somebody. */
+struct move_case {
+    const char *moved, *asked;
+    unsigned count; /* that are asked for; several: the right half has room for the moved one only */
 };
 
 static bool crashes(struct run *r)
@@ -145,15 +152,20 @@ static void work(struct run *r)
     }
 }
 
-static uint64_t ask(struct run *r, const char *tenant, const char *profile)
+static uint64_t ask_several(struct run *r, const char *tenant, const char *profile, unsigned count)
 {
-    struct pool_request q = {.profile = profile, .count = 1};
+    struct pool_request q = {.profile = profile, .count = count};
     struct pool_event e = {.kind = POOL_EV_REQUEST, .request = &q, .reply_to = 1,
                            .actor = {.tenant = tenant, .role = POOL_ROLE_TENANT}};
 
     assert_int_equal(mig_want_parse(profile, &q.want, NULL), 0);
     step(r, &e);
     return r->w.reply.answer == POOL_OK ? r->w.reply.lease : 0;
+}
+
+static uint64_t ask(struct run *r, const char *tenant, const char *profile)
+{
+    return ask_several(r, tenant, profile, 1);
 }
 
 static void release(struct run *r, const char *tenant, uint64_t lease)
@@ -316,7 +328,7 @@ static void a_crash_while_recovering_is_mended(void **state)
 
 static uint64_t movable(struct run *r)
 {
-    struct pool_request q = {.profile = r->moved, .count = 1, .is_movable = true};
+    struct pool_request q = {.profile = r->moving->moved, .count = 1, .is_movable = true};
     struct pool_event e = {.kind = POOL_EV_REQUEST, .request = &q, .reply_to = 1,
                            .actor = {.tenant = "vision", .role = POOL_ROLE_TENANT}};
 
@@ -325,7 +337,7 @@ static uint64_t movable(struct run *r)
     return r->w.reply.lease;
 }
 
-/* A movable 1g in the way of a 4g, the other half free. */
+/* A movable 1g in the way in the left half, the right half free, or all but one slot of it. */
 static void prepare_move(struct run *r)
 {
     struct pool_settings settings;
@@ -338,11 +350,19 @@ static void prepare_move(struct run *r)
     pool_start(r->w.pool, r->w.now_ms, &r->w.actions);
     commit(r);
     work(r);
-    uint64_t half = ask(r, "speech", "3g.40gb");
+    uint64_t left = r->moving->count > 1 ? ask(r, "speech", "4g.40gb") : 0;
+    if (left) {
+        ask(r, "audio", "2g.20gb"); /* stays */
+    }
+    uint64_t right = ask(r, "speech", left ? "1g.10gb" : "3g.40gb");
     work(r);
+    if (left) {
+        release(r, "speech", left);
+        work(r);
+    }
     r->used = movable(r);
     work(r);
-    release(r, "speech", half);
+    release(r, "speech", right);
     work(r);
     const struct pool_slice *s = pool_find_lease(r->w.pool, r->used)->part[0].slice;
     assert_true(s->start < 4);
@@ -359,7 +379,7 @@ static void confirm(struct run *r)
 
 static void play_move(struct run *r)
 {
-    r->asked = ask(r, "nlp", "4g.40gb");
+    r->asked = ask_several(r, "nlp", r->moving->asked, r->moving->count);
     work(r);
     if (!r->has_crashed) {
         assert_int_equal(pool_find_lease(r->w.pool, r->used)->move.phase, POOL_MOVE_ASKED);
@@ -376,7 +396,7 @@ static void check_moving(struct run *r)
     const struct pool_lease *used = pool_find_lease(r->w.pool, r->used);
 
     if (used->state == POOL_LEASE_QUEUED || used->state == POOL_LEASE_CUTTING) {
-        assert_true(r->has_released && strstr(r->moved, "+me"));
+        assert_true(r->has_released && strstr(r->moving->moved, "+me"));
         return; /* it has stopped */
     }
     const struct pool_slice *s = used->part[0].slice;
@@ -384,7 +404,7 @@ static void check_moving(struct run *r)
     assert_int_equal(used->state, POOL_LEASE_ACTIVE);
     assert_string_equal(must_find(&r->w.gpu[0], s->start)->ci[0].mig_uuid, s->ci[0].mig_uuid);
     assert_true(is_old || r->has_released);
-    assert_true(!is_old || !r->was_released || strstr(r->moved, "+me"));
+    assert_true(!is_old || !r->was_released || strstr(r->moving->moved, "+me"));
     assert_int_equal(r->w.history[POOL_HIST_SLICE_FOREIGN], 0);
 }
 
@@ -408,11 +428,14 @@ static void finish_move(struct run *r)
     assert_int_equal(used->state, POOL_LEASE_ACTIVE);
     if (asked) {
         assert_int_equal(asked->state, POOL_LEASE_ACTIVE);
-        assert_int_equal(asked->part[0].slice->start, 0);
+        assert_int_equal(asked->part_count, r->moving->count);
+        for (unsigned i = 0; i < asked->part_count; i++) {
+            assert_true(asked->part[i].slice->start < 4);
+        }
     }
 }
 
-static void crash_moves(const char *profile)
+static void crash_moves(const struct move_case *moving)
 {
     unsigned points = 1, runs = 0;
 
@@ -420,7 +443,7 @@ static void crash_moves(const char *profile)
         bool has_crashed_again = true;
         for (unsigned again = 0; has_crashed_again; again++, runs++) {
             struct run *r = xcalloc(1, sizeof(*r));
-            r->moved = profile;
+            r->moving = moving;
             prepare_move(r);
             r->crash_at = at;
             play_move(r);
@@ -439,13 +462,19 @@ static void crash_moves(const char *profile)
 static void a_crash_at_any_point_of_a_move_is_mended(void **state)
 {
     (void)state;
-    crash_moves("1g.10gb");
+    crash_moves(&(struct move_case){"1g.10gb", "4g.40gb", 1});
 }
 
 static void a_crash_at_any_point_of_a_stop_is_mended(void **state)
 {
     (void)state;
-    crash_moves("1g.10gb+me");
+    crash_moves(&(struct move_case){"1g.10gb+me", "4g.40gb", 1});
+}
+
+static void a_crash_at_any_point_of_a_move_for_a_gang_is_mended(void **state)
+{
+    (void)state;
+    crash_moves(&(struct move_case){"1g.10gb", "2g.20gb", 2});
 }
 
 int main(void)
@@ -455,6 +484,7 @@ int main(void)
         cmocka_unit_test(a_crash_while_recovering_is_mended),
         cmocka_unit_test(a_crash_at_any_point_of_a_move_is_mended),
         cmocka_unit_test(a_crash_at_any_point_of_a_stop_is_mended),
+        cmocka_unit_test(a_crash_at_any_point_of_a_move_for_a_gang_is_mended),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

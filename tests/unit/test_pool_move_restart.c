@@ -1,0 +1,104 @@
+/* Moves over a restart of the daemon, with records that are damaged, GPUs that come late and clocks
+ * that were set.  Crashes at every point are in test_pool_crash.c. */
+#include "move_world.h"
+
+static void a_restart_goes_on(void **state)
+{
+    struct scene *s = scene_of_two();
+    (void)state;
+    int64_t due_ms = lease(s, 's')->move.due_ms;
+    restart(s);
+    assert_int_equal(phase_of(s, 's'), POOL_MOVE_ASKED);
+    assert_int_equal(lease(s, 's')->move.due_ms, due_ms);
+    confirm(s, 's');
+    assert_int_equal(state_of(s, 'B'), POOL_LEASE_ACTIVE);
+    done(s);
+}
+
+static void what_is_damaged_is_called_off(void **state)
+{
+    static const char *const words[][2] = {
+        {"\"move\":", "\"mowe\":"},       {"\"phase\":\"asked\"", "\"phase\":\"xsked\""},
+        {"\"shift\":", "\"shirt\":"},     {"\"moves\":", "\"mowes\":"},
+        {"\"windows\":", "\"widows\" :"}, {"\"request\":", "\"reqvest\":"},
+        {"\"begun\":true", "\"begin\":true"}};
+    (void)state;
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        struct scene *s = scene_of_two();
+        char had[MIG_UUID_SIZE];
+        text_copy(had, sizeof(had), lease(s, 's')->part[0].slice->ci[0].mig_uuid);
+        restart_without(s, words[i][0], words[i][1], WORLD_GPUS);
+        const struct pool_lease *small = lease(s, 's');
+        assert_int_equal(small->state, POOL_LEASE_ACTIVE);
+        assert_string_equal(small->part[0].slice->ci[0].mig_uuid, had);
+        wait_ms(s, 100000);
+        assert_int_equal(state_of(s, 'B'), POOL_LEASE_QUEUED);
+        assert_string_equal(small->part[0].slice->ci[0].mig_uuid, had);
+        /* Whatever became of the new slice, it is not destroyed under anybody. */
+        assert_true(explain(s, 'B')[0]);
+        done(s);
+    }
+}
+
+/* Whose GPU answers only a while after the start has its rest all the same, and no longer. */
+static void a_gpu_that_comes_late_keeps_its_timers(void **state)
+{
+    struct scene *s = scene_of_two();
+    (void)state;
+    unsigned gpu = lease(s, 's')->part[0].gpu->id;
+    refuse(s, 's');
+    expect_called_off(s, 's');
+    restart_without(s, "\"none of it\"", "", gpu);
+    assert_int_equal(pool_gpu_count(s->w.pool), 3);
+    struct mig_gpu_info info = world_info(&s->w, gpu);
+    assert_int_equal(pool_learn_identity(s->w.pool, gpu, &info, true, POOL_MIG_ON_DEMAND, NULL), 0);
+    assert_int_equal(pool_learn_geometry(s->w.pool, gpu, &s->w.gpu[gpu].geometry, NULL), 0);
+    assert_int_equal(pool_gpu_count(s->w.pool), 2);
+    set_health(s, gpu, POOL_HEALTH_OK);
+    world_settle(&s->w);
+    wait_ms(s, 300000);
+    assert_int_equal(seen(s, POOL_HIST_LEASE_MOVE_ASKED), 1);
+    wait_ms(s, 400000);
+    assert_int_equal(seen(s, POOL_HIST_LEASE_MOVE_ASKED), 2);
+    done(s);
+}
+
+/* Of what is being given back nothing is known any more: it ends, and its slice is left alone. */
+static void a_release_of_which_the_places_are_lost_ends(void **state)
+{
+    struct scene *s = scene(0, 2, two_gpus);
+    (void)state;
+    const struct pool_slice *slice = lease(s, 's')->part[0].slice;
+    unsigned gpu = slice->gpu->id, start = slice->start;
+    instance_of(s, slice)->process_count = 1;
+    give_back(s, 's');
+    assert_int_equal(state_of(s, 's'), POOL_LEASE_RELEASING);
+    restart_without(s, "\"parts\":", "\"paths\":", WORLD_GPUS);
+    assert_int_equal(state_of(s, 's'), POOL_LEASE_RELEASED);
+    slice = pool_slice_at(pool_gpu(s->w.pool, gpu), start);
+    assert_int_equal(slice->state, POOL_SLICE_FOREIGN);
+    done(s);
+}
+
+static void a_clock_that_was_set_moves_the_time_to_answer(void **state)
+{
+    struct scene *s = scene_of_two();
+    (void)state;
+    int64_t due_ms = lease(s, 's')->move.due_ms;
+    pool_shift_times(s->w.pool, 7000);
+    assert_int_equal(lease(s, 's')->move.due_ms, due_ms + 7000);
+    done(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_restart_goes_on),
+        cmocka_unit_test(what_is_damaged_is_called_off),
+        cmocka_unit_test(a_gpu_that_comes_late_keeps_its_timers),
+        cmocka_unit_test(a_release_of_which_the_places_are_lost_ends),
+        cmocka_unit_test(a_clock_that_was_set_moves_the_time_to_answer),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
