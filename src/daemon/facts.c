@@ -130,7 +130,7 @@ static void check_clock(const struct daemon *d, check_fn *each, void *arg)
     }
     snprintf(what, sizeof(what), "the machine's clock was set %s by %s since tangramd started",
              ahead_ms > 0 ? "forward" : "back",
-             text_format_duration_ms(llabs(ahead_ms) / 1000 * 1000, span));
+             text_format_duration_ms((llabs(ahead_ms) + 500) / 1000 * 1000, span));
     each(&(struct api_check){.name = "clock", .state = API_CHECK_WARNING, .what = what,
                              .todo = "leases end when they should, but the times that are shown "
                                      "are off by that; 'systemctl restart tangramd' mends them"},

@@ -45,6 +45,10 @@ static int add_gpus(struct daemon *d, struct error *err)
                                    ? (uint32_t)d->config.call_timeout_ms : OPEN_LEAST_MS;
     int rc = driver_open(&settings, &d->driver, err);
 
+    if (rc < 0 && d->is_simulated) {
+        return err_wrap(err, "the simulated machine %.200s/machine cannot be used; one that another "
+                        "version has made has to be removed", d->config.state_dir);
+    }
     if (rc < 0) {
         return err_wrap(err, "driver");
     }

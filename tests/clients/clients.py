@@ -14,7 +14,7 @@ from conftest import BUILD
 
 LIBRARY_DIR = BUILD / "sim"
 # With what bookworm's libsystemd0 is linked to; in trixie it is not, and may be absent.
-NVTOP_LIBRARIES = ("libc6", "libncursesw6", "libtinfo6", "libsystemd0", "libcap2", "libudev1",
+NVTOP_LIBRARIES = ("libncursesw6", "libtinfo6", "libsystemd0", "libcap2", "libudev1",
                    "libdrm2", "libdrm-amdgpu1", "libgcrypt20", "libgpg-error0", "liblz4-1",
                    "liblzma5", "libzstd1")
 
@@ -64,7 +64,8 @@ def nvidia_smi(suite):
 
 
 def nvtop(suite):
-    root = had(fetch.debian, suite, "nvtop", *NVTOP_LIBRARIES)
+    libc = ["libc6"] if fetch.has_newer_libc(suite) else []
+    root = had(fetch.debian, suite, "nvtop", *libc, *NVTOP_LIBRARIES)
     own, folders = fetch.loader(root)
     program = root / "usr/bin/nvtop"
     if own:  # of a newer Debian than this one

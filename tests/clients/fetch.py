@@ -159,6 +159,15 @@ def glibc_version(text):
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
+GLIBC = {"bookworm": (2, 36), "trixie": (2, 41)}
+
+
+def has_newer_libc(suite):
+    """Must its programs bring their own C library?  Where not, they must not: what lies in one folder
+    with an older one is left out."""
+    return GLIBC[suite] > glibc_version(os.confstr("CS_GNU_LIBC_VERSION"))
+
+
 def loader(root):
     """(ld.so or None, library folders) for a program that was unpacked with its libraries.
 

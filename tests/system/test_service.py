@@ -138,6 +138,18 @@ def test_a_state_directory_that_is_none(daemon):
     assert f"{d.state}" in refused(d)
 
 
+def test_a_simulated_machine_of_another_version(daemon):
+    d = daemon(start=False)
+    d.args += ["--simulate", "A30"]
+    d.start().stop()
+    with open(d.state / "machine/machine", "r+b") as machine:
+        machine.write(b"of yesterday")
+    why = refused(d)
+    assert f"{d.state}/machine" in why and "has to be removed" in why
+    shutil.rmtree(d.state / "machine")
+    d.start()
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
 def test_a_state_directory_of_somebody_else(daemon):
     d = daemon(start=False)
