@@ -147,6 +147,8 @@ static inline int world_check(struct world_gpu *g, const struct pool_job *job,
         return -ENOENT;
     }
     r->processes = gi->process_count;
+    r->has_instance = true;
+    r->instance = *gi;
     return 0;
 }
 

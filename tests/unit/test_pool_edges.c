@@ -1,0 +1,154 @@
+/* Conditions of the pool that the larger stories walk past: each of these fails when its condition is
+ * left out of the code. */
+#include "../pool_world.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#define RECORDS_MAX 256
+
+static void setup(struct world *w, unsigned gpus, bool is_mig_enabled)
+{
+    struct pool_settings settings;
+
+    pool_settings_default(&settings);
+    *w = (struct world){.now_ms = 1000000};
+    for (unsigned i = 0; i < gpus; i++) {
+        world_add_gpu(w, "H100-SXM5-80GB", is_mig_enabled);
+    }
+    world_boot(w, &settings);
+    world_start(w);
+    world_settle(w);
+}
+
+static uint64_t ask(struct world *w, const char *tenant, const char *profile)
+{
+    uint64_t id = world_ask(w, tenant, profile, (struct pool_request){0});
+
+    world_settle(w);
+    return id;
+}
+
+/* A crash, and the start after it, with all records but those of one kind (0: all). */
+static void crash(struct world *w, enum pool_record_kind lost)
+{
+    static const int order[] = {POOL_RECORD_META, POOL_RECORD_SLICE, POOL_RECORD_LEASE,
+                                POOL_RECORD_OPERATION};
+    struct pool_record rec[RECORDS_MAX];
+    struct pool_settings settings = *pool_settings(w->pool);
+    unsigned count = 0;
+
+    while (pool_next_dirty(w->pool, &rec[count])) {
+        count++;
+        assert_true(count < RECORDS_MAX);
+    }
+    pool_free(w->pool);
+    world_boot(w, &settings);
+    for (size_t k = 0; k < ARRAY_SIZE(order); k++) {
+        for (unsigned i = 0; i < count; i++) {
+            bool is_there = rec[i].body && rec[i].kind != lost;
+            if (is_there && (int)rec[i].kind == order[k]) {
+                assert_int_equal(pool_load_record(w->pool, rec[i].kind, rec[i].id, rec[i].body,
+                                                  NULL), 0);
+            }
+        }
+    }
+    for (unsigned i = 0; i < count; i++) {
+        free(rec[i].body);
+    }
+    world_start(w);
+}
+
+/* A slice that was being made when we died, where somebody computes now: it cannot be the one that
+ * nobody was given, so it is left alone. */
+static void what_somebody_uses_is_not_the_unfinished_one(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, 1, true);
+    uint64_t a = world_ask(&w, "a", "2g.20gb", (struct pool_request){0});
+    struct pool_job_result unheard = {0};
+    assert_int_equal(world_create(&w, &w.gpu[0], &w.gpu[0].job[0], &unheard), 0);
+    w.gpu[0].gi[0].process_count = 1;
+    unsigned start = w.gpu[0].gi[0].start;
+    crash(&w, 0);
+    world_settle(&w);
+    assert_int_equal(w.history[POOL_HIST_SLICE_FOREIGN], 1);
+    assert_non_null(world_find(&w.gpu[0], start));
+    assert_int_equal(world_state(&w, a), POOL_LEASE_ACTIVE);
+    assert_int_not_equal(pool_find_lease(w.pool, a)->part[0].slice->start, start);
+    world_done(&w);
+}
+
+/* One compute instance of a shared slice is given back while another one computes. */
+static void a_share_does_not_wait_for_its_neighbours(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, 1, true);
+    uint64_t a = ask(&w, "a", "1c.3g.40gb"), b = ask(&w, "a", "1c.3g.40gb");
+    const struct pool_lease *busy = pool_find_lease(w.pool, b);
+    assert_ptr_equal(pool_find_lease(w.pool, a)->part[0].slice, busy->part[0].slice);
+    struct mig_instance *gi = &w.gpu[0].gi[0];
+    gi->process_count = gi->ci[busy->part[0].ci].process_count = 1;
+    world_release(&w, "a", a);
+    world_settle(&w);
+    assert_int_equal(world_state(&w, a), POOL_LEASE_RELEASED);
+    world_release(&w, "a", b);
+    world_settle(&w);
+    assert_int_equal(world_state(&w, b), POOL_LEASE_RELEASING);
+    gi->process_count = gi->ci[busy->part[0].ci].process_count = 0;
+    world_wait(&w, 5000);
+    world_settle(&w);
+    assert_int_equal(world_state(&w, b), POOL_LEASE_RELEASED);
+    world_done(&w);
+}
+
+/* The number of a lease whose record is lost stays taken: somebody may still hold it for his. */
+static void a_lost_number_is_not_given_again(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, 1, true);
+    uint64_t lost = ask(&w, "a", "1g.10gb");
+    crash(&w, POOL_RECORD_LEASE);
+    world_settle(&w);
+    assert_null(pool_find_lease(w.pool, lost));
+    assert_true(ask(&w, "b", "1g.10gb") > lost);
+    assert_int_equal(w.gpu[0].gi_count, 2); /* what it had is left alone */
+    world_done(&w);
+}
+
+/* A GPU on which somebody computes without asking is nobody's to have whole. */
+static void a_gpu_in_use_is_not_leased_whole(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, 1, false);
+    w.gpu[0].whole_processes = 2;
+    world_step(&w, &(struct pool_event){.kind = POOL_EV_SCAN});
+    world_settle(&w);
+    uint64_t a = ask(&w, "a", "gpu");
+    assert_int_equal(world_state(&w, a), POOL_LEASE_QUEUED);
+    w.gpu[0].whole_processes = 0;
+    for (int i = 0; i < 3 && world_state(&w, a) == POOL_LEASE_QUEUED; i++) {
+        world_wait(&w, 10000); /* the queue is looked after by itself */
+        world_settle(&w);
+    }
+    assert_int_equal(world_state(&w, a), POOL_LEASE_ACTIVE);
+    world_done(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_somebody_uses_is_not_the_unfinished_one),
+        cmocka_unit_test(a_share_does_not_wait_for_its_neighbours),
+        cmocka_unit_test(a_lost_number_is_not_given_again),
+        cmocka_unit_test(a_gpu_in_use_is_not_leased_whole),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
