@@ -150,6 +150,9 @@ void api_add_blocking(struct json_out *w, const char *name, const struct pool_ex
 char *api_blocking_text(const struct pool_explanation *why);
 char *api_changes_text(const struct pool *pool);
 
+/* The lease of {id}; NULL: it was answered. */
+const struct pool_lease *api_find_lease(struct api_call *call);
+
 /* Of tenant, route and body, to tell a repeat from another request. */
 uint64_t api_request_hash(const struct api_call *call);
 

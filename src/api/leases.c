@@ -162,16 +162,18 @@ static void reply_lease(struct api_call *call, unsigned status, const struct poo
     api_reply(call, status);
 }
 
-/* The lease of {id}; NULL: it was answered. */
-static const struct pool_lease *find_lease(struct api_call *call)
+const struct pool_lease *api_find_lease(struct api_call *call)
 {
     const char *id = http_param(call->req, "id");
     uint64_t number = api_parse_id(id, "l");
     const struct pool_lease *l = number ? pool_find_lease(call->api->host.pool, number) : NULL;
 
-    if (!l) {
+    if (!number) {
         api_problem(call, 404, "not_found", NULL,
-                    "there is no lease '%.40s'; ended ones are forgotten after some time", id);
+                    "'%s' is no lease's id; they look like l-7", id);
+    } else if (!l) {
+        api_problem(call, 404, "not_found", NULL,
+                    "there is no lease '%s'; ended ones are forgotten after some time", id);
     }
     return l;
 }
@@ -217,7 +219,7 @@ static void look_at_lease(struct api_held *held, bool is_late)
 
 void api_get_lease(struct api_call *call)
 {
-    const struct pool_lease *l = find_lease(call);
+    const struct pool_lease *l = api_find_lease(call);
     int64_t wait_s = api_int(call->query, "wait_s", 0);
 
     if (!l) {
@@ -243,7 +245,7 @@ static void add_help(struct json_out *w, const struct pool_explanation *why)
 void api_get_why(struct api_call *call)
 {
     const struct pool *pool = call->api->host.pool;
-    const struct pool_lease *l = find_lease(call);
+    const struct pool_lease *l = api_find_lease(call);
     struct pool_explanation why = {0};
 
     if (!l) {
@@ -411,7 +413,7 @@ static void on_change_reply(struct api_held *held, const struct pool_action *rep
 
 void api_change_lease(struct api_call *call, struct pool_event *event)
 {
-    const struct pool_lease *l = find_lease(call);
+    const struct pool_lease *l = api_find_lease(call);
 
     if (l) {
         event->lease = l->id;

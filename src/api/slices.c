@@ -85,6 +85,7 @@ static const struct pool_slice *named_slice(struct api_call *call)
     const char *uuid = api_str(call->body, "slice"), *gpu_name = api_str(call->body, "gpu");
     int64_t start = api_int(call->body, "start", -1);
     const struct pool_slice *s = NULL;
+    const struct pool_gpu *gpu = NULL;
 
     if (uuid ? gpu_name || start >= 0 : !gpu_name || start < 0) {
         api_problem(call, 400, "bad_field", NULL,
@@ -95,16 +96,16 @@ static const struct pool_slice *named_slice(struct api_call *call)
     if (uuid) {
         s = pool_find_slice(pool, uuid);
     } else {
-        const struct pool_gpu *gpu = pool_find_gpu(pool, gpu_name);
+        gpu = pool_find_gpu(pool, gpu_name);
         s = gpu ? pool_slice_at(gpu, (unsigned)start) : NULL;
     }
     if (!s && uuid) {
-        api_problem(call, 404, "not_found", NULL, "there is no slice %.64s; see /v1/slices", uuid);
+        api_problem(call, 404, "not_found", NULL, "there is no slice %s here", uuid);
+    } else if (!s && !gpu) {
+        api_problem(call, 404, "not_found", NULL, "there is no GPU '%s' here", gpu_name);
     } else if (!s) {
-        api_problem(call, 404, "not_found", NULL,
-                    "there is no slice that starts at slot %" PRId64 " of a GPU %.64s; see "
-                    "/v1/slices",
-                    start, gpu_name);
+        api_problem(call, 404, "not_found", NULL, "no slice of GPU %s starts at slot %" PRId64,
+                    gpu_name, start);
     }
     return s;
 }

@@ -80,9 +80,13 @@ void api_on_token(struct api *api, uint64_t reply_to, int code, const struct api
         return;
     }
     if (code < 0 || !token) {
-        bool is_unknown = code == -ENOENT;
-        api_problem(&held->call, is_unknown ? 404 : 500, is_unknown ? "not_found" : "store_failed",
-                    NULL, "%s", message ? message : "it could not be done");
+        const char *id = code == -ENOENT && held->call.req ? http_param(held->call.req, "id") : NULL;
+        if (id) {
+            api_problem(&held->call, 404, "not_found", NULL, "there is no token '%s'", id);
+        } else {
+            api_problem(&held->call, 500, "store_failed", NULL, "%s",
+                        message ? message : "it could not be done");
+        }
     } else {
         reply_token(&held->call, token, secret);
     }

@@ -310,21 +310,17 @@ static void add_lease(const struct meter_row *row, void *arg)
 
 void api_get_lease_usage(struct api_call *call)
 {
-    const char *id = http_param(call->req, "id");
-    uint64_t number = api_parse_id(id, "l");
-    const struct pool_lease *lease = number ? pool_find_lease(call->api->host.pool, number) : NULL;
+    const struct pool_lease *lease = api_find_lease(call);
 
     if (!lease) {
-        api_problem(call, 404, "not_found", NULL,
-                    "there is no lease '%.40s'; ended ones are forgotten after some time", id);
         return;
     }
     if (call->who.role == POOL_ROLE_TENANT && !api_sees_whole(call, lease)) {
         api_problem(call, 403, "forbidden", NULL, "l-%llu is %s's; a tenant sees what it used "
-                    "itself", (unsigned long long)number, lease->tenant->name);
+                    "itself", (unsigned long long)lease->id, lease->tenant->name);
         return;
     }
-    struct meter_query q = {.by = METER_BY_LEASE, .lease = number,
+    struct meter_query q = {.by = METER_BY_LEASE, .lease = lease->id,
                             .now_ms = api_now_ms(call->api)};
     struct json_out w = api_begin(call->api);
     struct one_lease one = {.call = call, .w = &w};

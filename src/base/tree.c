@@ -381,16 +381,23 @@ int tree_read_file(const char *path, size_t max_bytes, char **ret, size_t *ret_l
                    struct error *err)
 {
     CLEANUP(closep) int fd = open(path, O_RDONLY | O_CLOEXEC);
-    CLEANUP(buf_done) struct buf b = BUF_INIT(max_bytes);
-    char chunk[16384];
 
     if (fd < 0) {
         return err_set(err, errno, "%s: %s", path, strerror(errno));
     }
-    for (;;) {
+    return tree_read_fd(fd, path, max_bytes, ret, ret_len, err);
+}
+
+int tree_read_fd(int fd, const char *name, size_t max_bytes, char **ret, size_t *ret_len,
+                 struct error *err)
+{
+    CLEANUP(buf_done) struct buf b = BUF_INIT(max_bytes);
+    char chunk[16384];
+
+    while (!b.is_full) {
         ssize_t n = read(fd, chunk, sizeof(chunk));
         if (n < 0) {
-            return err_set(err, errno, "%s: %s", path, strerror(errno));
+            return err_set(err, errno, "%s: %s", name, strerror(errno));
         }
         if (n == 0) {
             break;
@@ -398,7 +405,7 @@ int tree_read_file(const char *path, size_t max_bytes, char **ret, size_t *ret_l
         buf_add(&b, chunk, (size_t)n);
     }
     if (b.is_full) {
-        return err_set(err, EFBIG, "%s: larger than %zu bytes", path, max_bytes);
+        return err_set(err, EFBIG, "%s: larger than %zu bytes", name, max_bytes);
     }
     *ret_len = b.len;
     *ret = buf_take(&b);

@@ -40,3 +40,6 @@ int tree_doc_fail_key(const struct tree_doc *doc, const char *pointer, struct er
 /* The whole file, at most max_bytes (-EFBIG), NUL-terminated; caller frees *ret. */
 int tree_read_file(const char *path, size_t max_bytes, char **ret, size_t *ret_len,
                    struct error *err);
+/* The same from something that is open; it stays so.  `name` is what messages call it. */
+int tree_read_fd(int fd, const char *name, size_t max_bytes, char **ret, size_t *ret_len,
+                 struct error *err);

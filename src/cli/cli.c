@@ -49,7 +49,9 @@ int cli_usage(const struct cli *cli, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    snprintf(more, sizeof(more), " (see 'tangram %s%s')", c ? "help " : "help", c ? c->name : "");
+    bool is_about_one = c && strcmp(c->name, "help") != 0;
+    snprintf(more, sizeof(more), " (see 'tangram help%s%s')", is_about_one ? " " : "",
+             is_about_one ? c->name : "");
     say(text, more);
     return CLI_USAGE;
 }
@@ -72,7 +74,7 @@ static const struct reason {
     {"does_not_fit", CLI_WAIT, NULL},
     {"can_never_fit", CLI_WAIT, NULL},
     {"queue_full", CLI_WAIT, NULL},
-    {"unauthorized", CLI_DENIED, NULL},
+    {"unauthorized", CLI_DENIED, "TANGRAM_TOKEN is where tangram looks for it"},
     {"forbidden", CLI_DENIED, NULL},
     {"not_allowed_by_configuration", CLI_DENIED, NULL},
     {"in_use", CLI_CONFLICT, NULL},

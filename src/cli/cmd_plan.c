@@ -137,8 +137,9 @@ static void print_plan(const struct out *out, const json_t *plan, bool is_explai
     printf("%s%s%s", out_color(out, does_fit ? COLOR_GREEN : COLOR_YELLOW),
            does_fit ? "It fits now" : (says_so ? "No" : "It does not fit now"),
            out_color(out, COLOR_NONE));
-    if (does_fit && js_int(plan, "estimate_ms", 0) > 0) {
-        printf("; it would take about %lld ms", (long long)js_int(plan, "estimate_ms", 0));
+    double estimate_ms = json_number_value(json_object_get(plan, "estimate_ms")); /* 0 unless one */
+    if (does_fit && estimate_ms >= 0.5) {
+        printf("; it would take about %.0f ms", estimate_ms);
     }
     printf("%s%s\n", b.len ? ": " : ".", b.len ? b.data : "");
     if (json_array_size(js_array(plan, "steps"))) {

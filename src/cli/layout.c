@@ -5,8 +5,9 @@
 
 static int read_stream(const char *path, char **ret, size_t *ret_len, struct error *err)
 {
-    return tree_read_file(strcmp(path, "-") ? path : "/dev/stdin", TREE_MAX_BYTES, ret, ret_len,
-                          err);
+    return strcmp(path, "-")
+               ? tree_read_file(path, TREE_MAX_BYTES, ret, ret_len, err)
+               : tree_read_fd(STDIN_FILENO, "<stdin>", TREE_MAX_BYTES, ret, ret_len, err);
 }
 
 int layout_read(struct cli *cli, struct tree_doc **ret_doc, json_t **ret_body)

@@ -1,5 +1,6 @@
 /* tangram: the command line.  See args.h for how commands are found and cli.h for what they get. */
 #include "cli/cli.h"
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -55,8 +56,21 @@ static int start(struct cli *cli, int argc, char **argv)
     return run_command(cli);
 }
 
+/* A standard descriptor that is closed (`>&-`) would become a socket's.  The command of `run` inherits
+ * what takes its place, so it is not closed on exec. */
+static void fill_standard_fds(void)
+{
+    int fd = open("/dev/null", O_RDWR);
+
+    while (fd >= 0 && fd <= STDERR_FILENO) {
+        fd = open("/dev/null", O_RDWR);
+    }
+    closep(&fd);
+}
+
 int main(int argc, char **argv)
 {
+    fill_standard_fds();
     struct cli cli = {0};
     int exit_code = check_output(start(&cli, argc, argv));
 

@@ -112,6 +112,23 @@ def test_version_and_doctor_work_without_a_daemon(tmp_path):
     assert json.loads(doctor.stdout)[0]["name"] == "daemon"
 
 
+def test_a_closed_output_is_nobodys_socket(fake):
+    """Else the table would be written into the request."""
+    fake.routes[("GET", "/v1/gpus")] = {"gpus": []}
+    shell = f'{TANGRAM} --socket {fake.path} gpus >&- <&-; echo $?'
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, env=env_for(),
+                          timeout=30, check=True)
+    assert done.stdout == "0\n" and not done.stderr
+    assert [r["path"] for r in fake.requests] == ["/v1/gpus"]
+
+
+def test_who_is_refused_is_told_where_the_token_goes(fake):
+    no = (401, {"status": 401, "reason": "unauthorized", "detail": "a bearer token is needed"})
+    fake.routes.update({("GET", "/v1/gpus"): no, ("GET", "/v1"): no})
+    assert "needed; TANGRAM_TOKEN" in one_line(run(fake, "gpus").stderr)
+    assert "daemon   a bearer token is needed" in run(fake, "version").stdout
+
+
 def test_the_environment_names_the_socket(fake):
     fake.routes[("GET", "/v1/gpus")] = {"gpus": []}
     done = subprocess.run([TANGRAM, "gpus", "-o", "json"], capture_output=True, text=True,

@@ -102,6 +102,15 @@ CHANGES = {"changes": True, "operation": "op-3", "gpus": [
      "destroy": [{"profile": "1g.10gb", "placement": {"start": 4, "size": 1}}]}]}
 
 
+def test_a_file_without_end_is_refused(fake):
+    for path in ("/dev/zero", "-"):
+        with open("/dev/zero", encoding="ascii") as zero:
+            done = subprocess.run([TANGRAM, "--socket", fake.path, "diff", "-f", path], stdin=zero,
+                                  capture_output=True, text=True, timeout=30, env=env_for(),
+                                  check=False)
+        assert done.returncode == 1 and "larger than" in one_line(done.stderr)
+
+
 def test_apply_follows_its_operation(fake):
     states = iter(["running", "done", "running", "failed"])
     fake.routes[("PUT", "/v1/layout")] = (202, CHANGES)

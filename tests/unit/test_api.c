@@ -250,7 +250,7 @@ static void repeats_are_recognised(void **state)
     ANSWER revoked = aw_ask(aw, "DELETE", "/v1/tokens/t-1", NULL, NULL);
     assert_string_equal(aw_text(&revoked, "id"), "t-1");
     ANSWER none = aw_ask(aw, "DELETE", "/v1/tokens/t-2", NULL, NULL);
-    assert_problem(&none, 404, "not_found", "no such token");
+    assert_problem(&none, 404, "not_found", "there is no token 't-2'");
 }
 
 static void changes_wait_for_a_disk_that_works(void **state)
