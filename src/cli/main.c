@@ -56,14 +56,14 @@ static int start(struct cli *cli, int argc, char **argv)
     return run_command(cli);
 }
 
-/* A standard descriptor that is closed (`>&-`) would become a socket's.  The command of `run` inherits
- * what takes its place, so it is not closed on exec. */
+/* A standard descriptor that is closed (`>&-`) would become a socket's.  For the command of `run` it
+ * is closed as before. */
 static void fill_standard_fds(void)
 {
-    int fd = open("/dev/null", O_RDWR);
+    int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
     while (fd >= 0 && fd <= STDERR_FILENO) {
-        fd = open("/dev/null", O_RDWR);
+        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     }
     closep(&fd);
 }

@@ -662,6 +662,9 @@ void pool_step(struct pool *pool, const struct pool_event *event, struct pool_ac
 {
     pool->now_ms = event->now_ms;
     pool->out = actions;
+    /* What an earlier event was told names slices and leases that may be gone. */
+    pool->explanation->reason[0] = '\0';
+    pool->explanation->block_count = 0;
     dispatch(pool, event);
     do {
         if (pool->wants_queue_pass && !event->has_more) {

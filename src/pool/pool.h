@@ -654,5 +654,6 @@ struct pool_change {
     bool is_mig_enabled; /* MODE */
 };
 const struct pool_change *pool_last_changes(const struct pool *pool, unsigned *ret_count);
-/* What stood in the way of the last APPLY, ADOPT or DISOWN. */
+/* What stood in the way of the event of the last step, an APPLY or a REQUEST that must not wait; else
+ * empty.  Holds until the next step. */
 const struct pool_explanation *pool_last_explanation(const struct pool *pool);

@@ -131,8 +131,12 @@ def test_whatever_comes_is_answered_as_promised(daemon, machine):
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if author.rng.random() < 0.1:
             headers["Idempotency-Key"] = author.rng.choice(["k1", "k2", "x" * 128, "x" * 129, " "])
-        reply = d.request(method, path, body, headers=headers)
-        what = f"seed {SEED}, step {step}: {method} {path} {body!r}: {reply}"
+        what = f"seed {SEED}, step {step}: {method} {path} {headers} {body!r}"
+        try:
+            reply = d.request(method, path, body, headers=headers)
+        except OSError as e:
+            raise AssertionError(f"{what}: {e}, exit {d.proc.poll()}: {d.log[-2000:]}") from e
+        what += f": {reply}"
         assert reply.status < 500 or path == "/readyz", what
         try:
             author.doc.check_reply(method, path, reply)

@@ -274,7 +274,7 @@ def test_disown_and_adopt(h100):
     h100.ok("disown", name)
     assert h100.states()[f"{start}:1"] == "foreign"
     assert "foreign" in h100.ok("status")
-    for wrong, says in (("0:7", "slot 7 of a GPU 0"), ("MIG-x", "no slice MIG-x")):
+    for wrong, says in (("0:7", "no slice of GPU 0 starts at slot 7"), ("MIG-x", "no slice MIG-x")):
         done = h100("adopt", wrong)
         assert done.returncode == 1 and says in done.stderr, done
     h100.ok("adopt", name)

@@ -140,6 +140,12 @@ static void what_is_leased_is_told_by_its_compute_instances(void **state)
     assert_int_equal(apply(&w, &slices), UINT_MAX);
     assert_int_equal(w.reply.answer, POOL_IN_USE);
     assert_int_equal(pool_last_explanation(w.pool)->block[0].lease->id, id);
+    /* The next event is not told of it: who stood in the way may be gone by then. */
+    world_step(&w, &(struct pool_event){.kind = POOL_EV_DISOWN, .start = 7, .reply_to = 6,
+                                        .actor = {.tenant = "root",
+                                                  .role = POOL_ROLE_OPERATOR}});
+    assert_int_not_equal(w.reply.answer, POOL_OK);
+    assert_int_equal(pool_last_explanation(w.pool)->block_count, 0);
     world_done(&w);
 }
 
