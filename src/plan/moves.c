@@ -80,8 +80,17 @@ static uint64_t look_of(const struct plan *p, uint32_t gpu)
     return look;
 }
 
-static void consider(const struct plan *p, const struct plan_ask *ask, int max_moves, uint32_t gpu,
-                     struct mig_slice slice, struct plan_candidates *ret)
+static void add_candidate(struct plan_candidates *list, const struct plan_candidate *c)
+{
+    if (list->count == list->size) {
+        list->size = list->size ? 2 * list->size : 256;
+        list->list = xreallocarray(list->list, list->size, sizeof(*list->list));
+    }
+    list->list[list->count++] = *c;
+}
+
+static void consider(const struct plan *p, const struct plan_ask *ask, int max_moves, bool any_size,
+                     uint32_t gpu, struct mig_slice slice, struct plan_candidates *ret)
 {
     const struct plan_index *x = plan_gpu_index(p, gpu);
     const struct plan_detail *d = plan_gpu_detail(p, gpu);
@@ -96,7 +105,8 @@ static void consider(const struct plan *p, const struct plan_ask *ask, int max_m
         if (!(mig_window(g, m.profile, m.start) & window)) {
             continue;
         }
-        if (!is_worth_moving(ask, g, m.profile, slice.profile) || !isfinite(d->movable[i].cost)) {
+        if ((!any_size && !is_worth_moving(ask, g, m.profile, slice.profile)) ||
+            !isfinite(d->movable[i].cost)) {
             return;
         }
         left.instances = 1;
@@ -109,11 +119,7 @@ static void consider(const struct plan *p, const struct plan_ask *ask, int max_m
         !mig_fits(g, &left, slice.profile, slice.start)) {
         return;
     }
-    if (ret->count == ret->size) {
-        ret->size = ret->size ? 2 * ret->size : 256;
-        ret->list = xreallocarray(ret->list, ret->size, sizeof(*ret->list));
-    }
-    ret->list[ret->count++] = c;
+    add_candidate(ret, &c);
 }
 
 static int compare_candidates(const void *va, const void *vb)
@@ -133,7 +139,7 @@ static int compare_candidates(const void *va, const void *vb)
 }
 
 void plan_find_candidates(const struct plan *p, const struct plan_ask *ask, int max_moves,
-                          struct plan_candidates *ret)
+                          bool any_size, struct plan_candidates *ret)
 {
     for (uint32_t gpu = 0; gpu < p->gpu_count; gpu++) {
         const struct plan_detail *d = plan_is_usable(p, gpu) ? plan_gpu_detail(p, gpu) : NULL;
@@ -147,11 +153,30 @@ void plan_find_candidates(const struct plan *p, const struct plan_ask *ask, int 
         for (int k = 0; k < g->profiles[profile].start_count; k++) {
             struct mig_slice slice = {(uint8_t)profile, g->profiles[profile].starts[k]};
             if (!out || !(out->mask & mig_window(g, slice.profile, slice.start))) {
-                consider(p, ask, max_moves, gpu, slice, ret);
+                consider(p, ask, max_moves, any_size, gpu, slice, ret);
             }
         }
         for (size_t i = first; out && i < ret->count; i++) {
             ret->list[i].look = mix_in(ret->list[i].look, gpu); /* its reservation: unlike others */
+        }
+    }
+    if (ret->count) {
+        qsort(ret->list, ret->count, sizeof(*ret->list), compare_candidates);
+    }
+}
+
+void plan_find_movers(const struct plan *p, struct plan_candidates *ret)
+{
+    for (uint32_t gpu = 0; gpu < p->gpu_count; gpu++) {
+        const struct plan_detail *d = plan_is_usable(p, gpu) ? plan_gpu_detail(p, gpu) : NULL;
+        for (int i = 0; d && i < d->movable_count; i++) {
+            struct mig_slice m = d->movable[i].slice;
+            struct plan_candidate c = {.cost = d->movable[i].cost, .gpu = gpu, .slice = m,
+                                       .look = mix_in(look_of(p, gpu), mix_in(m.profile, m.start)),
+                                       .evicted = (uint16_t)(1u << i)};
+            if (isfinite(c.cost)) {
+                add_candidate(ret, &c);
+            }
         }
     }
     if (ret->count) {
@@ -307,7 +332,7 @@ static void find_deep(struct search *s)
             if ((c->evicted >> k & 1) && !list->is_found) {
                 struct plan_ask ask;
                 ask_for(s, c->gpu, profile, &ask);
-                plan_find_candidates(s->plan, &ask, s->max_moves, list);
+                plan_find_candidates(s->plan, &ask, s->max_moves, false, list);
                 list->is_found = true;
             }
         }
@@ -527,7 +552,7 @@ static int search_moves(struct search *s, struct plan_moves *ret)
 {
     int r;
 
-    plan_find_candidates(s->plan, s->ask, s->max_moves, &s->found);
+    plan_find_candidates(s->plan, s->ask, s->max_moves, false, &s->found);
     r = try_all(s, ret);
     if (r < 0 && s->plan->settings.may_stop) {
         s->may_stop = true;

@@ -20,9 +20,14 @@ struct plan_candidates {
     struct plan_candidate *list;
 };
 
-/* All those with at most so many leases in the way. */
+/* All those with at most so many leases in the way.  Without any_size, none in which one stands that
+ * is larger than what is asked for, or the same: where it could go, the other could, too, but for
+ * places that are of use for one of them only. */
 void plan_find_candidates(const struct plan *plan, const struct plan_ask *ask, int max_moves,
-                          struct plan_candidates *ret);
+                          bool any_size, struct plan_candidates *ret);
+
+/* Every lease that may be moved, by itself: slice is its own, evicted its bit. */
+void plan_find_movers(const struct plan *plan, struct plan_candidates *ret);
 
 /* What of this GPU the ask has to leave alone; NULL nothing. */
 const struct plan_exclusion *plan_exclusion_of(const struct plan_ask *ask, uint32_t gpu);

@@ -5,17 +5,20 @@
  * go, and whether that is enough is an exact question: with these leases out of their places, do the
  * slices and the leases have places together (plan_place_set())?  So sets of candidates are gone
  * through, as many as must be opened at least and then more, the cheap ones first, until none can be
- * cheaper than the best that was good.  Of candidates on GPUs that look alike one is tried.
+ * cheaper than the best that was good.  Then the same with further leases that go, because they stand
+ * where those in the way could: smaller ones.  Of candidates on GPUs that look alike one is tried.
  *
- * Each question costs as much as placing a gang, so only TRIALS_MAX are asked.  Leases do not push
- * others away to make room for themselves, as they may in moves.c for a single slice. */
+ * Each question costs as much as placing a gang, so only so many are asked. */
 #include "base/cleanup.h"
 #include "plan/fleet.h"
 #include "plan/moves.h"
 #include "plan/set.h"
 #include <string.h>
 
-#define TRIALS_MAX 48
+#define WORK_MAX 60000   /* for each way to go through them: a millisecond or two */
+#define WORK_LOOK 4      /* of passing a candidate by */
+#define WORK_LEAST 1000  /* of one question, however small */
+#define STATES_MOST 4096 /* that plan_place_set() answers exactly; what it would not is not asked */
 #define OPENED_MAX PLAN_MOVES_MAX
 
 struct search {
@@ -24,32 +27,48 @@ struct search {
     unsigned count;
     int max_moves;
     bool may_stop;
-    struct plan_candidates found;
-    unsigned trials;
-    /* What is opened in the set that is looked at. */
-    size_t opened[OPENED_MAX];
-    unsigned opened_count;
+    struct plan_candidates found, movers; /* places to open; leases that make way for others */
+    unsigned gpus; /* that may be cut */
+    uint64_t work_left;
+    /* What goes in the set that is looked at: places that are opened, and then leases. */
+    const struct plan_candidate *gone[OPENED_MAX];
+    unsigned gone_count, opened_count;
+    unsigned more; /* leases that make way, beside those in the places */
     float cost;
     int move_count;
-    bool has_best;
+    bool has_best, has_unordered; /* places were found, for one at least without an order */
     struct plan_set_moves best;
 };
 
-/* How many of them the fleet has room for as it is. */
-static unsigned room_of(const struct search *s)
+/* What the fleet has room for as it is, and could have at most, however leases are moved. */
+struct room {
+    unsigned now, most;
+};
+
+static struct room room_of(struct search *s)
 {
     const struct plan *p = s->plan;
-    unsigned room = 0;
+    unsigned free_slots[PLAN_CLASSES_MAX] = {0};
+    struct room room = {0};
 
-    for (uint32_t gpu = 0; gpu < p->gpu_count && room < s->count; gpu++) {
-        int profile = plan_has_gpu(p, gpu) && plan_is_usable(p, gpu)
-                          ? s->ask->profile[plan_gpu_class(p, gpu)] : -1;
+    for (uint32_t gpu = 0; gpu < p->gpu_count; gpu++) {
+        bool is_usable = plan_has_gpu(p, gpu) && plan_is_usable(p, gpu);
+        int profile = is_usable ? s->ask->profile[plan_gpu_class(p, gpu)] : -1;
+        s->gpus += is_usable;
         if (profile >= 0) {
+            const struct mig_geometry *g = &plan_gpu_index(p, gpu)->geometry;
             const struct plan_exclusion *out = plan_exclusion_of(s->ask, gpu);
             struct mig_use use = *plan_gpu_busy(p, gpu);
             mig_use_block(&use, out ? out->mask : 0);
-            room += (unsigned)mig_remaining(&plan_gpu_index(p, gpu)->geometry, &use, profile);
+            room.now += (unsigned)mig_remaining(g, &use, profile);
+            uint32_t all = (1u << g->slots) - 1;
+            free_slots[plan_gpu_class(p, gpu)] += (unsigned)__builtin_popcount(all & ~use.mask);
         }
+    }
+    for (int c = 0; c < p->class_count; c++) {
+        int profile = s->ask->profile[c];
+        room.most += profile < 0 ? 0 : free_slots[c] /
+                                           p->classes[c]->index.geometry.profiles[profile].size;
     }
     return room;
 }
@@ -61,9 +80,8 @@ static uint16_t evicted_on(const struct search *s, uint32_t gpu)
 {
     uint16_t evicted = 0;
 
-    for (unsigned i = 0; i < s->opened_count; i++) {
-        const struct plan_candidate *c = &s->found.list[s->opened[i]];
-        evicted |= c->gpu == gpu ? c->evicted : 0;
+    for (unsigned i = 0; i < s->gone_count; i++) {
+        evicted |= s->gone[i]->gpu == gpu ? s->gone[i]->evicted : 0;
     }
     return evicted;
 }
@@ -71,7 +89,7 @@ static uint16_t evicted_on(const struct search *s, uint32_t gpu)
 static bool is_first_of_gpu(const struct search *s, unsigned at)
 {
     for (unsigned i = 0; i < at; i++) {
-        if (s->found.list[s->opened[i]].gpu == s->found.list[s->opened[at]].gpu) {
+        if (s->gone[i]->gpu == s->gone[at]->gpu) {
             return false;
         }
     }
@@ -86,8 +104,8 @@ static int take_out(struct search *s, struct plan_move *moves,
     unsigned changed = 0;
     int n = 0;
 
-    for (unsigned i = 0; i < s->opened_count; i++) {
-        uint32_t gpu = s->found.list[s->opened[i]].gpu;
+    for (unsigned i = 0; i < s->gone_count; i++) {
+        uint32_t gpu = s->gone[i]->gpu;
         uint16_t evicted = is_first_of_gpu(s, i) ? evicted_on(s, gpu) : 0;
         struct plan_index *x = plan_gpu_index(p, gpu);
         struct mig_use busy = *plan_gpu_busy(p, gpu);
@@ -176,6 +194,26 @@ static void keep(struct search *s, const struct plan_move *ordered, int count,
     s->has_best = true;
 }
 
+/* What a question costs, more or less: the sums that plan_place_set() compares.  0: too much. */
+static uint64_t work_of(const struct search *s, const struct plan_move *moves, int count)
+{
+    uint64_t states = s->count + 1;
+
+    for (int i = 0; i < count; i++) {
+        unsigned alike = 1; /* so far */
+        for (int k = 0; k < i; k++) {
+            alike += moves[k].from.profile == moves[i].from.profile;
+        }
+        states = states * (alike + 1) / alike;
+    }
+    return states > STATES_MOST ? 0 : WORK_LEAST + states * s->gpus;
+}
+
+static void spend(struct search *s, uint64_t work)
+{
+    s->work_left -= work < s->work_left ? work : s->work_left;
+}
+
 static void try_set(struct search *s)
 {
     struct plan_move moves[PLAN_MOVES_MAX] = {0}, ordered[PLAN_MOVES_MAX];
@@ -183,15 +221,21 @@ static void try_set(struct search *s)
     uint32_t before[OPENED_MAX][2];
     unsigned changed = 0;
 
-    s->trials++;
     int taken = take_out(s, moves, before, &changed);
-    int count = place_all(s, moves, taken, spots);
+    uint64_t work = work_of(s, moves, taken);
+    spend(s, work ? work : WORK_LEAST);
+    int count = work ? place_all(s, moves, taken, spots) : -ENOSPC;
     while (changed > 0) {
         changed--;
         plan_set_state(s->plan, before[changed][0], before[changed][1]);
     }
-    if (count >= 0 && plan_order_moves(s->plan, moves, count, s->may_stop, ordered)) {
+    if (count < 0) {
+        return;
+    }
+    if (plan_order_moves(s->plan, moves, count, s->may_stop, ordered)) {
         keep(s, ordered, count, spots);
+    } else {
+        s->has_unordered = true;
     }
 }
 
@@ -203,8 +247,8 @@ static bool can_open(const struct search *s, const struct plan_candidate *c, int
     const struct mig_geometry *g = &plan_gpu_index(s->plan, c->gpu)->geometry;
     uint16_t window = mig_window(g, c->slice.profile, c->slice.start);
 
-    for (unsigned i = 0; i < s->opened_count; i++) {
-        const struct plan_candidate *o = &s->found.list[s->opened[i]];
+    for (unsigned i = 0; i < s->gone_count; i++) {
+        const struct plan_candidate *o = s->gone[i];
         if (o->gpu == c->gpu && mig_window(g, o->slice.profile, o->slice.start) & window) {
             return false;
         }
@@ -213,47 +257,128 @@ static bool can_open(const struct search *s, const struct plan_candidate *c, int
     return s->move_count + *ret_moves <= s->max_moves;
 }
 
-/* The one before it in the list, which was not opened here, would lead to the same. */
-static bool is_repeat(const struct search *s, size_t at, size_t first)
+/* The one before it in the list, which does not go here, would lead to the same. */
+static bool is_repeat(const struct search *s, const struct plan_candidate *c,
+                      const struct plan_candidate *first)
 {
-    const struct plan_candidate *c = &s->found.list[at];
-
-    return at > first && c->look == c[-1].look && !evicted_on(s, c->gpu) &&
+    return c > first && c->look == c[-1].look && !evicted_on(s, c->gpu) &&
            !evicted_on(s, c[-1].gpu);
 }
 
-/* Opens `left` more, from the candidate `first` on. */
+/* Can `left` more, none cheaper than this one, lead to something better than the best? */
+static bool is_too_dear(const struct search *s, const struct plan_candidate *c, unsigned left)
+{
+    return s->has_best && (double)(s->cost + c->cost * (float)left) >= s->best.moves.cost;
+}
+
+static void push(struct search *s, const struct plan_candidate *c, int moves)
+{
+    s->gone[s->gone_count++] = c;
+    s->cost += c->cost;
+    s->move_count += moves;
+}
+
+static void pop(struct search *s, const struct plan_candidate *c, int moves)
+{
+    s->gone_count--;
+    s->cost -= c->cost;
+    s->move_count -= moves;
+}
+
+/* Could it stand where one of those in the opened places has to go? */
+static bool is_in_their_way(const struct search *s, const struct plan_candidate *c)
+{
+    const struct mig_geometry *g = &plan_gpu_index(s->plan, c->gpu)->geometry;
+    unsigned largest = 0;
+
+    for (unsigned i = 0; i < s->opened_count; i++) {
+        const struct plan_candidate *o = s->gone[i];
+        for (unsigned k = 0; o->evicted >> k; k++) {
+            struct mig_slice m = s->plan->details[o->gpu]->movable[k].slice;
+            unsigned size = plan_gpu_index(s->plan, o->gpu)->geometry.profiles[m.profile].size;
+            largest = (o->evicted >> k & 1) && size > largest ? size : largest;
+        }
+    }
+    return g->profiles[c->slice.profile].size < largest &&
+           !(evicted_on(s, c->gpu) & c->evicted);
+}
+
+/* Lets `left` more leases make way, from this one on. */
 /* NOLINTNEXTLINE(misc-no-recursion): as deep as there are moves */
-static void open_more(struct search *s, size_t first, unsigned left)
+static void add_movers(struct search *s, size_t first, unsigned left)
 {
     if (!left) {
         try_set(s);
         return;
     }
-    for (size_t i = first; i < s->found.count && s->trials < TRIALS_MAX; i++) {
-        const struct plan_candidate *c = &s->found.list[i];
-        int moves = 0;
-        if (s->has_best && (double)(s->cost + c->cost * (float)left) >= s->best.moves.cost) {
-            return; /* nor can those behind it be cheaper */
+    for (size_t i = first; i < s->movers.count && s->work_left; i++) {
+        const struct plan_candidate *c = &s->movers.list[i];
+        spend(s, WORK_LOOK);
+        if (is_too_dear(s, c, left)) {
+            return;
         }
-        if (is_repeat(s, i, first) || !can_open(s, c, &moves)) {
-            continue;
+        if (s->move_count < s->max_moves && is_in_their_way(s, c) &&
+            !is_repeat(s, c, &s->movers.list[first])) {
+            push(s, c, 1);
+            add_movers(s, i + 1, left - 1);
+            pop(s, c, 1);
         }
-        float cost = s->cost;
-        s->opened[s->opened_count++] = i;
-        s->cost += c->cost;
-        s->move_count += moves;
-        open_more(s, i + 1, left - 1);
-        s->move_count -= moves;
-        s->cost = cost;
-        s->opened_count--;
     }
 }
 
-static void search_sets(struct search *s, unsigned least)
+/* Opens `left` more places, from the candidate `first` on. */
+/* NOLINTNEXTLINE(misc-no-recursion): as deep as there are moves */
+static void open_more(struct search *s, size_t first, unsigned left)
 {
-    for (unsigned n = least; n <= (unsigned)s->max_moves && s->trials < TRIALS_MAX; n++) {
+    if (!left) {
+        s->opened_count = s->gone_count;
+        add_movers(s, 0, s->more);
+        return;
+    }
+    for (size_t i = first; i < s->found.count && s->work_left; i++) {
+        const struct plan_candidate *c = &s->found.list[i];
+        int moves = 0;
+        spend(s, WORK_LOOK);
+        if (is_too_dear(s, c, left)) {
+            return; /* nor can those behind it be cheaper */
+        }
+        if (!is_repeat(s, c, &s->found.list[first]) && can_open(s, c, &moves)) {
+            push(s, c, moves);
+            open_more(s, i + 1, left - 1);
+            pop(s, c, moves);
+        }
+    }
+}
+
+/* By the places alone, the fewest first. */
+static void search_places(struct search *s, unsigned least)
+{
+    s->work_left = WORK_MAX;
+    s->more = 0;
+    for (unsigned n = least; n <= (unsigned)s->max_moves; n++) {
         open_more(s, 0, n);
+    }
+}
+
+/* With leases that make way for others, the fewest moves first. */
+static void search_deep(struct search *s, unsigned least)
+{
+    s->work_left = WORK_MAX;
+    for (unsigned all = least + 1; all <= (unsigned)s->max_moves; all++) {
+        for (s->more = 1; s->more < all && all - s->more >= least; s->more++) {
+            open_more(s, 0, all - s->more);
+        }
+    }
+}
+
+/* In the way it is usual first: what is larger than a place could hardly be of use elsewhere. */
+static void search_all(struct search *s, unsigned least)
+{
+    for (int any_size = 0; any_size < 2; any_size++) {
+        s->found.count = 0;
+        plan_find_candidates(s->plan, s->ask, s->max_moves, any_size, &s->found);
+        search_places(s, least);
+        search_deep(s, least);
     }
 }
 
@@ -261,7 +386,6 @@ int plan_find_set_moves(struct plan *p, const struct plan_ask *ask, unsigned cou
                         struct plan_set_moves *ret)
 {
     CLEANUP(freep) struct search *s = xcalloc(1, sizeof(*s));
-    unsigned room = 0;
 
     s->plan = p;
     s->ask = ask;
@@ -271,16 +395,17 @@ int plan_find_set_moves(struct plan *p, const struct plan_ask *ask, unsigned cou
         return -ENOSPC;
     }
     try_set(s); /* nobody moves */
-    room = room_of(s);
-    if (!s->has_best && s->max_moves > 0 && plan_is_worth_room(p, ask, count)) {
-        plan_find_candidates(p, ask, s->max_moves, &s->found);
-        search_sets(s, room < count ? count - room : 1);
-        if (!s->has_best && p->settings.may_stop) {
+    struct room room = s->has_best ? (struct room){0} : room_of(s);
+    if (room.most >= count && s->max_moves > 0 && plan_is_worth_room(p, ask, count)) {
+        unsigned least = room.now < count ? count - room.now : 1;
+        plan_find_movers(p, &s->movers);
+        search_all(s, least);
+        if (!s->has_best && s->has_unordered && p->settings.may_stop) {
             s->may_stop = true;
-            s->trials = 0;
-            search_sets(s, room < count ? count - room : 1);
+            search_all(s, least);
         }
         free(s->found.list);
+        free(s->movers.list);
     }
     if (!s->has_best) {
         return -ENOSPC;

@@ -1,8 +1,8 @@
 /* Moves for several slices at once: what plan_find_set_moves() says is carried out step by step, and
  * its cost is held against every set of leases that could go.
  *
- * It may say no, or more, where a lease would have to make way for another that makes way; how often
- * that is is counted. */
+ * It may say no where there is no order without a stop, and more where a dearer set needs none; how
+ * often that is is counted. */
 #include "plan/set.h"
 #include "replay/models.h"
 #include "replay/random.h"
@@ -274,7 +274,8 @@ static void run(bool may_stop, uint64_t seed)
     print_message("solvable %u, found %u, of them at least cost %u; %u have to stop\n", solvable,
                   found_some, same, stops);
     assert_true(solvable > 100);
-    assert_true(found_some * 100 > solvable * 80 && same * 100 > found_some * 95);
+    assert_true(found_some * 100 >= solvable * (may_stop ? 100 : 90));
+    assert_true(same * 100 > found_some * 95);
     assert_true(may_stop == (stops > 0));
     plan_free(f->plan);
     free(f);
