@@ -120,21 +120,29 @@ static inline struct pool_settings moves_up_to(unsigned max_moves)
     return settings;
 }
 
-/* H100s, MIG on. */
-static inline struct scene *scene_with(struct pool_settings settings, unsigned gpus,
-                                       const struct act *acts)
+/* MIG is on everywhere. */
+static inline struct scene *scene_on(struct pool_settings settings, const char *const *models,
+                                     unsigned gpus, const struct act *acts)
 {
     struct scene *s = xcalloc(1, sizeof(*s));
 
     s->w.now_ms = 1000000;
     for (unsigned i = 0; i < gpus; i++) {
-        world_add_gpu(&s->w, "H100-SXM5-80GB", true);
+        world_add_gpu(&s->w, models[i], true);
     }
     world_boot(&s->w, &settings);
     world_start(&s->w);
     world_settle(&s->w);
     play(s, acts);
     return s;
+}
+
+static inline struct scene *scene_with(struct pool_settings settings, unsigned gpus,
+                                       const struct act *acts)
+{
+    static const char *const models[] = {"H100-SXM5-80GB", "H100-SXM5-80GB", "H100-SXM5-80GB"};
+
+    return scene_on(settings, models, gpus, acts);
 }
 
 static inline struct scene *scene(unsigned max_moves, unsigned gpus, const struct act *acts)

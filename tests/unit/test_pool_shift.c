@@ -364,6 +364,44 @@ static void who_has_stopped_keeps_its_quota(void **state)
     done(s);
 }
 
+static int fail_media(struct world *w, const struct pool_job *job)
+{
+    const struct mig_geometry *g = &w->gpu[job->gpu].geometry;
+    int p = mig_profile_by_id(g, job->profile_id);
+
+    return job->kind == POOL_JOB_CREATE && strstr(g->profiles[p].name, "+me") ? -EBUSY : 0;
+}
+
+/* Two have stopped, and the first of them has no place any more: it is the head then.  The other goes
+ * before all those behind it, whatever is made much of. */
+static void who_has_stopped_goes_first_whatever_counts(void **state)
+{
+    static const char *const models[] = {"A30", "H100-SXM5-80GB"};
+    static const struct act acts[] = {
+        ASK('s', "vision", "1g.6gb+me", .is_movable = true), ASK('1', "nlp", "1g.6gb"),
+        ASK('f', "speech", "1g.6gb"), BACK('1'),
+        ASK('2', "nlp", "3g.40gb"), ASK('o', "audio", "1g.10gb+me", .is_movable = true), BACK('2'),
+        ASK('B', "nlp", "2g.12gb"), ASK('C', "nlp", "4g.40gb"), {0}};
+    struct pool_settings settings = moves_up_to(1);
+    (void)state;
+    settings.plan.objective = PLAN_PRIORITY;
+    struct scene *s = scene_on(settings, models, 2, acts);
+    assert_true(lease(s, 's')->move.is_stop && lease(s, 'o')->move.is_stop);
+    s->w.fail = fail_media;
+    confirm(s, 's');
+    set_health(s, 0, POOL_HEALTH_LOST);
+    confirm(s, 'o');
+    assert_int_equal(state_of(s, 'C'), POOL_LEASE_ACTIVE);
+    play(s, (struct act[]){ASK('3', "nlp", "3g.40gb", .priority = 3), {0}});
+    assert_int_equal(state_of(s, '3'), POOL_LEASE_QUEUED);
+    s->w.fail = NULL;
+    wait_seconds(s, 5);
+    assert_int_equal(state_of(s, 's'), POOL_LEASE_QUEUED);
+    assert_int_equal(state_of(s, 'o'), POOL_LEASE_ACTIVE);
+    assert_int_equal(state_of(s, '3'), POOL_LEASE_QUEUED);
+    done(s);
+}
+
 /* --- bounds ------------------------------------------------------------------------------------- */
 
 /* A process on the old slice is not waited for without end: the request looks elsewhere then, and who
@@ -457,6 +495,44 @@ static void nothing_is_kept_for_a_request_over_its_quota(void **state)
     done(s);
 }
 
+/* Who was looked at before the room was given up is looked at again in the same step. */
+static void what_is_given_up_is_offered_at_once(void **state)
+{
+    static const char *const models[] = {"H100-SXM5-80GB", "H100-SXM5-80GB", "A30"};
+    static const struct pool_limits limits = {.max_queued = 10, .max_compute = 7};
+    struct pool_settings settings = moves_up_to(1);
+    struct pool_request want = {.profile = "7g.80gb", .count = 1};
+    struct pool_event e = {.kind = POOL_EV_REQUEST, .request = &want, .reply_to = 1,
+                           .actor = {.tenant = "nlp", .role = POOL_ROLE_TENANT, .limits = &limits}};
+    (void)state;
+    settings.plan.objective = PLAN_PRIORITY;
+    settings.age_step_ms = 60000;
+    settings.move_answer_ms = 3600000;
+    struct scene *s = scene_on(settings, models, 3, two_gpus);
+    ask(s, 'h', "head", "4g.24gb"); /* all others are behind it, and it will not fit */
+    destroy_by_hand(s, lease(s, 'h')->part[0].slice);
+    struct world_gpu *a30 = &s->w.gpu[2];
+    a30->gi[a30->gi_count++] = (struct mig_instance){.profile_id = a30->geometry.profiles[0].id,
+                                                     .size = a30->geometry.profiles[0].size};
+    world_step(&s->w, &(struct pool_event){.kind = POOL_EV_SCAN, .gpu = 2});
+    world_settle(&s->w);
+    ask(s, 'h', "head", "4g.24gb");
+    assert_int_equal(state_of(s, 'h'), POOL_LEASE_QUEUED);
+    assert_int_equal(mig_want_parse("7g.80gb", &want.want, NULL), 0);
+    world_step(&s->w, &e);
+    s->id['B'] = s->w.reply.lease;
+    world_settle(&s->w);
+    assert_non_null(lease(s, 'B')->shift);
+    wait_ms(s, 180000);
+    play(s, (struct act[]){ASK('4', "late", "4g.40gb", .priority = 2), {0}});
+    assert_int_equal(state_of(s, '4'), POOL_LEASE_QUEUED);
+    ask(s, '5', "nlp", "1g.10gb"); /* over its quota with the 7g now */
+    world_wait(&s->w, 5000);
+    assert_null(lease(s, 'B')->shift);
+    assert_int_equal(state_of(s, '4'), POOL_LEASE_CUTTING); /* and nothing has happened but that */
+    done(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -478,9 +554,11 @@ int main(void)
         cmocka_unit_test(who_has_stopped_is_first_in_the_queue),
         cmocka_unit_test(a_stop_that_cannot_be_seen_is_called_off),
         cmocka_unit_test(who_has_stopped_keeps_its_quota),
+        cmocka_unit_test(who_has_stopped_goes_first_whatever_counts),
         cmocka_unit_test(who_does_not_leave_holds_nobody_up),
         cmocka_unit_test(a_gpu_that_cannot_be_read_is_not_waited_for),
         cmocka_unit_test(nothing_is_kept_for_a_request_over_its_quota),
+        cmocka_unit_test(what_is_given_up_is_offered_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
