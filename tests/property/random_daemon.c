@@ -199,6 +199,17 @@ static void ask_seen(struct machine *m, const struct pool_action *a)
     }
 }
 
+/* One slice of several, or for several. */
+static void count_asked(struct machine *m, const struct pool_action *a)
+{
+    const struct pool_lease *l = pool_find_lease(m->pool, a->lease);
+    const struct pool_lease *request = l ? pool_find_lease(m->pool, l->move.request) : NULL;
+
+    m->asked++;
+    m->asked_part += l && l->count > 1;
+    m->asked_for_gang += request && request->count > 1;
+}
+
 static void history_seen(struct machine *m, const struct pool_action *a)
 {
     bool is_end = a->history >= POOL_HIST_LEASE_RELEASED && a->history <= POOL_HIST_LEASE_LOST;
@@ -212,6 +223,7 @@ static void history_seen(struct machine *m, const struct pool_action *a)
     }
     if (a->history == POOL_HIST_LEASE_MOVE_ASKED) {
         ask_seen(m, a);
+        count_asked(m, a);
     }
     if (a->history == POOL_HIST_LEASE_STOPPED) { /* it has nothing until it has moved */
         struct book *b = book_for(m, a->lease);
@@ -219,7 +231,6 @@ static void history_seen(struct machine *m, const struct pool_action *a)
         b->part_count = 0; /* nobody is where it was: the next law 2 is for where it comes to */
         m->stopped++;
     }
-    m->asked += a->history == POOL_HIST_LEASE_MOVE_ASKED;
     m->moved += a->history == POOL_HIST_LEASE_MOVED;
     m->not_moved += a->history == POOL_HIST_LEASE_MOVE_CANCELLED;
     m->seen_lost += a->history == POOL_HIST_LEASE_LOST;

@@ -107,7 +107,8 @@ struct machine {
     struct pool_explanation *why;
     struct pool_preview *preview;
     unsigned seen_granted, seen_lost, seen_rejected, seen_expired, crashes, reboots, foreign_seen,
-        quarantined, ops_done, ops_failed, modes, asked, moved, not_moved, stopped;
+        quarantined, ops_done, ops_failed, modes, asked, moved, not_moved, stopped, asked_part,
+        asked_for_gang;
 };
 
 extern struct machine *machine; /* for the message when something fails */

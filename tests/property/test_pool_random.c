@@ -25,7 +25,7 @@ static const char *random_profile(struct machine *m)
     static char text[64];
 
     if (m->is_moving && !chance(m, 8)) {
-        return chance(m, 4) ? "1g+me" : names[draw(m, 6)];
+        return chance(m, 8) ? "1g+me" : names[chance(m, 2) ? draw(m, 3) : draw(m, 6)];
     }
     if (chance(m, 2)) {
         return names[draw(m, sizeof(names) / sizeof(*names))];
@@ -52,8 +52,8 @@ static void request(struct machine *m)
     r.ttl_ms = chance(m, 3) ? 0 : 1000 + draw(m, 60000);
     r.priority = (int)draw(m, 5) - 2;
     r.must_not_wait = chance(m, 6);
-    r.is_movable = m->is_moving ? !chance(m, 6) : chance(m, 4);
-    r.count = m->is_moving && !chance(m, 8) ? 1 : r.count;
+    r.is_movable = m->is_moving ? !chance(m, 12) : chance(m, 4);
+    r.count = m->is_moving && !chance(m, 3) ? 1 : r.count;
     r.name = chance(m, 5) ? "n\xc3\xa4me" : NULL;
     r.model = chance(m, 10) ? "A100" : NULL;
     r.holder_pid = chance(m, 8) ? 4711 : 0;
@@ -155,9 +155,16 @@ void answer_move(struct machine *m)
     char uuid[MIG_UUID_SIZE];
     text_copy(uuid, sizeof(uuid), asked && !is_wrong ? l->move.slice->ci[0].mig_uuid : "MIG-x");
     const char *text = is_wrong || chance(m, 2) ? uuid : NULL;
+    char name[POOL_MOVE_NAME_SIZE];
+    pool_move_name(l, name);
+    bool is_old = asked && chance(m, 6); /* it answers the move before this one */
+    if (is_old) {
+        snprintf(name, sizeof(name), "l-%" PRIu64 ".%u", l->id, l->move_count - 1);
+    }
+    is_wrong = is_wrong || is_old;
     struct pool_event e = {.kind = POOL_EV_MOVE, .lease = l->id, .actor = actor_of(tenant, role),
                            .reply_to = ++m->next_cookie, .is_confirmed = !chance(m, 4),
-                           .text = text};
+                           .text = text, .move = is_old || (asked && chance(m, 2)) ? name : NULL};
     step(m, &e);
     CHECK(m->has_reply);
     CHECK(may || m->reply.answer == POOL_FORBIDDEN);
@@ -433,9 +440,11 @@ static void add_gpu(struct machine *m)
                                          "A30", "RTX-PRO-6000-BSE", "H100-SXM5-80GB", "none"};
     unsigned i = m->gpu_count++;
     struct machine_gpu *g = &m->gpu[i];
-    const char *model = models[draw(m, 7)];
+    bool is_plain = m->is_moving && !chance(m, 4); /* where moves are of use */
+    const char *model = models[is_plain ? 0 : draw(m, 7)];
 
-    *g = (struct machine_gpu){.is_managed = !chance(m, 10), .is_mig_enabled = !chance(m, 4)};
+    *g = (struct machine_gpu){.is_managed = is_plain || !chance(m, 10),
+                              .is_mig_enabled = is_plain || !chance(m, 4)};
     g->has_geometry = strcmp(model, "none") != 0;
     g->is_mig_enabled = g->is_mig_enabled && g->has_geometry;
     g->policy = g->has_geometry && strncmp(model, "A", 1) != 0 && chance(m, 2) ? POOL_MIG_ON_DEMAND
@@ -464,10 +473,10 @@ static void episode_begin(struct machine *m)
     m->settings.backfill_depth = chance(m, 4) ? 0 : draw(m, 20);
     m->settings.age_step_ms = chance(m, 3) ? 0 : 60000;
     m->is_moving = chance(m, 3);
-    m->settings.max_moves = draw(m, 5);
+    m->settings.max_moves = m->is_moving ? 1 + draw(m, PLAN_MOVES_MAX) : draw(m, 5);
     m->settings.move_answer_ms = 1000 + draw(m, 60000);
     m->settings.consolidate_per_hour = chance(m, 2) ? 0 : 1 + draw(m, 3600);
-    m->settings.move_pause_ms = draw(m, 100000);
+    m->settings.move_pause_ms = draw(m, m->is_moving ? 5000 : 100000);
     m->settings.default_ttl_ms = chance(m, 4) ? 30000 : 0;
     m->gpu_count = 0;
     for (unsigned n = 1 + draw(m, GPUS_MAX); n > 0; n--) {
@@ -565,15 +574,16 @@ static void the_laws_hold(void **state)
         episode_end(m);
     }
     print_message("granted %u, lost %u, rejected %u, expired %u; %u crashes, %u reboots; foreign %u, "
-                  "quarantined %u; applies done %u, failed %u; modes %u; asked to move %u, moved %u, "
-                  "stayed %u, stopped %u\n", m->seen_granted,
+                  "quarantined %u; applies done %u, failed %u; modes %u; asked to move %u (%u one of "
+                  "several, %u for several), moved %u, stayed %u, stopped %u\n", m->seen_granted,
                   m->seen_lost, m->seen_rejected, m->seen_expired, m->crashes, m->reboots,
                   m->foreign_seen, m->quarantined, m->ops_done, m->ops_failed, m->modes, m->asked,
-                  m->moved, m->not_moved, m->stopped);
+                  m->asked_part, m->asked_for_gang, m->moved, m->not_moved, m->stopped);
     if (count >= STEPS) {
         CHECK(m->seen_granted > 1000 && m->seen_lost > 50 && m->crashes > 100 && m->reboots > 20);
         CHECK(m->ops_done > 10 && m->ops_failed > 0 && m->modes > 10 && m->quarantined > 20);
-        CHECK(m->asked > 10 && m->moved > 4 && m->not_moved > 4);
+        CHECK(m->asked > 40 && m->moved > 8 && m->not_moved > 8);
+        CHECK(m->asked_part > 0 && m->asked_for_gang > 0);
     }
     free(m->why);
     free(m->preview);
