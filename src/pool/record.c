@@ -533,6 +533,7 @@ static void load_move(struct pool *pool, struct pool_lease *l, const json_t *tre
                                  .is_stop = is_stop,
                                  .is_confirmed = json_is_true(json_object_get(tree, "confirmed")),
                                  .due_ms = get_int(tree, "due_ms")};
+    l->move_count += !l->move_count; /* moves had no names once */
     if (json_is_true(json_object_get(tree, "overdue"))) {
         l->move.extra_slots = s->ci[0].compute_slots;
         l->tenant->compute_slots += l->move.extra_slots;
@@ -564,9 +565,9 @@ static bool load_window(struct pool *pool, const json_t *tree, struct pool_gpu *
 static void load_shift(struct pool *pool, struct pool_lease *l, const json_t *tree)
 {
     const json_t *moves = json_object_get(tree, "moves"), *move = NULL;
-    const json_t *windows = json_object_get(tree, "windows"), *window = NULL;
+    const json_t *windows = json_object_get(tree, "windows"); /* NULL: there was only one once */
     struct pool_shift s = {.count = (unsigned)json_array_size(moves),
-                           .window_count = (unsigned)json_array_size(windows)};
+                           .window_count = windows ? (unsigned)json_array_size(windows) : 1};
     bool is_whole = s.count && s.count <= PLAN_MOVES_MAX && s.window_count == l->count &&
                     pool->shift_count < SHIFTS_MAX;
     size_t i = 0;
@@ -574,9 +575,9 @@ static void load_shift(struct pool *pool, struct pool_lease *l, const json_t *tr
     if (!is_whole) {
         return;
     }
-    json_array_foreach(windows, i, window)
-    {
+    for (i = 0; i < s.window_count; i++) {
         struct pool_shift_window *w = &s.window[i];
+        const json_t *window = windows ? json_array_get(windows, i) : tree;
         is_whole = is_whole && load_window(pool, window, &w->gpu, &w->profile, &w->start);
     }
     json_array_foreach(moves, i, move)

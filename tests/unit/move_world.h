@@ -271,9 +271,10 @@ static inline void boot_without(struct scene *s, const struct pool_settings *set
     }
 }
 
-/* The daemon comes back; `from` in any record reads `to`, as if the record were damaged there. */
-static inline void restart_without(struct scene *s, const char *from, const char *to,
-                                   unsigned unknown)
+/* The daemon comes back; in any record, where it says the first of a pair it says the second (equally
+ * long). */
+static inline void restart_edited(struct scene *s, const char *const (*words)[2], unsigned word_count,
+                                  unsigned unknown)
 {
     static const enum pool_record_kind order[] = {POOL_RECORD_META, POOL_RECORD_SLICE,
                                                   POOL_RECORD_LEASE, POOL_RECORD_OPERATION};
@@ -282,9 +283,11 @@ static inline void restart_without(struct scene *s, const char *from, const char
     unsigned count = 0;
 
     while (pool_next_dirty(s->w.pool, &rec[count])) {
-        char *at = rec[count].body ? strstr(rec[count].body, from) : NULL;
-        if (at) {
-            memcpy(at, to, strlen(to));
+        for (unsigned i = 0; rec[count].body && i < word_count; i++) {
+            char *at = strstr(rec[count].body, words[i][0]);
+            if (at) {
+                memcpy(at, words[i][1], strlen(words[i][1]));
+            }
         }
         assert_true(++count < RECORDS_MAX);
     }
@@ -305,9 +308,18 @@ static inline void restart_without(struct scene *s, const char *from, const char
     world_settle(&s->w);
 }
 
+/* As if the record were damaged there. */
+static inline void restart_without(struct scene *s, const char *from, const char *to,
+                                   unsigned unknown)
+{
+    const char *const words[][2] = {{from, to}};
+
+    restart_edited(s, words, 1, unknown);
+}
+
 static inline void restart(struct scene *s)
 {
-    restart_without(s, "\"none of it\"", "", WORLD_GPUS);
+    restart_edited(s, NULL, 0, WORLD_GPUS);
 }
 
 /* It has what it had, and everybody was told so. */

@@ -41,6 +41,24 @@ static void what_is_damaged_is_called_off(void **state)
     }
 }
 
+/* What an earlier version wrote: of one window, and of a move without a name. */
+static void what_an_earlier_version_wrote_goes_on(void **state)
+{
+    static const char *const words[][2] = {{"\"windows\":[{", "            "},
+                                           {"}],\"moves\":", "  ,\"moves\":"},
+                                           {"\"move_count\":1", "\"mowe_count\":1"}};
+    struct scene *s = scene_of_two();
+    char name[POOL_MOVE_NAME_SIZE];
+    (void)state;
+    restart_edited(s, words, 3, WORLD_GPUS);
+    assert_non_null(lease(s, 'B')->shift);
+    assert_string_equal(pool_move_name(lease(s, 's'), name), "l-1.1");
+    assert_int_equal(answer_as(s, 's', "vision", true, NULL, name), POOL_OK);
+    world_settle(&s->w);
+    assert_int_equal(state_of(s, 'B'), POOL_LEASE_ACTIVE);
+    done(s);
+}
+
 /* Whose GPU answers only a while after the start has its rest all the same, and no longer. */
 static void a_gpu_that_comes_late_keeps_its_timers(void **state)
 {
@@ -49,7 +67,7 @@ static void a_gpu_that_comes_late_keeps_its_timers(void **state)
     unsigned gpu = lease(s, 's')->part[0].gpu->id;
     refuse(s, 's');
     expect_called_off(s, 's');
-    restart_without(s, "\"none of it\"", "", gpu);
+    restart_edited(s, NULL, 0, gpu);
     assert_int_equal(pool_gpu_count(s->w.pool), 3);
     struct mig_gpu_info info = world_info(&s->w, gpu);
     assert_int_equal(pool_learn_identity(s->w.pool, gpu, &info, true, POOL_MIG_ON_DEMAND, NULL), 0);
@@ -96,6 +114,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_restart_goes_on),
         cmocka_unit_test(what_is_damaged_is_called_off),
+        cmocka_unit_test(what_an_earlier_version_wrote_goes_on),
         cmocka_unit_test(a_gpu_that_comes_late_keeps_its_timers),
         cmocka_unit_test(a_release_of_which_the_places_are_lost_ends),
         cmocka_unit_test(a_clock_that_was_set_moves_the_time_to_answer),
