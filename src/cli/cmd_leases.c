@@ -4,7 +4,9 @@
 
 static void add_expiry(const json_t *lease, struct buf *b)
 {
-    lease_add_left(lease, "expires_at", "now", b);
+    if (!js_str(lease, "ended_at")) {
+        lease_add_left(lease, "expires_at", "now", b);
+    }
 }
 
 static const struct out_column columns[] = {
@@ -20,6 +22,7 @@ static const struct out_column columns[] = {
     {"PRIORITY", "priority", NULL, COLUMN_WIDE | COLUMN_RIGHT},
     {"CREATED", "created_at", NULL, COLUMN_WIDE},
     {"GRANTED", "granted_at", NULL, COLUMN_WIDE},
+    {"ENDED", "ended_at", NULL, COLUMN_WIDE},
     {"GPU UUID", "gpu_uuid", NULL, COLUMN_WIDE},
     {"REASON", "reason", NULL, COLUMN_LONG},
 };

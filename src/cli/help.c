@@ -1,7 +1,48 @@
 /* Help and the man page's lists, from the table. */
 #include "cli/cli.h"
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
+
+/* What people do with a command, as they type it. */
+static const struct {
+    const char *command, *line;
+} examples[] = {
+    {"status", "tangram status -w"},
+    {"profiles", "tangram profiles -o csv --no-header"},
+    {"leases", "tangram leases --state queued"},
+    {"leases", "tangram leases l-7 -o json"},
+    {"usage", "tangram usage --by day --since 7d"},
+    {"usage", "tangram usage --advice"},
+    {"run", "tangram run -p 2g.20gb -- python3 train.py"},
+    {"run", "tangram run -p memory=12GiB --wait 1h -- ./job.sh"},
+    {"lease", "eval \"$(tangram lease -p 1g --ttl 8h --env)\""},
+    {"lease", "tangram lease -p 3g.40gb --wait forever --name train -l team=nlp"},
+    {"release", "tangram release l-7 l-8"},
+    {"renew", "tangram renew l-7 --ttl 2h"},
+    {"move", "tangram move l-7 --confirm"},
+    {"plan", "tangram plan 4g.40gb 1g.10gb:3 --explain"},
+    {"why", "tangram why l-7"},
+    {"apply", "tangram apply -f config.yaml -c mixed --dry-run"},
+    {"export", "tangram export > today.yaml"},
+    {"adopt", "tangram adopt 0:4"},
+    {"events", "tangram events -f -o json"},
+    {"token", "tangram token create --tenant ci --role viewer --name prometheus"},
+    {"token", "tangram token revoke t-1"},
+    {"completion", "source <(tangram completion bash)"},
+};
+
+static void print_examples(FILE *f, const struct cli_command *c)
+{
+    bool has_heading = false;
+
+    for (size_t i = 0; i < ARRAY_SIZE(examples); i++) {
+        if (!strcmp(examples[i].command, c->name)) {
+            fprintf(f, "%s  %s\n", has_heading ? "" : "\nExamples:\n", examples[i].line);
+            has_heading = true;
+        }
+    }
+}
 
 static void print_option(FILE *f, const struct cli_option *o)
 {
@@ -43,7 +84,7 @@ static void print_command(FILE *f, const struct cli_command *c)
 {
     fprintf(f, "Usage: tangram %s%s%s%s\n\n", c->name, *c->options ? " [OPTIONS]" : "",
             *c->args ? " " : "", c->args);
-    fprintf(f, "%s.\n", c->summary);
+    fprintf(f, "%c%s.\n", toupper((unsigned char)c->summary[0]), c->summary + 1);
     if (c->about) {
         fputs("\n", f);
         print_folded(f, c->about);
@@ -56,6 +97,7 @@ static void print_command(FILE *f, const struct cli_command *c)
             print_option(f, cli_option_find(*o));
         }
     }
+    print_examples(f, c);
     fputs("\nEverywhere:\n", f);
     print_globals(f);
 }

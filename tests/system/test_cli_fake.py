@@ -2,6 +2,7 @@
 never."""
 import json
 import os
+import shlex
 import subprocess
 
 import pytest
@@ -70,6 +71,12 @@ def test_help_needs_no_daemon(tmp_path):
         one = run(tmp_path / "none", name, "--help")
         assert one.returncode == 0 and f"Usage: tangram {name}" in one.stdout
         assert max(map(len, one.stdout.splitlines())) <= 110
+        for line in one.stdout.split("Examples:\n")[-1].split("\n\n")[0].splitlines() \
+                if "Examples:" in one.stdout else ():
+            words = shlex.split(line[line.index("tangram "):].split(")")[0].split(" > ")[0])
+            assert words[1] == name, line
+            known = run(tmp_path / "none", name, "--help", *words[2:])
+            assert known.returncode == 0, (line, known)
     nothing = run(tmp_path / "none")
     assert nothing.returncode == 2 and "Commands:" in nothing.stderr
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from fake_cli import BUILD, env_for, fake, one_line, PAST, run, TANGRAM, wait_until
+from fake_cli import BUILD, env_for, fake, lease, one_line, PAST, run, TANGRAM, wait_until
 from fake_daemon import ROOT, gpu, slice_
 
 
@@ -146,6 +146,14 @@ def test_an_apply_that_is_interrupted_says_that_it_goes_on(fake, tmp_path):
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=10)
     assert child.returncode == 130 and "op-3 goes on without this command" in err
+
+
+def test_what_has_ended_does_not_expire(fake):
+    soon = "2099-01-01T00:00:00.000Z"
+    fake.routes[("GET", "/v1/leases")] = {"leases": [
+        lease("l-1", expires_at=soon), lease("l-2", "released", expires_at=soon, ended_at=PAST)]}
+    rows = run(fake, "leases", "--all", "-o", "csv").stdout.splitlines()
+    assert ",in " in rows[1] and ",in " not in rows[2] and PAST in rows[2]
 
 
 def test_plan(fake):
