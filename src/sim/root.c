@@ -119,6 +119,94 @@ static int build_minors(const struct sim_machine *m)
     return put(m, "proc/driver/nvidia-caps/mig-minors", 0444, b.data, b.len);
 }
 
+/* What the kernel says of the memory behind a PCI device, a line for each of 13 resources:
+ * registers, the BAR that shows the GPU's memory, and a third one of 32 MiB (a capture of A100,
+ * `lspci -vv`). */
+static void add_resources(struct buf *b, const struct sim_model *model, uint32_t index)
+{
+    enum { MEMORY_32 = 0x40200, MEMORY_64 = 0x14220c, LINES = 13 };
+    const uint64_t mib = 1 << 20;
+    const uint64_t bar1_mib = (uint64_t)(model->bar1_mib > 0 ? model->bar1_mib : model->memory_mib);
+    const struct {
+        uint64_t start, size;
+        unsigned int flags;
+    } bars[LINES] = {
+        [0] = {0xC0000000ULL + index * (16 * mib), 16 * mib, MEMORY_32},
+        [1] = {0x10000000000ULL * (index + 1), bar1_mib * mib, MEMORY_64},
+        [3] = {0x8000000000ULL + index * (32 * mib), 32 * mib, MEMORY_64},
+    };
+    for (int i = 0; i < LINES; i++) {
+        uint64_t end = bars[i].size > 0 ? bars[i].start + bars[i].size - 1 : 0;
+        buf_addf(b, "0x%016llx 0x%016llx 0x%016llx\n", (unsigned long long)bars[i].start,
+                 (unsigned long long)end, (unsigned long long)bars[i].flags);
+    }
+}
+
+/* The files of sysfs whose text is the same for every GPU of this computer. */
+static int build_pci_fixed(const struct sim_machine *m, const char *bus)
+{
+    static const struct {
+        const char *file, *text;
+    } files[] = {{"vendor", "0x10de\n"}, {"class", "0x030200\n"}, {"subsystem_vendor", "0x10de\n"},
+                 {"numa_node", "0\n"},   {"revision", "0xa1\n"},  {"enable", "1\n"},
+                 {"irq", "64\n"},        {"boot_vga", "0\n"}};
+    int r = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(files) && r == 0; i++) {
+        r = put_text_at(m, 0444, files[i].text, "sys/bus/pci/devices/%s/%s", bus, files[i].file);
+    }
+    char cpus[32];
+    snprintf(cpus, sizeof(cpus), "0-%ld\n", sysconf(_SC_NPROCESSORS_ONLN) - 1);
+    return r ? r : put_text_at(m, 0444, cpus, "sys/bus/pci/devices/%s/local_cpulist", bus);
+}
+
+/* The driver's own folder has a link to each of its devices, and each device one to it. */
+static int build_driver_links(const struct sim_machine *m, const char *bus)
+{
+    char path[96];
+    CLEANUP(freep) char *to_device = xasprintf("../../devices/%s", bus);
+    int r = put_text_at(m, 0200, "", "sys/bus/pci/drivers/nvidia/unbind");
+    const struct {
+        const char *format, *target;
+    } links[] = {{"sys/bus/pci/drivers/nvidia/%s", to_device},
+                 {"sys/bus/pci/devices/%s/driver", "../../drivers/nvidia"}};
+    for (size_t i = 0; i < ARRAY_SIZE(links) && r == 0; i++) {
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+        snprintf(path, sizeof(path), links[i].format, bus);
+#pragma GCC diagnostic pop
+        CLEANUP(freep) char *link = place(m, path);
+        r = symlink(links[i].target, link) != 0 && errno != EEXIST ? -errno : 0;
+    }
+    return r;
+}
+
+static int build_pci(const struct sim_machine *m, const struct sim_model *model, uint32_t index,
+                     const char *bus)
+{
+    unsigned int id = (unsigned int)model->pci_id;
+    unsigned int subsystem = model->board.subsystem > 0 ? (unsigned int)model->board.subsystem : 0;
+    CLEANUP(freep) char *device = xasprintf("0x%04x\n", id);
+    CLEANUP(freep) char *subdevice = xasprintf("0x%04x\n", subsystem);
+    CLEANUP(freep)
+    char *uevent = xasprintf("DRIVER=nvidia\nPCI_CLASS=30200\nPCI_ID=10DE:%04X\n"
+                             "PCI_SUBSYS_ID=10DE:%04X\nPCI_SLOT_NAME=%s\n",
+                             id, subsystem, bus);
+    CLEANUP(buf_done) struct buf resources = BUF_INIT(4096);
+    add_resources(&resources, model, index);
+    uint8_t config[4096] = {0xDE, 0x10, (uint8_t)id, (uint8_t)(id >> 8), 0x07, 0, 0x10, 0, 0xA1,
+                            0,    0x02, 0x03};
+    char path[96];
+    snprintf(path, sizeof(path), "sys/bus/pci/devices/%s/config", bus);
+    int r = put(m, path, 0644, config, sizeof(config));
+    snprintf(path, sizeof(path), "sys/bus/pci/devices/%s/resource", bus);
+    r = r ? r : put(m, path, 0444, resources.data, resources.len);
+    r = r ? r : build_pci_fixed(m, bus);
+    r = r ? r : put_text_at(m, 0444, device, "sys/bus/pci/devices/%s/device", bus);
+    r = r ? r : put_text_at(m, 0444, subdevice, "sys/bus/pci/devices/%s/subsystem_device", bus);
+    r = r ? r : put_text_at(m, 0444, uevent, "sys/bus/pci/devices/%s/uevent", bus);
+    return r ? r : build_driver_links(m, bus);
+}
+
 static int build_gpu(const struct sim_machine *m, uint32_t index)
 {
     const struct sim_gpu *gpu = &m->file->gpus[index];
@@ -132,42 +220,8 @@ static int build_gpu(const struct sim_machine *m, uint32_t index)
         "Bus Location: \t %s\nDevice Minor: \t %u\nGPU Firmware: \t %s\nGPU Excluded:\t No\n",
         model->name, 64 + index, gpu->uuid, sim_model_vbios(model), bus, gpu->minor,
         m->file->driver_version);
-    CLEANUP(freep) char *device = xasprintf("0x%04x\n", (unsigned int)model->pci_id);
-    int subsystem = model->board.subsystem;
-    CLEANUP(freep)
-    char *subdevice = xasprintf("0x%04x\n", subsystem > 0 ? (unsigned int)subsystem : 0);
-    uint8_t config[4096] = {0xDE,
-                            0x10,
-                            (uint8_t)model->pci_id,
-                            (uint8_t)(model->pci_id >> 8),
-                            0x07,
-                            0,
-                            0x10,
-                            0,
-                            0xA1,
-                            0,
-                            0x02,
-                            0x03};
-    char path[96];
-    snprintf(path, sizeof(path), "sys/bus/pci/devices/%s/config", bus);
-    int r = put(m, path, 0644, config, sizeof(config));
-    static const struct {
-        const char *file, *text;
-    } files[] = {{"vendor", "0x10de\n"}, {"class", "0x030200\n"},  {"subsystem_vendor", "0x10de\n"},
-                 {"numa_node", "-1\n"},  {"revision", "0xa1\n"},   {"resource", ""},
-                 {"enable", "1\n"},      {"local_cpulist", "0\n"}, {"irq", "64\n"}};
-    for (size_t i = 0; i < ARRAY_SIZE(files) && r == 0; i++) {
-        r = put_text_at(m, 0444, files[i].text, "sys/bus/pci/devices/%s/%s", bus, files[i].file);
-    }
-    r = r ? r : put_text_at(m, 0444, device, "sys/bus/pci/devices/%s/device", bus);
-    r = r ? r : put_text_at(m, 0444, subdevice, "sys/bus/pci/devices/%s/subsystem_device", bus);
-    r = r ? r : put_text_at(m, 0444, info, "proc/driver/nvidia/gpus/%s/information", bus);
-    snprintf(path, sizeof(path), "sys/bus/pci/devices/%s/driver", bus);
-    CLEANUP(freep) char *link = place(m, path);
-    if (r == 0 && symlink("../../../../bus/pci/drivers/nvidia", link) != 0 && errno != EEXIST) {
-        r = -errno;
-    }
-    return r;
+    int r = put_text_at(m, 0444, info, "proc/driver/nvidia/gpus/%s/information", bus);
+    return r ? r : build_pci(m, model, index, bus);
 }
 
 /* The computer's own file with more lines in front. */

@@ -178,7 +178,7 @@ int tool_shell(int argc, char **argv)
     m->dir = TAKE_PTR(dir);
     int r = enter_namespace();
     static const char *const paths[] = {"proc/driver", "proc/modules", "proc/devices",
-                                        "sys/bus/pci/devices"};
+                                        "sys/bus/pci/devices", "sys/bus/pci/drivers"};
     for (size_t i = 0; i < ARRAY_SIZE(paths) && r == TOOL_OK; i++) {
         r = show(m, paths[i]);
     }
