@@ -22,6 +22,22 @@ enum nvml_return answer_number(const char *name, struct nvml_device *device, uns
         return answer_number(#fn, device, ret, want, fn##_value);                                  \
     }
 
+/* Links of this GPU (api_nvlink.c); ANSWER_NONE where that is not known, and while MIG is on. */
+int64_t nvlink_count(const struct call *c);
+/* Has it links, and do they lead anywhere? */
+bool nvlink_is_up(const struct call *c);
+/* A field of NVLink's; NOT_SUPPORTED for all others. */
+enum nvml_return nvlink_field(const struct call *c, struct nvml_field_value *v);
+/* The older layout of the same. */
+struct nvml_pci_info_v2 pci_info_v2(const struct nvml_pci_info *full);
+
+/* May an administrator switch this, on the GPU or (CALL_MIG) on a slice?  Then `change` it. */
+struct setting {
+    unsigned int value;
+};
+enum nvml_return setting_change(const char *name, struct nvml_device *device, unsigned int want,
+                                unsigned int value, unsigned int highest, call_change *change);
+
 #define CLOCK_MAX_STEPS 1024 /* no board has so many */
 /* The SMs' lowest; not above 0 when none of their clocks is known. */
 int clock_least_mhz(const struct sim_model *m);

@@ -39,13 +39,12 @@ static int64_t limit_mw(const struct call *c)
 }
 
 ANSWER(nvmlDeviceGetDisplayActive, CALL_GPU | CALL_MIG, 0)
-ANSWER(nvmlDeviceGetDisplayMode, CALL_GPU | CALL_MIG, 0)
+/* Could a display be attached?  Captures of GPUs of every generation say so, of slices not. */
+ANSWER(nvmlDeviceGetDisplayMode, CALL_GPU | CALL_MIG, !c->is_mig)
 ANSWER(nvmlDeviceGetDefaultEccMode, CALL_GPU, 1)
 ANSWER(nvmlDeviceGetVirtualizationMode, CALL_GPU, 0)
 ANSWER(nvmlDeviceGetMultiGpuBoard, CALL_GPU, 0)
 ANSWER(nvmlDeviceGetBoardId, CALL_GPU, c->gpu->bus << 8)
-ANSWER(nvmlDeviceGetAccountingMode, CALL_GPU, 0)
-ANSWER(nvmlDeviceGetAccountingBufferSize, CALL_GPU, 4000)
 ANSWER(nvmlDeviceGetPcieLinkMaxSpeed, CALL_GPU, pcie_generation(c)) /* the enumeration agrees */
 ANSWER(nvmlDeviceGetPcieSpeed, CALL_GPU, 1000 << pcie_generation(c))
 ANSWER(nvmlDeviceGetMaxPcieLinkGeneration, CALL_GPU, pcie_generation(c))
@@ -129,12 +128,6 @@ enum nvml_return nvmlDeviceGetGspFirmwareMode(struct nvml_device *device, unsign
     return put_two(__func__, device, enabled, by_default, 1, 1);
 }
 
-enum nvml_return nvmlDeviceGetEccMode(struct nvml_device *device, unsigned int *current,
-                                      unsigned int *pending)
-{
-    return put_two(__func__, device, current, pending, 1, 1);
-}
-
 enum nvml_return nvmlDeviceGetRepairStatus(struct nvml_device *device,
                                            struct nvml_repair_status *status)
 {
@@ -171,46 +164,63 @@ enum nvml_return nvmlDeviceGetAddressingMode(struct nvml_device *device,
     return NVML_SUCCESS;
 }
 
-/* No NVLink fabric is simulated; the struct says so.  Before Hopper there is none to ask about. */
+/* The fabric that NVLink's switches make: fabric manager has done its work where there are links
+ * (so captures of HGX boards), and since Blackwell tells its health.  Before Hopper there is
+ * nothing to ask about. */
+static struct nvml_fabric_info_v3 fabric_of(const struct call *c)
+{
+    enum { COMPLETED = 3, HEALTHY = 1, NO_TIMEOUT_RECOVERY = 2 << 6 };
+    bool has_fabric = c->model->board.nvlink_switches > 0;
+    bool has_health = has_fabric && c->model->arch >= SIM_ARCH_BLACKWELL;
+    return (struct nvml_fabric_info_v3){
+        .status = has_fabric ? NVML_SUCCESS : NVML_ERROR_NOT_SUPPORTED,
+        .state = has_fabric ? COMPLETED : 0,
+        .health_mask = has_health ? NO_TIMEOUT_RECOVERY : 0,
+        .health_summary = has_health ? HEALTHY : 0,
+    };
+}
+
+static enum nvml_return begin_fabric(struct call *c, const char *name, struct nvml_device *device,
+                                     const void *info)
+{
+    enum nvml_return rc = call_device(c, name, device, CALL_GPU);
+    if (rc == NVML_SUCCESS && !info) {
+        rc = NVML_ERROR_INVALID_ARGUMENT;
+    }
+    return rc == NVML_SUCCESS && c->model->arch < SIM_ARCH_HOPPER ? NVML_ERROR_NOT_SUPPORTED : rc;
+}
+
 enum nvml_return nvmlDeviceGetGpuFabricInfo(struct nvml_device *device,
                                             struct nvml_fabric_info *info)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
-    if (rc == NVML_SUCCESS && !info) {
-        rc = NVML_ERROR_INVALID_ARGUMENT;
-    }
-    if (rc == NVML_SUCCESS && c.model->arch < SIM_ARCH_HOPPER) {
-        rc = NVML_ERROR_NOT_SUPPORTED;
-    }
+    enum nvml_return rc = begin_fabric(&c, __func__, device, info);
     if (rc == NVML_SUCCESS) {
-        *info = (struct nvml_fabric_info){.status = NVML_ERROR_NOT_SUPPORTED};
+        struct nvml_fabric_info_v3 full = fabric_of(&c);
+        *info = (struct nvml_fabric_info){.status = full.status, .state = full.state};
     }
     return rc;
 }
 
+/* Version 2 is version 3 without its last field. */
 enum nvml_return nvmlDeviceGetGpuFabricInfoV(struct nvml_device *device, void *info)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    enum nvml_return rc = begin_fabric(&c, __func__, device, info);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
-    unsigned int version = info ? *(unsigned int *)info : 0;
-    if (info && c.model->arch < SIM_ARCH_HOPPER) {
-        return NVML_ERROR_NOT_SUPPORTED;
-    }
-    if (version == NVML_STRUCT_VERSION(struct nvml_fabric_info_v2, 2)) {
-        *(struct nvml_fabric_info_v2 *)info =
-            (struct nvml_fabric_info_v2){.version = version, .status = NVML_ERROR_NOT_SUPPORTED};
+    struct nvml_fabric_info_v3 full = fabric_of(&c);
+    full.version = *(unsigned int *)info;
+    if (full.version == NVML_STRUCT_VERSION(struct nvml_fabric_info_v2, 2)) {
+        memcpy(info, &full, offsetof(struct nvml_fabric_info_v3, health_summary));
         return NVML_SUCCESS;
     }
-    if (version == NVML_STRUCT_VERSION(struct nvml_fabric_info_v3, 3)) {
-        *(struct nvml_fabric_info_v3 *)info =
-            (struct nvml_fabric_info_v3){.version = version, .status = NVML_ERROR_NOT_SUPPORTED};
+    if (full.version == NVML_STRUCT_VERSION(struct nvml_fabric_info_v3, 3)) {
+        memcpy(info, &full, sizeof(full));
         return NVML_SUCCESS;
     }
-    return info ? NVML_ERROR_ARGUMENT_VERSION_MISMATCH : NVML_ERROR_INVALID_ARGUMENT;
+    return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
 }
 
 /* No video session is ever open. */
@@ -267,19 +277,4 @@ enum nvml_return nvmlDeviceGetFBCSessions(struct nvml_device *device, unsigned i
 {
     (void)list;
     return no_sessions(__func__, device, count);
-}
-
-/* Confidential computing is off, and nothing is protected; so say captures of every generation. */
-enum nvml_return nvmlDeviceGetConfComputeProtectedMemoryUsage(struct nvml_device *device,
-                                                              struct nvml_memory *memory)
-{
-    CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
-    if (rc == NVML_SUCCESS && !memory) {
-        rc = NVML_ERROR_INVALID_ARGUMENT;
-    }
-    if (rc == NVML_SUCCESS) {
-        *memory = (struct nvml_memory){0};
-    }
-    return rc;
 }

@@ -1,4 +1,4 @@
-#include "sim/call.h"
+#include "sim/answer.h"
 #include "sim/load.h"
 #include "sim/nvml.h"
 #include <stdio.h>
@@ -337,6 +337,15 @@ enum nvml_return nvmlDeviceGetPciInfo_v3(struct nvml_device *device, struct nvml
     return get_pci(__func__, device, pci);
 }
 
+struct nvml_pci_info_v2 pci_info_v2(const struct nvml_pci_info *full)
+{
+    struct nvml_pci_info_v2 old = {.bus = full->bus,
+                                   .pci_device_id = full->pci_device_id,
+                                   .pci_subsystem_id = full->pci_subsystem_id};
+    memcpy(old.bus_id, full->bus_id_legacy, sizeof(old.bus_id));
+    return old;
+}
+
 static enum nvml_return get_pci_old(const char *name, struct nvml_device *device,
                                     struct nvml_pci_info_v2 *pci)
 {
@@ -348,10 +357,7 @@ static enum nvml_return get_pci_old(const char *name, struct nvml_device *device
     if (!pci) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    *pci = (struct nvml_pci_info_v2){.bus = full.bus,
-                                     .pci_device_id = full.pci_device_id,
-                                     .pci_subsystem_id = full.pci_subsystem_id};
-    memcpy(pci->bus_id, full.bus_id_legacy, sizeof(pci->bus_id));
+    *pci = pci_info_v2(&full);
     return NVML_SUCCESS;
 }
 

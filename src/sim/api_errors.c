@@ -2,6 +2,23 @@
 #include "sim/answer.h"
 #include "sim/nvml.h"
 
+/* Current and pending: a change waits for the next reset. */
+enum nvml_return nvmlDeviceGetEccMode(struct nvml_device *device, unsigned int *current,
+                                      unsigned int *pending)
+{
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc == NVML_SUCCESS && (!current || !pending)) {
+        rc = NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (rc == NVML_SUCCESS) {
+        *current = !c.state->is_ecc_off;
+        *pending = !c.state->is_ecc_off_pending;
+    }
+    return rc;
+}
+
+/* Errors are counted only with ECC on. */
 static enum nvml_return put_counter(const char *name, struct nvml_device *device,
                                     unsigned int error_type, unsigned int counter_type,
                                     unsigned long long *ret)
@@ -14,6 +31,9 @@ static enum nvml_return put_counter(const char *name, struct nvml_device *device
     if (!ret || error_type > 1 || counter_type > 1) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
+    if (c.state->is_ecc_off) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
     *ret = error_type == 0 ? c.gpu->ecc_corrected : c.gpu->ecc_uncorrected;
     return NVML_SUCCESS;
 }
@@ -22,6 +42,20 @@ enum nvml_return nvmlDeviceGetTotalEccErrors(struct nvml_device *device, unsigne
                                              unsigned int counter_type, unsigned long long *ret)
 {
     return put_counter(__func__, device, error_type, counter_type, ret);
+}
+
+/* The older way to ask for places; there are no others than device memory. */
+enum nvml_return nvmlDeviceGetDetailedEccErrors(struct nvml_device *device, unsigned int error_type,
+                                                unsigned int counter_type,
+                                                struct nvml_ecc_counts *counts)
+{
+    unsigned long long value = 0;
+    enum nvml_return rc =
+        put_counter(__func__, device, error_type, counter_type, counts ? &value : NULL);
+    if (rc == NVML_SUCCESS) {
+        *counts = (struct nvml_ecc_counts){.device_memory = value};
+    }
+    return rc;
 }
 
 enum nvml_return nvmlDeviceGetMemoryErrorCounter(struct nvml_device *device,
@@ -60,7 +94,7 @@ enum nvml_return nvmlDeviceGetSramEccErrorStatus(struct nvml_device *device,
     if (version != NVML_STRUCT_VERSION(struct nvml_sram_ecc_status, 1)) {
         return NVML_ERROR_ARGUMENT_VERSION_MISMATCH;
     }
-    if (c.model->arch < SIM_ARCH_AMPERE) {
+    if (c.model->arch < SIM_ARCH_AMPERE || c.state->is_ecc_off) {
         return NVML_ERROR_NOT_SUPPORTED;
     }
     *status = (struct nvml_sram_ecc_status){.version = version};

@@ -1,6 +1,6 @@
 /* GPU performance monitoring: a sample is a copy of the meter's integrals, a metric the difference
  * of two.  What programs do inside their SMs is not simulated; the shares below are ours. */
-#include "sim/call.h"
+#include "sim/answer.h"
 #include "sim/meter.h"
 #include "sim/nvml.h"
 #include <string.h>
@@ -218,6 +218,20 @@ enum nvml_return nvmlGpmMetricsGet(struct nvml_gpm_metrics *metrics)
 }
 
 /* Streaming is a mode of the hardware that changes nothing here. */
+static enum nvml_return streaming_change(struct call *c, struct sim_state *next, void *arg)
+{
+    if (c->model->arch < SIM_ARCH_HOPPER) {
+        return NVML_ERROR_NOT_SUPPORTED;
+    }
+    next->settings.gpm_streaming = (int32_t)((const struct setting *)arg)->value;
+    return NVML_SUCCESS;
+}
+
+enum nvml_return nvmlGpmSetStreamingEnabled(struct nvml_device *device, unsigned int state)
+{
+    return setting_change(__func__, device, CALL_GPU, state, 1, streaming_change);
+}
+
 enum nvml_return nvmlGpmQueryIfStreamingEnabled(struct nvml_device *device, unsigned int *state)
 {
     CLEANUP(call_end) struct call c = {0};
@@ -231,6 +245,6 @@ enum nvml_return nvmlGpmQueryIfStreamingEnabled(struct nvml_device *device, unsi
     if (c.model->arch < SIM_ARCH_HOPPER) {
         return NVML_ERROR_NOT_SUPPORTED;
     }
-    *state = 0;
+    *state = (unsigned int)c.state->settings.gpm_streaming;
     return NVML_SUCCESS;
 }

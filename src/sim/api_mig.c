@@ -34,6 +34,7 @@ static enum nvml_return mode_change(struct call *c, struct sim_state *next, void
         change->activation = NVML_SUCCESS;
     } else if (!is_busy) {
         next->mig_mode = next->mig_pending = change->mode;
+        next->settings.has_accounting = 0;
         change->activation = NVML_SUCCESS;
     } else {
         change->activation = NVML_ERROR_IN_USE;

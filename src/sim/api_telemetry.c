@@ -4,6 +4,7 @@
 #include "sim/load.h"
 #include "sim/meter.h"
 #include "sim/nvml.h"
+#include <stdlib.h>
 #include <string.h>
 
 static bool is_active(const struct call *c)
@@ -25,66 +26,10 @@ static int64_t celsius(struct call *c)
 
 ANSWER(nvmlDeviceGetPowerUsage, CALL_GPU, power_mw(c))
 ANSWER(nvmlDeviceGetPerformanceState, CALL_GPU, 0)
-ANSWER(nvmlDeviceGetPowerState, CALL_GPU, 0)
 ANSWER(nvmlDeviceGetPersistenceMode, CALL_GPU, c->state->persistence)
 ANSWER(nvmlDeviceGetComputeMode, CALL_GPU | CALL_MIG,
        c->is_mig ? c->state->gis[c->gi].cis[c->ci].compute_mode
                  : (c->state->mig_mode ? 0 : c->state->compute_mode))
-
-struct setting {
-    unsigned int value;
-};
-
-static enum nvml_return persistence_change(struct call *c, struct sim_state *next, void *arg)
-{
-    (void)c;
-    next->persistence = (int32_t)((struct setting *)arg)->value;
-    return NVML_SUCCESS;
-}
-
-enum nvml_return nvmlDeviceSetPersistenceMode(struct nvml_device *device, unsigned int mode)
-{
-    CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU | CALL_ROOT);
-    if (rc != NVML_SUCCESS) {
-        return rc;
-    }
-    struct setting setting = {mode};
-    return mode > 1 ? NVML_ERROR_INVALID_ARGUMENT
-                    : call_mutate(&c, 0, persistence_change, &setting);
-}
-
-static enum nvml_return compute_mode_change(struct call *c, struct sim_state *next, void *arg)
-{
-    unsigned int mode = ((struct setting *)arg)->value;
-    if (!c->is_mig) {
-        next->compute_mode = (int32_t)mode;
-        return NVML_SUCCESS;
-    }
-    struct sim_ci *ci = &next->gis[c->gi].cis[c->ci];
-    if (!ci->is_used || ci->serial != c->serial) {
-        return NVML_ERROR_INVALID_ARGUMENT;
-    }
-    ci->compute_mode = (uint8_t)mode;
-    return NVML_SUCCESS;
-}
-
-enum nvml_return nvmlDeviceSetComputeMode(struct nvml_device *device, unsigned int mode)
-{
-    CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU | CALL_MIG | CALL_ROOT);
-    if (rc != NVML_SUCCESS) {
-        return rc;
-    }
-    if (mode > 3) {
-        return NVML_ERROR_INVALID_ARGUMENT;
-    }
-    if (mode == 1 || (!c.is_mig && c.state->mig_mode)) {
-        return NVML_ERROR_NOT_SUPPORTED; /* EXCLUSIVE_THREAD is gone; with MIG only per slice */
-    }
-    struct setting setting = {mode};
-    return call_mutate(&c, 0, compute_mode_change, &setting);
-}
 
 enum nvml_return nvmlDeviceGetTemperature(struct nvml_device *device, unsigned int sensor,
                                           unsigned int *ret)
@@ -126,6 +71,47 @@ enum nvml_return nvmlDeviceGetTotalEnergyConsumption(struct nvml_device *device,
     }
     meter_update(c.model, c.gpu);
     *energy = (unsigned long long)c.gpu->meter.energy_mj;
+    return NVML_SUCCESS;
+}
+
+/* Gone with driver 595, as a capture of T4 shows. */
+enum nvml_return nvmlDeviceGetPowerState(struct nvml_device *device, unsigned int *ret)
+{
+    enum { WITHOUT_DRIVER = 595 };
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc == NVML_SUCCESS && !ret) {
+        rc = NVML_ERROR_INVALID_ARGUMENT;
+    }
+    if (rc == NVML_SUCCESS && strtol(c.file->driver_version, NULL, 10) >= WITHOUT_DRIVER) {
+        rc = NVML_ERROR_DEPRECATED;
+    }
+    if (rc == NVML_SUCCESS) {
+        *ret = 0;
+    }
+    return rc;
+}
+
+/* Only P0 is simulated; what remains of the list is "unknown". */
+enum nvml_return nvmlDeviceGetSupportedPerformanceStates(struct nvml_device *device,
+                                                         unsigned int *states, unsigned int size)
+{
+    enum { STATE_UNKNOWN = 32, MOST_STATES = 16 };
+    CLEANUP(call_end) struct call c = {0};
+    enum nvml_return rc = call_device(&c, __func__, device, CALL_GPU);
+    if (rc != NVML_SUCCESS) {
+        return rc;
+    }
+    if (!states) {
+        return NVML_ERROR_INVALID_ARGUMENT;
+    }
+    unsigned int room = size / (unsigned int)sizeof(*states);
+    if (room == 0) {
+        return NVML_ERROR_INSUFFICIENT_SIZE;
+    }
+    for (unsigned int i = 0; i < room && i < MOST_STATES; i++) {
+        states[i] = i == 0 ? 0 : STATE_UNKNOWN;
+    }
     return NVML_SUCCESS;
 }
 

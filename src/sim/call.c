@@ -178,6 +178,11 @@ static enum nvml_return check_rights(const struct call *c, unsigned int want)
     return is_ok ? NVML_SUCCESS : NVML_ERROR_NO_PERMISSION;
 }
 
+enum nvml_return call_needs_root(const struct call *c)
+{
+    return check_rights(c, CALL_ROOT);
+}
+
 enum nvml_return call_aggregate(const struct call *c)
 {
     return c->is_mig || !c->state->mig_mode ? NVML_SUCCESS : check_rights(c, CALL_MONITOR);

@@ -53,6 +53,9 @@ void call_end(struct call *c);
 /* Every name that is not implemented. */
 enum nvml_return call_stub(const char *name, struct nvml_device *device);
 
+/* NO_PERMISSION unless root (or the owner of the machine): CALL_ROOT for what turns out later. */
+enum nvml_return call_needs_root(const struct call *c);
+
 /* NO_PERMISSION if this sums up over all instances and the caller may not monitor them. */
 enum nvml_return call_aggregate(const struct call *c);
 

@@ -8,6 +8,11 @@
  *   213         compute processes of a device (device, count in/out, entries)
  *   214, 215    the same for graphics and MPS
  *   230         host's highest PCIe generation (device, out)
+ *   251         persistence mode (device, mode), which newer nvidia-smi sets by this alone
+ *   23          what `nvidia-smi topo -m` asks of each GPU before it goes on; that mock says that
+ *               SUCCESS without an answer is enough, and anything else the end of it
+ * It also resets a GPU at slot 20, which we do not: what nvidia-smi 550 says when that slot fails
+ * shows that it asks for something else there, and what it then calls is not published.
  * The table is append-only: numbers are the same in drivers 535, 550 and 580. */
 #include "sim/call.h"
 #include "sim/load.h"
@@ -101,6 +106,16 @@ static enum nvml_return slot_host_pcie(struct nvml_device *device, unsigned int 
     return nvmlDeviceGetMaxPcieLinkGeneration(device, generation);
 }
 
+static enum nvml_return slot_done(void)
+{
+    return NVML_SUCCESS;
+}
+
+static enum nvml_return slot_persistence(struct nvml_device *device, unsigned int mode)
+{
+    return nvmlDeviceSetPersistenceMode(device, mode);
+}
+
 union word {
     size_t size;
     slot_function *function;
@@ -115,11 +130,13 @@ static void table_fill(void)
     for (int i = 1; i < TABLE_WORDS; i++) {
         table[i].function = slot_none;
     }
+    table[23].function = slot_done;
     table[81].function = (slot_function *)(void *)slot_handle;
     table[213].function = (slot_function *)(void *)slot_compute;
     table[214].function = (slot_function *)(void *)slot_graphics;
     table[215].function = (slot_function *)(void *)slot_mps;
     table[230].function = (slot_function *)(void *)slot_host_pcie;
+    table[251].function = (slot_function *)(void *)slot_persistence;
 }
 
 /* 6c3efec4-8fc9-4e6c-a327-ee696e12f7c4 */

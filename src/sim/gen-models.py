@@ -12,13 +12,14 @@ KEYS = {
     "thermal": ["limit", "shutdown", "slowdown", "gpu", "memory"],
     "clocks": ["idle", "default", "video", "video-idle", "memory-low", "low-sm"],
     "dram": ["bits", "banks"],
+    "nvlink": ["version", "links", "mbps", "switches"],
     "gi": ["enum", "id", "slices", "count", "sms", "memory", "ce", "dec", "enc", "jpeg", "ofa",
            "p2p", "caps", "at"],
     "ci": ["enum", "id", "slices", "count", "sms", "at"],
 }
 ARCHES = ["turing", "ampere", "ada", "hopper", "blackwell"]
 # Lines that a model may leave out: nothing of that is known then.
-OPTIONAL = ["inforom", "thermal", "clocks", "dram"]
+OPTIONAL = ["inforom", "thermal", "clocks", "dram", "nvlink"]
 
 
 class Bad(Exception):
@@ -93,7 +94,7 @@ def model_line(model, kind, rest):
         model[kind] = {k: "" if v == "?" else v for k, v in values.items()}
         subsystem = model[kind]["subsystem"]
         model[kind]["subsystem"] = int(subsystem, 16) if subsystem else None
-    elif kind in ("memory", "shape", "board", "thermal", "clocks", "dram"):
+    elif kind in ("memory", "shape", "board", "thermal", "clocks", "dram", "nvlink"):
         model[kind] = {k: number(v) for k, v in pairs(words, kind).items()}
     elif kind == "confidence":
         model["confidence"] = rest
@@ -183,7 +184,7 @@ def arr(values):
 def emit_board(m):
     rom = m["inforom"]
     text = ", ".join(f'"{rom[k]}"' for k in KEYS["inforom"] if k != "subsystem")
-    numbers = [rom["subsystem"], *(m[kind][k] for kind in ("thermal", "clocks", "dram")
+    numbers = [rom["subsystem"], *(m[kind][k] for kind in ("thermal", "clocks", "dram", "nvlink")
                                    for k in KEYS[kind])]
     return f"{{{text}, {', '.join(map(num, numbers))}}}"
 

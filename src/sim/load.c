@@ -25,12 +25,27 @@ static bool is_alive(const struct sim_machine *m, uint32_t gpu, int index)
     return fcntl(m->loads_fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
+static void account(struct sim_gpu *gpu, const struct sim_load *load)
+{
+    if (!sim_gpu_state(gpu)->settings.has_accounting) {
+        return;
+    }
+    gpu->accounts[gpu->account_head % SIM_MAX_ACCOUNTS] =
+        (struct sim_account){.pid = load->pid,
+                             .sm_pct = load->sm_pct,
+                             .memory_bytes = load->memory_bytes,
+                             .start_real_ms = load->start_real_ms,
+                             .end_real_ms = clock_real_ms()};
+    gpu->account_head++;
+}
+
 /* The process is gone: the driver cleans up behind it for a while. */
 static void entry_drop(struct sim_machine *m, uint32_t index, struct sim_load *load)
 {
     struct sim_file *file = m->file;
     struct sim_gpu *gpu = &file->gpus[index];
     meter_update(m->models[index], gpu); /* up to here it was busy */
+    account(gpu, load);
     if (load->gi != SIM_WHOLE && file->latency.in_use_us > 0) {
         struct sim_state *next = sim_gpu_edit(gpu);
         next->gis[(int)load->gi].busy_until_ms = clock_mono_ms() + file->latency.in_use_us / 1000;
@@ -86,6 +101,7 @@ int load_add(struct sim_machine *m, uint32_t gpu, const struct sim_load *load, i
         meter_update(m->models[gpu], g); /* up to here it was not */
         g->loads[i] = *load;
         g->loads[i].pid = getpid();
+        g->loads[i].start_real_ms = clock_real_ms();
         g->loads[i].is_used = true;
         m->own_load = (int)gpu * SIM_MAX_LOADS + i;
         *ret_index = i;

@@ -105,11 +105,15 @@ void sim_gpu_power_on(const struct sim_model *model, struct sim_gpu *gpu, bool i
     struct sim_state fresh = {.mig_mode = mode,
                               .mig_pending = mode,
                               .next_serial = next->next_serial,
+                              .is_ecc_off = next->is_ecc_off_pending,
+                              .is_ecc_off_pending = next->is_ecc_off_pending,
                               .persistence = is_reset ? next->persistence : 0};
     *next = fresh;
     gpu->is_lost = false;
     memset(gpu->loads, 0, sizeof(gpu->loads));
     gpu->meter = (struct sim_meter){0};
+    gpu->ecc_corrected = gpu->ecc_uncorrected = 0;
+    gpu->account_head = 0;
     sim_gpu_commit(gpu);
 }
 

@@ -16,6 +16,7 @@
 #define SIM_MAX_LOADS 64
 #define SIM_MAX_FAULTS 32
 #define SIM_MAX_EVENTS 64
+#define SIM_MAX_ACCOUNTS 256 /* processes that ended, of which a GPU keeps accounts */
 #define SIM_WHOLE (-1) /* gi or ci of a load that uses the GPU as a whole */
 
 struct sim_ci {
@@ -38,12 +39,16 @@ struct sim_settings {
     int32_t power_limit_mw;
     int32_t least_sm_mhz, most_sm_mhz, least_memory_mhz, most_memory_mhz; /* locked clocks */
     int32_t app_sm_mhz, app_memory_mhz;
+    int32_t has_accounting;
+    int32_t are_app_clocks_free; /* for everybody to set */
+    int32_t gpm_streaming;
 };
 
 /* The part of a GPU that changes as a whole or not at all. */
 struct sim_state {
     struct sim_settings settings;
     int32_t mig_mode, mig_pending, persistence, compute_mode;
+    int32_t is_ecc_off, is_ecc_off_pending; /* kept in the InfoROM, in force after a reset */
     uint32_t next_serial;
     struct sim_gi gis[SIM_MAX_GI]; /* by GPU instance id */
 };
@@ -55,8 +60,17 @@ struct sim_load {
     int8_t gi, ci;
     int32_t pid;
     uint32_t sm_pct;
-    uint64_t memory_bytes, start_ticks;
+    uint64_t memory_bytes;
+    int64_t start_real_ms;
     char name[96];
+};
+
+/* A process that ended, while accounting was on. */
+struct sim_account {
+    int32_t pid;
+    uint32_t sm_pct;
+    uint64_t memory_bytes;
+    int64_t start_real_ms, end_real_ms;
 };
 
 struct sim_event {
@@ -87,6 +101,8 @@ struct sim_gpu {
     uint64_t event_head;
     struct sim_event events[SIM_MAX_EVENTS];
     uint64_t ecc_corrected, ecc_uncorrected;
+    uint64_t account_head; /* how many ended; the last ones are in accounts[] */
+    struct sim_account accounts[SIM_MAX_ACCOUNTS];
 };
 
 /* How long things take (0: no time at all). */

@@ -47,6 +47,9 @@ struct sim_board {
      * memory clock and the SMs' highest with it. */
     int idle_mhz, default_mhz, video_mhz, video_idle_mhz, memory_low_mhz, low_sm_mhz;
     int bus_bits, remap_banks;
+    /* NVLink: the version as drivers number it, links, speed of each in MB/s and direction, and the
+     * switches that they lead to (0: nothing is plugged in). */
+    int nvlink_version, nvlink_links, nvlink_mbps, nvlink_switches;
 };
 
 /* Numbers that are not known are SIM_UNKNOWN; a GPU without MIG has no profiles. */

@@ -183,8 +183,6 @@ enum nvml_return nvmlDeviceGetVbiosVersion(struct nvml_device *device, char *ver
 enum nvml_return nvmlDeviceGetGspFirmwareVersion(struct nvml_device *device, char *version);
 enum nvml_return nvmlDeviceGetGspFirmwareMode(struct nvml_device *device, unsigned int *enabled,
                                               unsigned int *by_default);
-enum nvml_return nvmlDeviceGetEccMode(struct nvml_device *device, unsigned int *current,
-                                      unsigned int *pending);
 enum nvml_return nvmlDeviceGetRepairStatus(struct nvml_device *device,
                                            struct nvml_repair_status *status);
 enum nvml_return nvmlDeviceGetAddressingMode(struct nvml_device *device,
@@ -198,8 +196,6 @@ enum nvml_return nvmlDeviceGetDefaultEccMode(struct nvml_device *device, unsigne
 enum nvml_return nvmlDeviceGetVirtualizationMode(struct nvml_device *device, unsigned int *ret);
 enum nvml_return nvmlDeviceGetMultiGpuBoard(struct nvml_device *device, unsigned int *ret);
 enum nvml_return nvmlDeviceGetBoardId(struct nvml_device *device, unsigned int *ret);
-enum nvml_return nvmlDeviceGetAccountingMode(struct nvml_device *device, unsigned int *ret);
-enum nvml_return nvmlDeviceGetAccountingBufferSize(struct nvml_device *device, unsigned int *ret);
 enum nvml_return nvmlDeviceGetPcieLinkMaxSpeed(struct nvml_device *device, unsigned int *ret);
 enum nvml_return nvmlDeviceGetPcieSpeed(struct nvml_device *device, unsigned int *ret);
 enum nvml_return nvmlDeviceGetMaxPcieLinkGeneration(struct nvml_device *device, unsigned int *ret);
@@ -227,12 +223,18 @@ enum nvml_return nvmlDeviceGetEncoderSessions(struct nvml_device *device, unsign
                                               void *list);
 enum nvml_return nvmlDeviceGetFBCSessions(struct nvml_device *device, unsigned int *count,
                                           void *list);
+/* api_secure.c */
+enum nvml_return nvmlDeviceGetConfComputeMemSizeInfo(struct nvml_device *device,
+                                                     struct nvml_protected_size *size);
+enum nvml_return nvmlSystemGetConfComputeCapabilities(struct nvml_secure_caps *caps);
+enum nvml_return nvmlSystemGetConfComputeState(struct nvml_secure_state *state);
+enum nvml_return nvmlSystemGetConfComputeSettings(struct nvml_secure_settings *settings);
 enum nvml_return nvmlDeviceGetConfComputeProtectedMemoryUsage(struct nvml_device *device,
                                                               struct nvml_memory *memory);
 
 /* api_telemetry.c */
-enum nvml_return nvmlDeviceSetPersistenceMode(struct nvml_device *device, unsigned int mode);
-enum nvml_return nvmlDeviceSetComputeMode(struct nvml_device *device, unsigned int mode);
+enum nvml_return nvmlDeviceGetSupportedPerformanceStates(struct nvml_device *device,
+                                                         unsigned int *states, unsigned int size);
 enum nvml_return nvmlDeviceGetTemperature(struct nvml_device *device, unsigned int sensor,
                                           unsigned int *ret);
 enum nvml_return nvmlDeviceGetTemperatureV(struct nvml_device *device,
@@ -309,7 +311,41 @@ enum nvml_return nvmlDeviceGetMemoryBusWidth(struct nvml_device *device, unsigne
 enum nvml_return nvmlDeviceGetPowerSource(struct nvml_device *device, unsigned int *ret);
 enum nvml_return nvmlDeviceGetC2cModeInfoV(struct nvml_device *device, unsigned int *ret);
 
+/* api_accounting.c */
+enum nvml_return nvmlDeviceGetAccountingMode(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceGetAccountingBufferSize(struct nvml_device *device, unsigned int *ret);
+enum nvml_return nvmlDeviceSetAccountingMode(struct nvml_device *device, unsigned int mode);
+enum nvml_return nvmlDeviceGetAccountingPids(struct nvml_device *device, unsigned int *count,
+                                             unsigned int *pids);
+enum nvml_return nvmlDeviceGetAccountingStats(struct nvml_device *device, unsigned int pid,
+                                              struct nvml_accounting_stats *stats);
+enum nvml_return nvmlDeviceClearAccountingPids(struct nvml_device *device);
+
+/* api_nvlink.c */
+enum nvml_return nvmlDeviceGetNvLinkState(struct nvml_device *device, unsigned int link,
+                                          unsigned int *ret);
+enum nvml_return nvmlDeviceGetNvLinkVersion(struct nvml_device *device, unsigned int link,
+                                            unsigned int *ret);
+enum nvml_return nvmlDeviceGetNvLinkRemoteDeviceType(struct nvml_device *device, unsigned int link,
+                                                     unsigned int *ret);
+enum nvml_return nvmlDeviceGetNvLinkCapability(struct nvml_device *device, unsigned int link,
+                                               unsigned int capability, unsigned int *ret);
+enum nvml_return nvmlDeviceGetNvLinkRemotePciInfo_v2(struct nvml_device *device, unsigned int link,
+                                                     struct nvml_pci_info *pci);
+enum nvml_return nvmlDeviceGetNvLinkRemotePciInfo(struct nvml_device *device, unsigned int link,
+                                                  struct nvml_pci_info_v2 *pci);
+enum nvml_return nvmlDeviceGetNvLinkErrorCounter(struct nvml_device *device, unsigned int link,
+                                                 unsigned int counter, unsigned long long *ret);
+enum nvml_return nvmlDeviceResetNvLinkErrorCounters(struct nvml_device *device, unsigned int link);
+
 /* api_setting.c */
+enum nvml_return nvmlDeviceSetPersistenceMode(struct nvml_device *device, unsigned int mode);
+enum nvml_return nvmlDeviceSetComputeMode(struct nvml_device *device, unsigned int mode);
+enum nvml_return nvmlDeviceSetEccMode(struct nvml_device *device, unsigned int mode);
+enum nvml_return nvmlDeviceSetAPIRestriction(struct nvml_device *device, unsigned int api,
+                                             unsigned int is_restricted);
+enum nvml_return nvmlDeviceGetAPIRestriction(struct nvml_device *device, unsigned int api,
+                                             unsigned int *is_restricted);
 enum nvml_return nvmlDeviceSetPowerManagementLimit(struct nvml_device *device, unsigned int mw);
 enum nvml_return nvmlDeviceSetPowerManagementLimit_v2(struct nvml_device *device,
                                                       const struct nvml_power_value *value);
@@ -329,6 +365,8 @@ enum nvml_return nvmlDeviceGetCpuAffinity(struct nvml_device *device, unsigned i
                                           unsigned long *set);
 enum nvml_return nvmlDeviceGetCpuAffinityWithinScope(struct nvml_device *device, unsigned int size,
                                                      unsigned long *set, unsigned int scope);
+enum nvml_return nvmlDeviceSetCpuAffinity(struct nvml_device *device);
+enum nvml_return nvmlDeviceClearCpuAffinity(struct nvml_device *device);
 enum nvml_return nvmlDeviceGetMemoryAffinity(struct nvml_device *device, unsigned int size,
                                              unsigned long *set, unsigned int scope);
 enum nvml_return nvmlDeviceGetTopologyCommonAncestor(struct nvml_device *a, struct nvml_device *b,
@@ -342,6 +380,11 @@ enum nvml_return nvmlDeviceGetP2PStatus(struct nvml_device *a, struct nvml_devic
                                         unsigned int index, unsigned int *status);
 
 /* api_errors.c */
+enum nvml_return nvmlDeviceGetEccMode(struct nvml_device *device, unsigned int *current,
+                                      unsigned int *pending);
+enum nvml_return nvmlDeviceGetDetailedEccErrors(struct nvml_device *device, unsigned int error_type,
+                                                unsigned int counter_type,
+                                                struct nvml_ecc_counts *counts);
 enum nvml_return nvmlDeviceGetTotalEccErrors(struct nvml_device *device, unsigned int error_type,
                                              unsigned int counter_type, unsigned long long *ret);
 enum nvml_return nvmlDeviceGetMemoryErrorCounter(struct nvml_device *device,
@@ -387,6 +430,7 @@ enum nvml_return nvmlGpmMigSampleGet(struct nvml_device *device, unsigned int gi
 enum nvml_return nvmlGpmQueryDeviceSupport(struct nvml_device *device,
                                            struct nvml_gpm_support *support);
 enum nvml_return nvmlGpmMetricsGet(struct nvml_gpm_metrics *metrics);
+enum nvml_return nvmlGpmSetStreamingEnabled(struct nvml_device *device, unsigned int state);
 enum nvml_return nvmlGpmQueryIfStreamingEnabled(struct nvml_device *device, unsigned int *state);
 
 /* export_table.c */

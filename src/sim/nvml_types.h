@@ -345,6 +345,29 @@ struct nvml_capabilities {
     unsigned int version, mask;
 };
 
+struct nvml_accounting_stats {
+    unsigned int gpu_utilization, memory_utilization;
+    unsigned long long max_memory_usage, time_ms, start_time_us;
+    unsigned int is_running;
+    unsigned int reserved[5];
+};
+
+struct nvml_protected_size {
+    unsigned long long protected_kib, unprotected_kib;
+};
+
+struct nvml_secure_caps {
+    unsigned int cpu, gpus;
+};
+
+struct nvml_secure_state {
+    unsigned int environment, feature, dev_tools;
+};
+
+struct nvml_secure_settings {
+    unsigned int version, environment, feature, dev_tools, multi_gpu;
+};
+
 struct nvml_fabric_info {
     unsigned char cluster_uuid[16];
     unsigned int status, clique_id;

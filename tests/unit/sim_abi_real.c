@@ -67,6 +67,11 @@ SAME_FIELD(struct nvml_gpm_metric, value, nvmlGpmMetric_t, value);
 SAME_FIELD(struct nvml_gpm_metrics, metrics, nvmlGpmMetricsGet_t, metrics);
 SAME_SIZE(struct nvml_gpm_support, nvmlGpmSupport_t);
 SAME_SIZE(struct nvml_fabric_info, nvmlGpuFabricInfo_t);
+SAME_SIZE(struct nvml_accounting_stats, nvmlAccountingStats_t);
+SAME_FIELD(struct nvml_accounting_stats, is_running, nvmlAccountingStats_t, isRunning);
+SAME_SIZE(struct nvml_protected_size, nvmlConfComputeMemSizeInfo_t);
+SAME_SIZE(struct nvml_secure_caps, nvmlConfComputeSystemCaps_t);
+SAME_SIZE(struct nvml_secure_state, nvmlConfComputeSystemState_t);
 SAME_SIZE(struct nvml_pci_info_ext, nvmlPciInfoExt_v1_t);
 SAME_SIZE(struct nvml_process_detail, nvmlProcessDetail_v1_t);
 SAME_SIZE(struct nvml_process_detail_list, nvmlProcessDetailList_v1_t);
@@ -101,6 +106,9 @@ SAME_SIZE(struct nvml_process_usage, nvmlProcessUtilizationInfo_v1_t);
 SAME_FIELD(struct nvml_process_usage, ofa, nvmlProcessUtilizationInfo_v1_t, ofaUtil);
 SAME_SIZE(struct nvml_process_usage_list, nvmlProcessesUtilizationInfo_v1_t);
 SAME_FIELD(struct nvml_process_usage_list, list, nvmlProcessesUtilizationInfo_v1_t, procUtilArray);
+#endif
+#ifdef nvmlSystemConfComputeSettings_v1
+SAME_SIZE(struct nvml_secure_settings, nvmlSystemConfComputeSettings_v1_t);
 #endif
 #ifdef nvmlMarginTemperature_v1
 SAME_SIZE(struct nvml_margin_temperature, nvmlMarginTemperature_v1_t);

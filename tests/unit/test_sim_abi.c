@@ -135,6 +135,13 @@ static void test_export_table(void **state)
             unsigned int generation = 0;
             assert_int_equal(slot((uintptr_t)fixture_gpu(0), &generation, NULL), NVML_SUCCESS);
             assert_int_equal(generation, 5);
+        } else if (i == 23) {
+            assert_int_equal(slot(0, NULL, NULL), NVML_SUCCESS);
+        } else if (i == 251) {
+            unsigned int mode = 0;
+            assert_int_equal(slot((uintptr_t)fixture_gpu(0), (void *)1, NULL), NVML_SUCCESS);
+            assert_int_equal(nvmlDeviceGetPersistenceMode(fixture_gpu(0), &mode), NVML_SUCCESS);
+            assert_int_equal(mode, 1);
         } else {
             assert_int_equal(slot(0, NULL, NULL), NVML_ERROR_NOT_SUPPORTED);
         }
