@@ -1,6 +1,7 @@
 // A client of NVIDIA's Go bindings.  `look` calls every function that needs no argument, by
 // reflection, and prints what came out as JSON; `life GPU` goes through the life of slices with
-// every MIG function that the bindings wrap and stops at the first surprise.
+// every MIG function that the bindings wrap and stops at the first surprise; `parted ...` works as a
+// partition manager does (parted.go).
 package main
 
 import (
@@ -226,6 +227,10 @@ func main() {
 		device, ret := lib.DeviceGetHandleByIndex(index)
 		must("handle", ret, nvml.SUCCESS)
 		life(lib, device)
+		return
+	}
+	if len(os.Args) > 2 && os.Args[1] == "parted" {
+		parted(lib, os.Args[2:])
 		return
 	}
 	lookAtAll(lib)
