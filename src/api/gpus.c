@@ -21,17 +21,28 @@ static void add_mig(struct json_out *w, const struct pool_gpu *gpu)
     json_out_end_object(w);
 }
 
-/* All that stands on the GPU, as the driver counts it. */
+static void add_to_use(const struct pool_slice *s, struct mig_use *use)
+{
+    uint16_t mask = (uint16_t)(((1u << s->size) - 1) << s->start);
+
+    if (s->profile < 0 || use->mask & mask) {
+        mig_use_block(use, mask);
+    } else {
+        mig_use_add(s->gpu->geometry, use, s->profile, s->start);
+    }
+}
+
+/* All that stands on the GPU, as the driver counts it.  While it is re-cut, what goes and what comes
+ * in its place are both there: then what comes counts, and of what goes the rest of its slots. */
 static struct mig_use use_of(const struct pool_gpu *gpu)
 {
     struct mig_use use = {0};
 
-    for (unsigned i = 0; i < gpu->slice_count; i++) {
-        const struct pool_slice *s = gpu->slices[i];
-        if (s->profile >= 0) {
-            mig_use_add(gpu->geometry, &use, s->profile, s->start);
-        } else {
-            mig_use_block(&use, (uint16_t)(((1u << s->size) - 1) << s->start));
+    for (int is_going = 0; is_going < 2; is_going++) {
+        for (unsigned i = 0; i < gpu->slice_count; i++) {
+            if ((gpu->slices[i]->state == POOL_SLICE_DESTROYING) == is_going) {
+                add_to_use(gpu->slices[i], &use);
+            }
         }
     }
     return use;

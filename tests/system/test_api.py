@@ -96,6 +96,25 @@ def test_every_answer_keeps_to_the_document(daemon, machine):
     assert api.ask("DELETE", "/v1/tokens/t-99").status == 404
 
 
+def test_everything_can_be_asked_while_a_gpu_is_re_cut(daemon, machine):
+    """What goes and what comes in its place are both there for a moment."""
+    d = daemon(machine(H100))
+    api = Checked(d)
+    d.release(d.lease("1g.10gb"))
+    d.machine.fault("nvmlGpuInstanceDestroy", "--hang", "500ms", "--times", "4")
+    for profile in ("7g.80gb", "4g.40gb"):
+        lease = api.ask("POST", "/v1/leases", {"profile": profile}).json
+        assert lease["state"] == "cutting"
+        slices = api.ask("GET", "/v1/gpus").json["gpus"][0]["slices"]
+        assert {s["state"] for s in slices} >= {"creating", "destroying"}
+        for path, item in sorted(api.doc.doc["paths"].items()):
+            if "get" in item:
+                path = path.replace("leases/{id}", f"leases/{lease['id']}").replace("{gpu}", "0")
+                api.ask("GET", path.replace("{id}", "op-1"))
+        d.wait_state(lease, "active")
+        d.release(lease)
+
+
 def test_layout_is_applied_and_followed(daemon):
     d = daemon()
     api = Checked(d)
