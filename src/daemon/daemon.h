@@ -107,6 +107,8 @@ void daemon_tell(struct daemon *d, const char *kind, const char *message);
 int loop_init(struct daemon *d, struct error *err);
 void loop_done(struct daemon *d);
 struct pending *pending_add(struct daemon *d, uint64_t batch);
+/* What changed in the pool goes into the batch. */
+void daemon_collect(struct daemon *d, struct store_batch *batch);
 /* Takes the batch over; an empty one is dropped. */
 void daemon_submit(struct daemon *d, struct store_batch *batch);
 

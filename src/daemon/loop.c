@@ -171,7 +171,7 @@ static int on_flush(sd_event_source *source, void *userdata)
 
 /* --- committing ------------------------------------------------------------------------------- */
 
-static void collect_records(struct daemon *d, struct store_batch *batch)
+void daemon_collect(struct daemon *d, struct store_batch *batch)
 {
     struct pool_record r;
     char id[24];
@@ -222,7 +222,7 @@ void daemon_finish_step(struct daemon *d)
     struct store_batch *batch = store_batch_new();
     int64_t now = daemon_now_ms(d);
 
-    collect_records(d, batch);
+    daemon_collect(d, batch);
     bool is_empty = store_batch_is_empty(batch);
     for (unsigned i = 0; i < d->actions.count; i++) {
         is_empty = is_empty && d->actions.action[i].kind != POOL_DO_HISTORY;

@@ -24,9 +24,8 @@ int setclock_load(struct daemon *d, const char *body, size_t len)
     return 0;
 }
 
-static void put_mark(struct daemon *d, const struct clock_mark *mark)
+static void put_mark(struct store_batch *batch, const struct clock_mark *mark)
 {
-    struct store_batch *batch = store_batch_new();
     json_t *tree = json_pack("{s:s, s:I, s:I}", "boot_id", mark->boot_id, "real_ms",
                              (json_int_t)mark->real_ms, "boot_ms", (json_int_t)mark->boot_ms);
     CLEANUP(freep) char *body = json_dumps(tree, JSON_COMPACT);
@@ -34,21 +33,22 @@ static void put_mark(struct daemon *d, const struct clock_mark *mark)
     json_decref(tree);
     if (body) {
         store_batch_put(batch, DAEMON_RECORD_META, "clock", body, strlen(body));
-        d->submitted = store_submit(d->store, batch);
-    } else {
-        store_batch_free(batch);
     }
 }
 
+/* The mark and what is shifted by it are one transaction: a crash between the two would shift times
+ * twice, or not at all. */
 void setclock_mend(struct daemon *d)
 {
+    struct store_batch *batch = store_batch_new();
     struct clock_mark now = {0};
     char text[160];
 
     clock_mark_now(&now);
     int64_t jump_ms = clock_jump_ms(&d->last_mark, &now, pool_latest_ms(d->pool));
-    put_mark(d, &now);
+    put_mark(batch, &now);
     if (!jump_ms) {
+        daemon_submit(d, batch);
         return;
     }
     snprintf(text, sizeof(text), "the wall clock was set %s by %lld s since tangramd last started; "
@@ -58,4 +58,7 @@ void setclock_mend(struct daemon *d)
     daemon_tell(d, "clock.set", text);
     pool_shift_times(d->pool, jump_ms);
     meter_shift_times(d->meter, jump_ms);
+    daemon_collect(d, batch);
+    account_collect(d, batch);
+    daemon_submit(d, batch);
 }
