@@ -54,6 +54,7 @@ struct batch {
     int64_t best_cost, root_bound;
     uint32_t *best_uses;
     bool is_cut_short;
+    bool takes_any; /* the first that serves everybody will do */
 };
 
 /* --- types --- */
@@ -391,6 +392,11 @@ static uint32_t most_fractional(const struct batch *b, const double *x)
     return best;
 }
 
+static bool is_done(const struct batch *b)
+{
+    return b->takes_any && b->best_cost != INT64_MAX;
+}
+
 static void branch(struct batch *b, int depth) /* NOLINT(misc-no-recursion) */
 {
     CLEANUP(freep) double *x = NULL;
@@ -415,7 +421,7 @@ static void branch(struct batch *b, int depth) /* NOLINT(misc-no-recursion) */
     }
     round_up(b, x);
     uint32_t c = most_fractional(b, x);
-    if (c == UINT32_MAX || bound >= b->best_cost) {
+    if (c == UINT32_MAX || bound >= b->best_cost || is_done(b)) {
         return; /* whole already, or rounding met the bound */
     }
     uint32_t low = b->low[c], high = b->high[c], cut = (uint32_t)floor(x[c]);
@@ -423,7 +429,9 @@ static void branch(struct batch *b, int depth) /* NOLINT(misc-no-recursion) */
     branch(b, depth + 1);
     b->low[c] = low;
     b->high[c] = cut;
-    branch(b, depth + 1);
+    if (!is_done(b)) {
+        branch(b, depth + 1);
+    }
     b->high[c] = high;
 }
 
@@ -522,13 +530,14 @@ static int solve(struct batch *b, struct plan_batch *ret, struct error *err)
     return 0;
 }
 
-int plan_batch_place(const struct plan *plan, const struct plan_batch_want *wants, size_t count,
-                     uint32_t node_limit, struct plan_batch *ret, struct error *err)
+static int place(const struct plan *plan, const struct plan_batch_want *wants, size_t count,
+                 uint32_t node_limit, bool takes_any, struct plan_batch *ret, struct error *err)
 {
     struct batch b = {.plan = plan,
                       .wants = wants,
                       .want_count = count,
                       .node_limit = node_limit,
+                      .takes_any = takes_any,
                       .best_cost = INT64_MAX};
     int r;
 
@@ -539,4 +548,16 @@ int plan_batch_place(const struct plan *plan, const struct plan_batch_want *want
     r = solve(&b, ret, err);
     batch_done(&b);
     return r;
+}
+
+int plan_batch_place(const struct plan *plan, const struct plan_batch_want *wants, size_t count,
+                     uint32_t node_limit, struct plan_batch *ret, struct error *err)
+{
+    return place(plan, wants, count, node_limit, false, ret, err);
+}
+
+int plan_batch_fit(const struct plan *plan, const struct plan_batch_want *wants, size_t count,
+                   uint32_t node_limit, struct plan_batch *ret, struct error *err)
+{
+    return place(plan, wants, count, node_limit, true, ret, err);
 }

@@ -34,3 +34,6 @@ void plan_batch_done(struct plan_batch *batch);
  * -E2BIG: more different layouts than can be looked at. */
 int plan_batch_place(const struct plan *plan, const struct plan_batch_want *wants, size_t count,
                      uint32_t node_limit, struct plan_batch *ret, struct error *err);
+/* The same, but the first that is found will do: is_proven says little then. */
+int plan_batch_fit(const struct plan *plan, const struct plan_batch_want *wants, size_t count,
+                   uint32_t node_limit, struct plan_batch *ret, struct error *err);

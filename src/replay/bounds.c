@@ -10,6 +10,7 @@
 #include "plan/pack.h"
 #include "replay/clairvoyant.h"
 #include "replay/heap.h"
+#include "replay/shuffle.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,7 @@ uint8_t replay_offered_slots(const struct replay_fleet *fleet, const struct plan
 
 /* --- first come, first served, everything moves --- */
 
+/* One model. */
 static void bound_free(const struct replay_setup *setup, const struct plan_ask *asks,
                        const bool *is_possible, uint64_t offered_slots, struct replay_bounds *ret)
 {
@@ -41,7 +43,7 @@ static void bound_free(const struct replay_setup *setup, const struct plan_ask *
     uint64_t accepted = 0, slots = 0;
 
     if (setup->fleet->count != 1) {
-        return; /* a profile that is possible may not be one of the first model's */
+        return;
     }
     for (uint32_t i = 0; i < t->profile_count; i++) {
         if (is_possible[i]) {
@@ -104,6 +106,39 @@ static void kinds_done(struct kinds *k)
 {
     replay_polytope_free(k->polytope);
     free(k->of);
+}
+
+/* Several models.  Without a bound when it is not found out for each request whether it fits. */
+static void bound_free_mixed(const struct replay_setup *setup, const struct kinds *k,
+                             const bool *is_possible, uint64_t offered_slots,
+                             struct replay_bounds *ret)
+{
+    const struct replay_trace *t = setup->trace;
+    CLEANUP(replay_heap_done) struct replay_heap ends = {0}; /* kinds by their end */
+    CLEANUP(replay_shuffle_freep) struct replay_shuffle *s = NULL;
+    uint64_t accepted = 0, slots = 0;
+    int r = replay_shuffle_new(setup->fleet, k->asks, k->count, k->polytope, &s, NULL);
+
+    for (size_t i = 0; r >= 0 && i < t->count; i++) {
+        const struct replay_job *j = &t->jobs[i];
+        if (!is_possible[j->profile]) {
+            continue;
+        }
+        uint32_t kind = k->of[j->profile];
+        while (replay_heap_next_ms(&ends) <= j->arrival_ms) {
+            replay_shuffle_remove(s, (uint32_t)replay_heap_pop(&ends).value);
+        }
+        r = replay_shuffle_add(s, kind);
+        if (r > 0) {
+            accepted++;
+            slots += replay_offered_slots(setup->fleet, &k->asks[kind]);
+            replay_heap_push(&ends, j->arrival_ms + j->duration_ms, kind);
+        }
+    }
+    if (r >= 0) {
+        ret->free_accepted_ratio = t->count ? (double)accepted / (double)t->count : 1;
+        ret->free_slices_ratio = offered_slots ? (double)slots / (double)offered_slots : 1;
+    }
 }
 
 static double clairvoyant(const struct replay_setup *setup, const struct kinds *k,
@@ -169,6 +204,9 @@ void replay_bounds_find(const struct replay_setup *setup, const struct plan_ask 
         bound_free(setup, asks, is_possible, offered_slots, ret);
     }
     if ((!is_loss || has_lp) && kinds_init(k, setup, asks, is_possible) == 0) {
+        if (is_loss && setup->fleet->count > 1) {
+            bound_free_mixed(setup, k, is_possible, offered_slots, ret);
+        }
         if (is_loss) {
             double requests = clairvoyant(setup, k, is_possible, false);
             double slots = clairvoyant(setup, k, is_possible, true);

@@ -4,7 +4,7 @@
 /* What cannot be beaten on this trace; ret_offered_slots are those that the requests asked for.
  * is_possible and asks by trace profile, asks resolved for the fleet's groups in order.
  *
- * Free migration (without a queue, one model with a closed form): first come, first served, with
+ * Free migration (without a queue, models with a closed form): first come, first served, with
  * all slices moving at will.  The yardstick for planners that take whatever fits; one that turns
  * work away to keep room for later can do better.
  * Clairvoyant (without a queue, any fleet): nobody does better, whatever he knows, moves and turns

@@ -5,6 +5,7 @@
 #include "replay/blocking.h"
 #include "replay/clairvoyant.h"
 #include "replay/random.h"
+#include "replay/shuffle.h"
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -362,6 +363,89 @@ static void edge_cases(void **state)
     scene_done(&s);
 }
 
+/* --- everything moves, on several models --- */
+
+/* Every way to share them out among the models; each model's share by the closed form, which
+ * test_plan_pack.c holds against trying everything. */
+static bool can_share(const struct scene *s, const uint32_t *counts, size_t kind, int model,
+                      uint32_t left, uint32_t share[REPLAY_GROUPS_MAX][MIG_PROFILES_MAX])
+{
+    if (kind == s->kinds) {
+        return true;
+    }
+    if (model == s->fleet.count) {
+        return !left && can_share(s, counts, kind + 1, 0,
+                                  kind + 1 < s->kinds ? counts[kind + 1] : 0, share);
+    }
+    const struct replay_group *g = &s->fleet.groups[model];
+    int p = s->asks[kind].profile[model];
+    uint32_t n = 0;
+    bool fits = true, is_found = false;
+    while (!is_found && fits) {
+        is_found = can_share(s, counts, kind, model + 1, left - n, share);
+        if (is_found || p < 0 || n == left) {
+            break;
+        }
+        n++;
+        share[model][p]++;
+        fits = plan_pack_fits(&g->geometry, share[model], g->gpus);
+    }
+    if (p >= 0) {
+        share[model][p] -= n;
+    }
+    return is_found;
+}
+
+static void a_shuffle_agrees_with_trying_everything(void **state)
+{
+    static const char *const fleets[] = {"H100-SXM5-80GB:1,A30:1", "A100-SXM4-40GB:1,H100-SXM5-80GB:1",
+                                         "A30:2,RTX-PRO-6000-BSE:1", "A30:1,H100-SXM5-80GB:1,A30:1"};
+    unsigned fits = 0, fails = 0;
+
+    (void)state;
+    replay_random_seed(&rnd, 21);
+    for (int round = 0; round < 40; round++) {
+        CLEANUP(replay_shuffle_freep) struct replay_shuffle *shuffle = NULL;
+        uint32_t counts[REPLAY_KINDS_MAX] = {0};
+        struct error err = {0};
+        struct scene s;
+        scene_init(&s, fleets[round % 4], any_kinds);
+        assert_int_equal(replay_shuffle_new(&s.fleet, s.asks, s.kinds, s.polytope, &shuffle, &err), 0);
+        for (int i = 0; i < 60; i++) {
+            uint32_t q = draw((uint32_t)s.kinds);
+            if (counts[q] && draw(3) == 0) {
+                replay_shuffle_remove(shuffle, q);
+                counts[q]--;
+                continue;
+            }
+            counts[q]++;
+            uint32_t share[REPLAY_GROUPS_MAX][MIG_PROFILES_MAX] = {{0}};
+            int r = replay_shuffle_add(shuffle, q);
+            assert_int_equal(r, can_share(&s, counts, 0, 0, counts[0], share));
+            counts[q] -= r != 1;
+            fits += r == 1;
+            fails += r != 1;
+        }
+        scene_done(&s);
+    }
+    assert_true(fits > 300 && fails > 300);
+}
+
+/* Where variants compete for an engine there is no closed form, and nothing is claimed. */
+static void a_shuffle_wants_closed_forms(void **state)
+{
+    struct replay_shuffle *shuffle = NULL;
+    struct error err = {0};
+    struct scene s;
+
+    (void)state;
+    scene_init(&s, "A100-SXM4-40GB:1,A30:1", engine_kinds);
+    assert_int_equal(replay_shuffle_new(&s.fleet, s.asks, s.kinds, s.polytope, &shuffle, &err),
+                     -ENOTSUP);
+    assert_null(shuffle);
+    scene_done(&s);
+}
+
 /* --- blocking --- */
 
 struct direct {
@@ -443,6 +527,8 @@ int main(void)
         cmocka_unit_test(the_iteration_reaches_the_optimum),
         cmocka_unit_test(it_holds_however_soon_it_stops),
         cmocka_unit_test(edge_cases),
+        cmocka_unit_test(a_shuffle_agrees_with_trying_everything),
+        cmocka_unit_test(a_shuffle_wants_closed_forms),
         cmocka_unit_test(blocking_is_the_sum_over_all_states),
         cmocka_unit_test(blocking_of_one_kind_is_erlangs),
     };
