@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -278,12 +279,145 @@ static void batches_agree_with_trying_everything(void **state)
     assert_true(fits > 100 && fails > 30);
 }
 
+/* --- a fleet of 64 mixed GPUs --- */
+
+#define FLEET 64
+#define MODELS 4
+#define KINDS 8
+#define NODES_MAX 2000
+
+struct fleet {
+    struct plan *plan;
+    const struct mig_geometry *g[MODELS];
+    struct plan_batch_want wants[KINDS];
+    unsigned free_slots;
+};
+
+static void pin(struct fleet *f, uint32_t gpu, int model)
+{
+    const struct mig_geometry *g = f->g[model];
+    struct plan_gpu view = {.is_usable = true};
+
+    for (uint32_t n = draw(4); n > 0; n--) {
+        int p = (int)draw(g->profile_count), at = (int)draw(g->slots);
+        if (mig_fits(g, &view.busy, p, at)) {
+            mig_use_add(g, &view.busy, p, at);
+        }
+    }
+    f->free_slots += g->slots - (unsigned)__builtin_popcount(view.busy.mask);
+    plan_update_gpu(f->plan, gpu, &view);
+}
+
+static void make_fleet(struct fleet *f)
+{
+    static const char *const models[MODELS] = {"H100-SXM5-80GB", "A100-SXM4-40GB", "A30",
+                                               "RTX-PRO-6000-BSE"};
+    int classes[MODELS];
+
+    memset(f, 0, sizeof(*f));
+    f->plan = plan_new(NULL);
+    for (int i = 0; i < MODELS; i++) {
+        struct mig_geometry g;
+        assert_int_equal(replay_model_geometry(models[i], &g, NULL), 0);
+        assert_int_equal(plan_add_class(f->plan, &g, &classes[i], NULL), 0);
+        f->g[i] = plan_class_geometry(f->plan, classes[i]);
+    }
+    for (uint32_t i = 0; i < FLEET; i++) {
+        int model = (int)draw(MODELS);
+        assert_int_equal(plan_add_gpu(f->plan, i, classes[model], NULL), 0);
+        pin(f, i, model);
+    }
+}
+
+/* Memory slots that one of the want takes where it takes least; 0: nobody has it. */
+static unsigned least_size(const struct fleet *f, const struct plan_batch_want *w)
+{
+    unsigned least = 0;
+
+    for (int c = 0; c < MODELS; c++) {
+        unsigned size = w->ask.profile[c] < 0 ? 0 : f->g[c]->profiles[w->ask.profile[c]].size;
+        least = size && (!least || size < least) ? size : least;
+    }
+    return least;
+}
+
+/* What people write, or any profile of each model; so many that they take about this share of the
+ * free slots. */
+static void draw_wants(struct fleet *f, bool is_written, unsigned percent)
+{
+    static const char *const texts[KINDS] = {"1g", "2g", "3g", "4g", "memory=20GiB", "1g+me",
+                                             "memory=10GiB,compute=2", "7g"};
+    unsigned slots = f->free_slots * percent / 100;
+
+    for (int w = 0; w < KINDS; w++) {
+        struct mig_want want;
+        plan_ask_init(&f->wants[w].ask);
+        if (is_written) {
+            assert_int_equal(mig_want_parse(texts[w], &want, NULL), 0);
+            assert_int_equal(plan_ask_resolve(f->plan, &want, &f->wants[w].ask, NULL), 0);
+        }
+        for (int c = 0; !is_written && c < MODELS; c++) {
+            f->wants[w].ask.profile[c] = (int8_t)((int)draw(f->g[c]->profile_count + 1) - 1);
+        }
+    }
+    for (unsigned misses = 0; misses < 20;) {
+        struct plan_batch_want *w = &f->wants[draw(KINDS)];
+        unsigned size = least_size(f, w);
+        if (!size || size > slots) {
+            misses++;
+        } else {
+            w->count++;
+            slots -= size;
+        }
+    }
+}
+
+/* Half an hour of these (TANGRAM_ROUNDS=...) is no different; a second each is asked. */
+static void mixed_fleets_are_proven(void **state)
+{
+    static const unsigned percents[] = {20, 40, 50, 60, 70, 80, 90, 100};
+    const char *text = getenv("TANGRAM_ROUNDS"), *seed = getenv("TANGRAM_SEED");
+    unsigned rounds = text ? (unsigned)strtoul(text, NULL, 10) : 60, fits = 0, open = 0, nodes = 0;
+    double slowest_ms = 0;
+
+    (void)state;
+    replay_random_seed(&rnd, seed ? strtoull(seed, NULL, 10) : 11);
+    for (unsigned round = 0; round < rounds; round++) {
+        struct fleet f;
+        struct plan_batch b = {0};
+        unsigned percent = percents[round % ARRAY_SIZE(percents)];
+        make_fleet(&f);
+        draw_wants(&f, round / ARRAY_SIZE(percents) % 2, percent);
+        clock_t begun = clock();
+        int r = plan_batch_place(f.plan, f.wants, KINDS, NODES_MAX, &b, NULL);
+        double ms = 1e3 * (double)(clock() - begun) / CLOCKS_PER_SEC;
+        bool is_open = r == -EAGAIN || (r == 0 && !b.is_proven);
+        if (is_open || text) {
+            print_message("round %u: %u %%, %d, opened %u of at least %u, %u programs, %.1f ms%s\n",
+                          round, percent, r, b.opened, b.opened_least, b.nodes, ms,
+                          is_open ? ", not proven" : "");
+        }
+        assert_true(r == 0 || r == -ENOSPC || r == -EAGAIN);
+        fits += r == 0;
+        open += is_open;
+        nodes = b.nodes > nodes ? b.nodes : nodes;
+        slowest_ms = ms > slowest_ms ? ms : slowest_ms;
+        plan_batch_done(&b);
+        plan_free(f.plan);
+    }
+    print_message("%u fit, %u do not, %u are open; at most %u programs, %.1f ms\n", fits,
+                  rounds - fits - open, open, nodes, slowest_ms);
+    assert_int_equal(open, 0);
+    assert_true(fits * 3 > rounds);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(small_sets_agree_with_trying_everything),
         cmocka_unit_test(large_sets_agree),
         cmocka_unit_test(batches_agree_with_trying_everything),
+        cmocka_unit_test(mixed_fleets_are_proven),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
