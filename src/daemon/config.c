@@ -83,7 +83,8 @@ SET(queue_set,
     INT("backfill_depth", 0, 10000, "64",
         "How many requests behind one that is blocked are looked at; 0: strictly in order."),
     TIME("age_step", 0, 365 * DAY, 0, "\"10m\"",
-         "Waiting this long is worth one step of priority; 0: never."));
+         "Waiting this long is worth one step of priority, and who waits for quota is not passed "
+         "by the same tenant any more; 0: never."));
 
 SET(plan_set,
     ENUM("policy", "reach|fgd|first-fit|round-robin|best-fit|worst-fit|mfi|max-cc|lowest-slot",

@@ -180,6 +180,16 @@ static void say_why_queued(const struct pool *pool, const struct pool_lease *lea
     char holders[180], what[LEASE_WORDS_SIZE];
     struct hold hold;
 
+    if (lease_is_over_quota(pool, lease) && lease_elder(lease)) {
+        const struct pool_lease *elder = lease_elder(lease);
+        snprintf(ret->reason, sizeof(ret->reason),
+                 "of the %u compute slots that %s may have %u are kept for l-%" PRIu64 " (%s), "
+                 "which has waited for longer", most, lease->tenant->name, elder->compute_slots,
+                 elder->id, elder->profile);
+        snprintf(ret->help, sizeof(ret->help), "the start, or the cancellation, of l-%" PRIu64
+                 " (%s)", elder->id, elder->profile);
+        return;
+    }
     if (lease_is_over_quota(pool, lease)) {
         snprintf(ret->reason, sizeof(ret->reason),
                  "%s has %u of the %u compute slots that it may have, and this takes %u",

@@ -537,6 +537,31 @@ static void unbind(struct pool_lease *lease)
     memcpy(lease->ask.profile, lease->resolved, sizeof(lease->resolved));
 }
 
+/* Whoever stands in what is kept for the head was let in because it ends in time. */
+static void note_promise(struct pool_lease *lease, const struct hold *hold)
+{
+    lease->ahead_of = 0;
+    for (unsigned i = 0; hold && hold->lease != lease->id && i < lease->part_count; i++) {
+        const struct pool_part *p = &lease->part[i];
+        for (unsigned k = 0; k < hold->count; k++) {
+            if (hold->window[k].gpu_id == p->gpu->id &&
+                (!p->slice || hold->window[k].mask & slice_mask(p->slice))) {
+                lease->ahead_of = hold->lease;
+                lease->ahead_until_ms = hold->free_at_ms;
+            }
+        }
+    }
+}
+
+const struct pool_lease *lease_breaks_promise(const struct pool *pool,
+                                              const struct pool_lease *lease, int64_t ttl_ms)
+{
+    const struct pool_lease *head = lease->ahead_of ? pool_find_lease(pool, lease->ahead_of) : NULL;
+    bool is_late = !ttl_ms || pool->now_ms + ttl_ms > lease->ahead_until_ms;
+
+    return head && head->is_queued && is_late ? head : NULL;
+}
+
 enum grant_result lease_grant(struct pool *pool, struct pool_lease *lease, const struct hold *hold)
 {
     if (lease_is_over_quota(pool, lease)) {
@@ -552,6 +577,7 @@ enum grant_result lease_grant(struct pool *pool, struct pool_lease *lease, const
     bool is_complete = lease->part_count == lease->count;
     if (is_complete) {
         lease->compute_slots = slots_of_parts(lease);
+        note_promise(lease, hold);
     } else {
         lease_ungrant(pool, lease);
     }
@@ -613,6 +639,7 @@ bool lease_grant_all(struct pool *pool, struct pool_lease *const *leases, unsign
     }
     for (unsigned i = 0; fits && i < count; i++) {
         leases[i]->compute_slots = slots_of_parts(leases[i]);
+        note_promise(leases[i], hold);
     }
     fits = fits && !leases_are_over_quota(pool, leases, count);
     for (unsigned i = count; !fits && i-- > 0;) {

@@ -178,6 +178,10 @@ enum grant_result lease_grant(struct pool *pool, struct pool_lease *lease, const
  * counted on its tenant.  *ret says how good the places are that plan/ had to find. */
 bool lease_grant_all(struct pool *pool, struct pool_lease *const *leases, unsigned count,
                      const struct hold *hold, struct plan_set *ret);
+/* The request that the lease would keep waiting if it ran so much longer, although it was let in
+ * ahead of it because it ends in time; NULL none. */
+const struct pool_lease *lease_breaks_promise(const struct pool *pool,
+                                              const struct pool_lease *lease, int64_t ttl_ms);
 /* Takes back what lease_grant() has arranged and the driver has not begun. */
 void lease_ungrant(struct pool *pool, struct pool_lease *lease);
 void lease_add_part(struct pool_lease *lease, struct pool_gpu *gpu, struct pool_slice *slice,
@@ -207,13 +211,18 @@ int lease_ci_profile_on(const struct pool_lease *lease, const struct pool_gpu *g
 unsigned lease_slots_on(const struct pool *pool, const struct pool_lease *lease, int class_id);
 /* What its tenant may have beside what it has; UINT_MAX: no limit. */
 unsigned lease_quota_left(const struct pool *pool, const struct pool_lease *lease);
-/* Is there no GPU on which its tenant's quota leaves enough? */
+/* Is there no GPU on which its tenant's quota leaves enough, beside what is kept for the elder? */
 bool lease_is_over_quota(const struct pool *pool, const struct pool_lease *lease);
 /* Leaves out the models on which the lease would be more than its tenant may have. */
 void lease_bind_quota(const struct pool *pool, struct pool_lease *lease);
 /* Would these, together, be more than one of their tenants may have? */
 bool leases_are_over_quota(const struct pool *pool, struct pool_lease *const *leases,
                            unsigned count);
+/* The request of the same tenant, before it in the queue, that has waited so long that quota is
+ * kept for it; NULL none. */
+const struct pool_lease *lease_elder(const struct pool_lease *lease);
+/* QUEUED: it is blocked by its quota alone, or first of all; or not (any more). */
+void lease_note_elder(struct pool *pool, struct pool_lease *lease, bool is_blocked);
 
 /* hold.c: what is kept for the head of the queue. */
 void hold_for(const struct pool *pool, const struct pool_lease *lease, struct hold *ret);
@@ -291,6 +300,8 @@ void lease_on_renew(struct pool *pool, const struct pool_event *event);
 void lease_on_holder_gone(struct pool *pool, const struct pool_event *event);
 
 /* queue.c: who is served when something comes free. */
+/* Does the first come before the second in the queue? */
+bool lease_is_before(const struct pool_lease *a, const struct pool_lease *b);
 /* What one slot of it counts with objective priority: twice as much with each priority. */
 double lease_weight(const struct pool_lease *lease);
 void queue_pass(struct pool *pool);

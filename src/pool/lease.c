@@ -131,8 +131,7 @@ void lease_enqueue(struct pool *pool, struct pool_lease *lease)
 {
     struct pool_lease *after = TAILQ_LAST(&pool->queue, pool_lease_list);
 
-    while (after && (after->queue_key < lease->queue_key ||
-                     (after->queue_key == lease->queue_key && after->id > lease->id))) {
+    while (after && lease_is_before(lease, after)) {
         after = TAILQ_PREV(after, pool_lease_list, link);
     }
     if (after) {
@@ -152,6 +151,7 @@ void lease_dequeue(struct pool *pool, struct pool_lease *lease)
         TAILQ_REMOVE(&pool->queue, lease, link);
         lease->is_queued = false;
         lease->tenant->queued--;
+        lease->tenant->elder = lease->tenant->elder == lease ? NULL : lease->tenant->elder;
     }
 }
 
@@ -275,7 +275,7 @@ void lease_drop_slice(struct pool *pool, struct pool_lease *lease, struct pool_s
     }
     if (s->state == POOL_SLICE_LEASED && !slice_is_leased(s)) {
         slice_set_state(pool, s, POOL_SLICE_IDLE);
-        if (pool->settings.drops_idle) {
+        if (pool->settings.drops_idle && !s->processes) {
             slice_doom(pool, s, 0, 0);
         }
     } else if (s->state == POOL_SLICE_CREATING && !s->job && !slice_is_leased(s) &&
@@ -304,6 +304,7 @@ static void drop_parts(struct pool *pool, struct pool_lease *lease)
         lease_count_slots(lease, false);
     }
     lease->part_count = 0;
+    lease->ahead_of = 0;
     free(TAKE_PTR(lease->part));
     pool->wants_queue_pass = true;
 }
@@ -521,7 +522,7 @@ void lease_shift_times(struct pool *pool, struct pool_lease *lease, int64_t by_m
 {
     int64_t *const times[] = {&lease->created_ms, &lease->started_ms, &lease->granted_ms,
                               &lease->expires_ms, &lease->move.due_ms, &lease->move_rest_ms,
-                              &lease->shift_rest_ms};
+                              &lease->shift_rest_ms, &lease->ahead_until_ms};
 
     for (size_t i = 0; i < ARRAY_SIZE(times); i++) {
         *times[i] += *times[i] ? by_ms : 0;
@@ -761,6 +762,15 @@ void lease_on_renew(struct pool *pool, const struct pool_event *event)
     if (most && (!ttl || ttl > most)) {
         pool_reply(pool, event->reply_to, POOL_NOT_ALLOWED, lease->id,
                    "the longest time limit here is %" PRId64 " s (limits: max_ttl)", most / 1000);
+        return;
+    }
+    const struct pool_lease *head = lease_breaks_promise(pool, lease, ttl);
+    if (head) {
+        char when[32];
+        pool_reply(pool, event->reply_to, POOL_NOT_ALLOWED, lease->id,
+                   "l-%" PRIu64 " was let in ahead of l-%" PRIu64 " because it ends by %s; it can "
+                   "be renewed beyond that when l-%" PRIu64 " has started", lease->id, head->id,
+                   text_format_time_ms(lease->ahead_until_ms, when), head->id);
         return;
     }
     lease->ttl_ms = ttl;

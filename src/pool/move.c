@@ -363,6 +363,7 @@ static void confirm(struct pool *pool, struct pool_lease *lease)
     lease->move.slice = from;
     lease->move.is_confirmed = true;
     lease->vain_asks = 0;
+    lease->ahead_of = 0;
     gpu_changed(pool, from->gpu);
     gpu_changed(pool, to->gpu);
     leave(pool, lease);

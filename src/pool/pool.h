@@ -78,6 +78,8 @@ struct pool_tenant {
     unsigned compute_slots; /* in leases that are cutting, active or releasing */
     unsigned max_queued, max_compute; /* as told with its last request; max_compute 0: no limit */
     struct pool_lease *keyed;         /* its leases by idempotency key */
+    struct pool_lease *elder; /* QUEUED: those of the tenant behind it leave it the quota that it
+                                 takes; NULL none */
     UT_hash_handle hh;
 };
 
@@ -136,6 +138,7 @@ struct pool_gpu {
     bool wants_scan;    /* what is known may be wrong: nothing is cut before the next scan */
     bool scans_again;   /* something has changed since the scan under way was asked for */
     uint64_t scan_job;  /* an enumeration is under way, 0 none */
+    uint64_t stale_scan_job; /* one of before the GPU was lost: it says nothing, 0 none */
     uint64_t mode_job;  /* a MIG mode change is, 0 none */
     bool has_mode_wish; /* it is to change, as soon as no slice stands against it */
     bool wants_mig;     /* to what */
@@ -258,6 +261,8 @@ struct pool_lease {
     unsigned part_count;
     unsigned attempts;
     int64_t retry_at_ms; /* RELEASING: next look for processes */
+    uint64_t ahead_of; /* it has what is kept for this request, since it ends in time; 0 none */
+    int64_t ahead_until_ms; /* and that is: by then */
     int64_t timer_ms;    /* the earliest timer that is set for it; 0 none */
     int64_t queue_key;   /* higher goes first */
     struct pool_move move;     /* of a movable lease */

@@ -29,6 +29,11 @@ struct pass {
     bool is_held;
 };
 
+bool lease_is_before(const struct pool_lease *a, const struct pool_lease *b)
+{
+    return a->queue_key > b->queue_key || (a->queue_key == b->queue_key && a->id < b->id);
+}
+
 struct pool_lease *queue_head(const struct pool *pool)
 {
     struct pool_lease *l = NULL;
@@ -86,23 +91,32 @@ static void begin(struct pool *pool, struct pass *pass)
     pass->count = pass->joined = 0;
 }
 
-static void arrange(struct pool *pool, struct pass *pass, struct pool_lease *lease);
+static const struct hold *hold_if(const struct pool *pool, bool is_bound)
+{
+    return is_bound ? &pool->hold : NULL;
+}
 
-/* Who has stopped for a request comes right after it: before others take the place that was kept. */
+static void arrange(struct pool *pool, struct pass *pass, struct pool_lease *lease, bool is_bound);
+
+/* Who has stopped for a request comes right after it: before others take the place that was kept,
+ * and not where the head of the queue waits, if there is another place. */
 static void serve_stopped(struct pool *pool, struct pass *pass, uint64_t request)
 {
     struct pool_lease *l = NULL, *next = NULL;
 
     for (l = TAILQ_FIRST(&pool->queue); l; l = next) {
         next = TAILQ_NEXT(l, link);
-        if (l->stopped_for == request && lease_grant(pool, l, NULL) == GRANT_DONE) {
-            arrange(pool, pass, l);
+        bool is_next = l->stopped_for == request;
+        bool is_bound = is_next && pass->is_held &&
+                        lease_grant(pool, l, &pool->hold) == GRANT_DONE;
+        if (is_bound || (is_next && lease_grant(pool, l, NULL) == GRANT_DONE)) {
+            arrange(pool, pass, l, is_bound);
         }
     }
 }
 
 /* It has its places.  Whoever comes after that sees it gone from the queue. */
-static void arrange(struct pool *pool, struct pass *pass, struct pool_lease *lease)
+static void arrange(struct pool *pool, struct pass *pass, struct pool_lease *lease, bool is_bound)
 {
     bool has_shift = lease->shift != NULL;
 
@@ -112,16 +126,11 @@ static void arrange(struct pool *pool, struct pass *pass, struct pool_lease *lea
     if (pass->count == JOINED_MAX) {
         begin(pool, pass);
     }
-    pass->is_bound[pass->count] = pass->is_held;
+    pass->is_bound[pass->count] = is_bound;
     pass->lease[pass->count++] = lease;
     if (has_shift) {
         serve_stopped(pool, pass, lease->id);
     }
-}
-
-static const struct hold *hold_if(const struct pool *pool, bool is_bound)
-{
-    return is_bound ? &pool->hold : NULL;
 }
 
 static void take_back_all(struct pool *pool, struct pass *pass)
@@ -191,8 +200,10 @@ static void serve(struct pool *pool, struct pass *pass, struct pool_lease *l)
     }
     enum grant_result result = lease_grant(pool, l, hold_if(pool, pass->is_held));
 
+    bool is_head = !pass->is_held && result == GRANT_BLOCKED;
+    lease_note_elder(pool, l, is_head || result == GRANT_QUOTA);
     if (result == GRANT_DONE || (result == GRANT_BLOCKED && join(pool, pass, l))) {
-        arrange(pool, pass, l);
+        arrange(pool, pass, l, pass->is_held);
     } else if (l->must_not_wait) {
         pool_explain(pool, l, pool->now_ms, pool->explanation);
         lease_end(pool, l, POOL_LEASE_REJECTED, pool->explanation->reason);
@@ -271,6 +282,7 @@ static void backfill(struct pool *pool, struct pass *pass, struct pool_lease *fi
     }
     list = xcalloc(count + 1, sizeof(*list));
     for (struct pool_lease *l = first; n < count; l = TAILQ_NEXT(l, link), n++) {
+        lease_note_elder(pool, l, lease_is_over_quota(pool, l)); /* whoever goes first now */
         list[n] = (struct candidate){l, value_of(pool, l), n};
     }
     qsort(list, count, sizeof(*list), by_value);

@@ -157,6 +157,10 @@ static char *lease_body(const struct pool_lease *l)
     }
     json_out_int(w, "shift_rest_ms", l->shift_rest_ms);
     json_out_int(w, "stopped_for", (int64_t)l->stopped_for);
+    if (l->ahead_of) {
+        json_out_int(w, "ahead_of", (int64_t)l->ahead_of);
+        json_out_int(w, "ahead_until_ms", l->ahead_until_ms);
+    }
     if (l->shift) {
         add_shift(w, l->shift);
     }
@@ -615,6 +619,8 @@ static void load_lease_fields(struct pool_lease *l, const json_t *tree)
     l->vain_asks = (unsigned)get_int(tree, "vain_asks");
     l->shift_rest_ms = get_int(tree, "shift_rest_ms");
     l->stopped_for = (uint64_t)get_int(tree, "stopped_for");
+    l->ahead_of = (uint64_t)get_int(tree, "ahead_of");
+    l->ahead_until_ms = get_int(tree, "ahead_until_ms");
     l->compute_slots = (unsigned)get_int(tree, "compute_slots");
     text_copy(l->reason, sizeof(l->reason), get_text(tree, "reason"));
     text_copy(l->end_reason, sizeof(l->end_reason), get_text(tree, "end_reason"));

@@ -14,6 +14,7 @@
 #define DESTROY_TRIES 6 /* then the slice is quarantined and what was planned on it is let go */
 #define DESTROY_RETRY_FIRST_MS 100
 #define QUARANTINE_RETRY_MS 10000
+#define READ_TRIES 3 /* enumerations that fail, and who waits for the GPU looks elsewhere */
 
 static void average(int64_t *mean_us, int64_t us)
 {
@@ -98,32 +99,58 @@ static void on_created(struct pool *pool, struct pool_slice *s,
     slice_settle(pool, s);
 }
 
+/* Does the failure say that nothing was made?  After others the driver was asked what is there;
+ * when that failed, too, a bare instance may stand there which nobody has told us of. */
+static bool is_refusal(const struct pool_job_result *result)
+{
+    return result->is_unasked || result->code == -ENOSPC || result->code == -EINVAL ||
+           result->code == -EOPNOTSUPP || result->code == -EACCES || result->code == -EBUSY ||
+           result->code == -ENOSYS;
+}
+
+/* What a failed attempt has left is to go; what it may have left, too.  False: there is nothing. */
+static bool doom_remains(struct pool *pool, struct pool_slice *s,
+                         const struct pool_job_result *result)
+{
+    char label[96];
+
+    s->operation = 0;
+    if (!result->has_instance) {
+        if (!is_refusal(result)) {
+            slice_doom(pool, s, 0, 0);
+            text_copy(s->reason, sizeof(s->reason), "perhaps left by an attempt that failed");
+        }
+        return !is_refusal(result);
+    }
+    s->gi_id = result->instance.gi_id;
+    text_copy(s->reason, sizeof(s->reason), "left over from an attempt that failed");
+    slice_set_state(pool, s, POOL_SLICE_QUARANTINED);
+    s->retry_at_ms = pool->now_ms + DESTROY_RETRY_FIRST_MS;
+    pool_add_timer(pool, s->retry_at_ms, TIMER_GPU, s->gpu->id);
+    pool_tell(pool, POOL_HIST_SLICE_QUARANTINED, s->gpu, NULL, "%s could not be made whole: %s",
+              slice_label(s, label), result->message);
+    return true;
+}
+
 static void on_create_failed(struct pool *pool, struct pool_slice *s,
                              const struct pool_job_result *result)
 {
     struct pool_gpu *gpu = s->gpu;
     uint64_t id = s->id, operation = s->operation;
-    char label[96];
 
     gpu_cool_down(pool, gpu);
-    if (result->has_instance) {
-        s->gi_id = result->instance.gi_id;
-        text_copy(s->reason, sizeof(s->reason), "left over from an attempt that failed");
-        slice_set_state(pool, s, POOL_SLICE_QUARANTINED);
-        s->retry_at_ms = pool->now_ms + DESTROY_RETRY_FIRST_MS;
-        s->operation = 0;
-        pool_add_timer(pool, s->retry_at_ms, TIMER_GPU, gpu->id);
-        pool_tell(pool, POOL_HIST_SLICE_QUARANTINED, gpu, NULL, "%s could not be made whole: %s",
-                  slice_label(s, label), result->message);
-    }
+    bool has_remains = doom_remains(pool, s, result);
     operation_progress(pool, operation, result->message);
     requeue_leases_of(pool, gpu, id, result->message);
     s = slice_by_id(gpu, id);
-    if (s && s->state == POOL_SLICE_CREATING) {
+    if (s && !has_remains) {
         slice_remove(pool, s);
-    } else if (s && result->has_instance) {
-        s->ci_count = 0;
-        slice_learn(pool, s, &result->instance); /* by what it is to be known when it is destroyed */
+    } else if (s) {
+        s->ci_count = 0; /* by what was found it is to be known when it is destroyed */
+        if (result->has_instance) {
+            slice_learn(pool, s, &result->instance);
+        }
+        pool_mark_slice(pool, s);
     }
     if (result->has_instance) {
         gpu_give_up_hopeless(pool, gpu, result->message);
@@ -360,10 +387,41 @@ static void on_slice_result(struct pool *pool, struct pool_gpu *gpu,
     }
 }
 
+/* A lease with a part here that is not complete yet. */
+static struct pool_lease *find_cutting(struct pool *pool, const struct pool_gpu *gpu)
+{
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        const struct pool_slice *s = gpu->slices[i];
+        for (unsigned c = 0; c < s->ci_count; c++) {
+            struct pool_lease *l = s->ci[c].lease ? pool_lease_get(pool, s->ci[c].lease) : NULL;
+            if (l && l->state == POOL_LEASE_CUTTING) {
+                return l;
+            }
+        }
+    }
+    return gpu->lease ? pool_lease_get(pool, gpu->lease) : NULL;
+}
+
+/* Requests that were being cut on a GPU that has stopped answering look elsewhere; what the driver
+ * may still make for them becomes idle. */
+static void let_go_of(struct pool *pool, struct pool_gpu *gpu, const char *why)
+{
+    struct pool_lease *lease = find_cutting(pool, gpu);
+
+    while (lease && lease->state == POOL_LEASE_CUTTING) {
+        lease_requeue(pool, lease, why);
+        lease = find_cutting(pool, gpu);
+    }
+}
+
 static void on_scan(struct pool *pool, struct pool_gpu *gpu, const struct pool_job_result *result)
 {
+    bool is_stale = gpu->stale_scan_job == result->job.id;
+
     gpu->scan_job = 0;
-    if (result->code == 0 && result->scan) {
+    if (is_stale) {
+        gpu_ask_scan(pool, gpu);
+    } else if (result->code == 0 && result->scan) {
         gpu->read_problem[0] = '\0';
         pool_on_scan(pool, gpu, result->scan);
     } else if (!gpu->is_scanned || gpu->wants_scan) {
@@ -371,6 +429,9 @@ static void on_scan(struct pool *pool, struct pool_gpu *gpu, const struct pool_j
                  result->message);
         text_mend_utf8(gpu->read_problem);
         gpu_cool_down(pool, gpu); /* the pump asks again after it */
+        if (gpu->failures >= READ_TRIES) {
+            let_go_of(pool, gpu, gpu->read_problem); /* from before a restart */
+        }
     }
     if (gpu->scans_again) {
         gpu_ask_scan(pool, gpu);
@@ -410,33 +471,6 @@ void pool_on_result(struct pool *pool, const struct pool_job_result *result)
     }
 }
 
-/* A lease with a part here that is not complete yet. */
-static struct pool_lease *find_cutting(struct pool *pool, const struct pool_gpu *gpu)
-{
-    for (unsigned i = 0; i < gpu->slice_count; i++) {
-        const struct pool_slice *s = gpu->slices[i];
-        for (unsigned c = 0; c < s->ci_count; c++) {
-            struct pool_lease *l = s->ci[c].lease ? pool_lease_get(pool, s->ci[c].lease) : NULL;
-            if (l && l->state == POOL_LEASE_CUTTING) {
-                return l;
-            }
-        }
-    }
-    return gpu->lease ? pool_lease_get(pool, gpu->lease) : NULL;
-}
-
-/* Requests that were being cut on a GPU that has stopped answering look elsewhere; what the driver
- * may still make for them becomes idle. */
-static void let_go_of(struct pool *pool, struct pool_gpu *gpu, const char *why)
-{
-    struct pool_lease *lease = find_cutting(pool, gpu);
-
-    while (lease && lease->state == POOL_LEASE_CUTTING) {
-        lease_requeue(pool, lease, why);
-        lease = find_cutting(pool, gpu);
-    }
-}
-
 void pool_on_health(struct pool *pool, struct pool_gpu *gpu, enum pool_health health,
                     const char *why)
 {
@@ -447,7 +481,9 @@ void pool_on_health(struct pool *pool, struct pool_gpu *gpu, enum pool_health he
         [POOL_HEALTH_FAILED] = POOL_HIST_GPU_UNRESPONSIVE,
     };
 
-    if (gpu->health == health) {
+    const enum pool_health was = gpu->health;
+
+    if (was == health) {
         return;
     }
     gpu->health = health;
@@ -458,6 +494,7 @@ void pool_on_health(struct pool *pool, struct pool_gpu *gpu, enum pool_health he
     if (health == POOL_HEALTH_OK) {
         gpu->failures = 0;
         gpu->wants_scan = true;
+        gpu->stale_scan_job = was == POOL_HEALTH_LOST ? gpu->scan_job : 0;
         gpu_ask_scan(pool, gpu);
     } else {
         let_go_of(pool, gpu, gpu->health_reason);

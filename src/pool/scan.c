@@ -139,6 +139,29 @@ static void on_found_unfinished(struct pool *pool, struct pool_slice *s,
     }
 }
 
+/* It was to go, and the driver has not been asked yet; but somebody runs on it (law 1).  It is free
+ * with a process on it then, and nobody gets it as it is. */
+static void spare_busy(struct pool *pool, struct pool_slice *s, const struct mig_instance *found)
+{
+    uint64_t operation = s->operation;
+    bool is_whole = s->ci_count && s->profile >= 0;
+
+    for (unsigned c = 0; c < s->ci_count; c++) {
+        is_whole = is_whole && s->ci[c].is_settled;
+    }
+    if (s->state != POOL_SLICE_DESTROYING || s->tries || !is_whole || !found->has_processes ||
+        !found->process_count) {
+        return;
+    }
+    s->lease = s->operation = 0;
+    s->processes = found->process_count;
+    if (!s->tenant[0]) {
+        text_copy(s->tenant, sizeof(s->tenant), "(unknown)");
+    }
+    slice_set_state(pool, s, POOL_SLICE_IDLE);
+    operation_progress(pool, operation, "processes run on a slice that was to go");
+}
+
 static void on_found(struct pool *pool, struct pool_slice *s, const struct mig_instance *found)
 {
     if (s->job) {
@@ -148,6 +171,7 @@ static void on_found(struct pool *pool, struct pool_slice *s, const struct mig_i
         on_found_unfinished(pool, s, found);
         return;
     }
+    spare_busy(pool, s, found);
     uint32_t processes = s->processes;
     drop_missing_cis(pool, s, found);
     if (s->state == POOL_SLICE_FOREIGN) {
@@ -159,6 +183,9 @@ static void on_found(struct pool *pool, struct pool_slice *s, const struct mig_i
     }
     if (processes && !s->processes) {
         pool->wants_queue_pass = true;
+        if (pool->settings.drops_idle && s->state == POOL_SLICE_IDLE && s->tenant[0]) {
+            slice_doom(pool, s, 0, 0); /* it was not when its lease ended */
+        }
     }
 }
 

@@ -58,12 +58,6 @@ static void add_shift(const struct pool_shift *s, struct plan_exclusion *list, u
     }
 }
 
-/* Whoever is before it in the queue, or comes in before it, need not wait for it. */
-static bool is_before(const struct pool_lease *a, const struct pool_lease *b)
-{
-    return a->queue_key > b->queue_key || (a->queue_key == b->queue_key && a->id < b->id);
-}
-
 void moves_bind(struct pool *pool, struct pool_lease *lease)
 {
     unsigned count = (unsigned)lease->ask.excluded_count;
@@ -77,7 +71,7 @@ void moves_bind(struct pool *pool, struct pool_lease *lease)
     for (unsigned i = 0; i < pool->shift_count; i++) {
         if (pool->shifts[i] == lease) {
             add_stops(lease->shift, pool->bound, &count);
-        } else if (is_before(pool->shifts[i], lease)) {
+        } else if (lease_is_before(pool->shifts[i], lease)) {
             add_shift(pool->shifts[i]->shift, pool->bound, &count);
         }
     }
@@ -463,7 +457,7 @@ static bool find_for_new(struct pool *pool, struct pool_lease *lease, struct pla
                          struct pool_shift *shift)
 {
     const struct pool_lease *head = queue_head(pool);
-    bool is_first = !head || is_before(lease, head);
+    bool is_first = !head || lease_is_before(lease, head);
 
     return lease_may_seek(pool, lease) && (is_first || pool->settings.backfill_depth) &&
            lease_find_moves(pool, lease, is_first ? NULL : &pool->hold, found) &&

@@ -29,6 +29,33 @@ struct book *find_book(struct machine *m, uint64_t id)
     return NULL;
 }
 
+/* Our clock: what somebody sets the wall clock by does not count. */
+static int64_t own_ms(const struct machine *m)
+{
+    return m->now_ms - m->set_ms;
+}
+
+/* The time limit that was asked for, as the settings have it. */
+static int64_t limit_ms(const struct machine *m, int64_t asked_ms)
+{
+    int64_t most = m->settings.max_ttl_ms;
+    int64_t ms = asked_ms ? asked_ms : m->settings.default_ttl_ms;
+
+    return most && (!ms || ms > most) ? most : ms;
+}
+
+/* What is known of a lease is kept by its number; a crash may give a number again. */
+static int64_t *ttl_of(struct machine *m, uint64_t id)
+{
+    if (id >= m->ttl_size) {
+        uint64_t size = 2 * id + 64;
+        m->ttl_ms = xreallocarray(m->ttl_ms, size, sizeof(*m->ttl_ms));
+        memset(m->ttl_ms + m->ttl_size, 0, (size - m->ttl_size) * sizeof(*m->ttl_ms));
+        m->ttl_size = size;
+    }
+    return &m->ttl_ms[id];
+}
+
 static struct book *book_for(struct machine *m, uint64_t id)
 {
     struct book *b = find_book(m, id);
@@ -48,7 +75,7 @@ static void snapshot_grant(struct machine *m, uint64_t id, struct book *ret)
 {
     const struct pool_lease *l = pool_find_lease(m->pool, id);
 
-    *ret = (struct book){.id = id, .is_granted = true};
+    *ret = (struct book){.id = id, .is_granted = true, .due_ms = DUE_NEVER};
     if (!l || l->state != POOL_LEASE_ACTIVE) {
         ret->is_ended = true; /* granted and ended in one step: nobody was told */
         return;
@@ -112,6 +139,26 @@ static void check_job(struct machine *m, const struct pool_job *job)
     }
 }
 
+/* The time limits that this step's answer has promised. */
+static void note_limits(struct machine *m, struct batch *b)
+{
+    for (unsigned i = 0; i < b->action_count; i++) {
+        const struct pool_action *a = &b->action[i];
+        const struct pool_lease *l = a->kind == POOL_DO_REPLY && a->answer == POOL_OK
+                                         ? pool_find_lease(m->pool, a->lease) : NULL;
+        if (l && m->is_asking && l->id > m->asked_before) {
+            *ttl_of(m, l->id) = limit_ms(m, m->asking_ms);
+        } else if (l && m->is_renewing) {
+            b->renewed = l->id;
+            b->old_ttl_ms = *ttl_of(m, l->id);
+            *ttl_of(m, l->id) = m->asking_ms;
+            b->due_ms = l->state != POOL_LEASE_ACTIVE ? DUE_UNKNOWN /* from when it has a slice */
+                        : m->asking_ms ? own_ms(m) + m->asking_ms : DUE_NEVER;
+        }
+    }
+    m->is_asking = m->is_renewing = false;
+}
+
 void take_batch(struct machine *m)
 {
     struct batch *b = &m->batch[m->batch_count++];
@@ -137,12 +184,17 @@ void take_batch(struct machine *m)
         memcpy(b->action, m->actions.action, m->actions.count * sizeof(*b->action));
     }
     m->has_reply = false;
+    note_limits(m, b);
     for (unsigned i = 0; i < b->action_count; i++) {
         const struct pool_action *a = &b->action[i];
         if (a->kind == POOL_DO_HISTORY && (a->history == POOL_HIST_LEASE_GRANTED ||
                                            a->history == POOL_HIST_LEASE_MOVED)) {
             b->grant = xreallocarray(b->grant, b->grant_count + 1, sizeof(*b->grant));
-            snapshot_grant(m, a->lease, &b->grant[b->grant_count++]);
+            struct book *grant = &b->grant[b->grant_count++];
+            snapshot_grant(m, a->lease, grant);
+            int64_t ttl = *ttl_of(m, a->lease);
+            grant->is_moved = a->history == POOL_HIST_LEASE_MOVED;
+            grant->due_ms = ttl ? own_ms(m) + ttl : DUE_NEVER;
         } else if (a->kind == POOL_DO_JOB) {
             check_job(m, &a->job);
         } else if (a->kind == POOL_DO_REPLY) {
@@ -219,6 +271,7 @@ static void history_seen(struct machine *m, const struct pool_action *a)
         struct book *b = book_for(m, a->lease);
         CHECK(!b->is_ended || !b->is_granted);
         CHECK(a->history != POOL_HIST_LEASE_LOST || b->is_broken);
+        CHECK(a->history != POOL_HIST_LEASE_EXPIRED || !b->is_granted || b->due_ms <= own_ms(m));
         b->is_ended = true;
     }
     if (a->history == POOL_HIST_LEASE_MOVE_ASKED) {
@@ -251,8 +304,10 @@ static void note_grant(struct machine *m, const struct book *grant)
     if (grant->is_ended) {
         return;
     }
+    int64_t due_ms = b->due_ms;
     CHECK(!b->is_ended);
     *b = *grant;
+    b->due_ms = grant->is_moved ? due_ms : grant->due_ms;
     for (unsigned i = 0; i < b->part_count; i++) {
         struct unit *u = b->part[i].serial ? unit_by_serial(m, b->part[i].serial) : NULL;
         if (!b->part[i].serial) {
@@ -267,7 +322,7 @@ static void note_grant(struct machine *m, const struct book *grant)
     }
 }
 
-void free_batch(struct batch *b)
+static void free_batch(struct batch *b)
 {
     for (unsigned i = 0; i < b->record_count; i++) {
         free(b->record[i].body);
@@ -275,6 +330,16 @@ void free_batch(struct batch *b)
     free(b->record);
     free(b->action);
     free(b->grant);
+}
+
+/* It is lost in a crash; the newest first. */
+void lose_batch(struct machine *m, struct batch *b)
+{
+    if (b->renewed) {
+        *ttl_of(m, b->renewed) = b->old_ttl_ms;
+    }
+    m->jump_ms += b->jump_ms; /* it will be found again */
+    free_batch(b);
 }
 
 /* The transaction of the oldest step, and then its actions, of which a crash leaves the first few. */
@@ -288,6 +353,10 @@ void commit_one(struct machine *m, unsigned action_limit)
     }
     for (unsigned i = 0; i < b.grant_count; i++) {
         note_grant(m, &b.grant[i]);
+    }
+    struct book *renewed = b.renewed ? find_book(m, b.renewed) : NULL;
+    if (renewed && renewed->is_granted) {
+        renewed->due_ms = b.due_ms;
     }
     struct unit *u = b.is_adoption ? unit_by_serial(m, b.adopted_serial) : NULL;
     if (u) {
@@ -303,8 +372,14 @@ void commit_one(struct machine *m, unsigned action_limit)
             history_seen(m, a); /* recorded with the transaction */
         } else if (a->kind == POOL_DO_JOB && i < action_limit) {
             struct machine_gpu *g = &m->gpu[a->job.gpu];
-            CHECK(g->job_count < JOBS_MAX);
-            g->job[g->job_count++] = a->job;
+            CHECK(g->job_count < JOBS_MAX && g->result_count < JOBS_MAX);
+            if (g->is_hung && chance(m, 4)) { /* its worker takes no more */
+                struct pool_job_result *r = &g->result[g->result_count++];
+                *r = (struct pool_job_result){.job = a->job, .code = -EAGAIN, .is_unasked = true};
+                snprintf(r->message, sizeof(r->message), "the worker has too much to do");
+            } else {
+                g->job[g->job_count++] = a->job;
+            }
         }
     }
     free_batch(&b);
@@ -314,6 +389,15 @@ void commit_some(struct machine *m)
 {
     while (m->batch_count && (m->is_calm || m->batch_count == BATCHES_MAX || !chance(m, 4))) {
         commit_one(m, UINT_MAX);
+    }
+}
+
+static void trace_scan(const struct mig_scan *scan)
+{
+    for (unsigned i = 0; i < scan->instance_count; i++) {
+        const struct mig_instance *gi = &scan->instances[i];
+        printf("    %u+%u %s, %u processes\n", gi->start, gi->size,
+               gi->ci_count ? gi->ci[0].mig_uuid : "bare", gi->process_count);
     }
 }
 
@@ -334,6 +418,9 @@ static void trace(const struct machine *m, const struct pool_event *e)
     }
     printf("  gpu %u start %u lease %" PRIu64 " health %d\n", e->gpu, e->start, e->lease,
            (int)e->health);
+    if (e->result && e->result->scan) {
+        trace_scan(e->result->scan);
+    }
     for (unsigned i = 0; i < m->actions.count; i++) {
         const struct pool_action *a = &m->actions.action[i];
         if (a->kind == POOL_DO_JOB) {
@@ -397,6 +484,12 @@ void tick(struct machine *m, int64_t ms)
     for (const struct pool_lease *l = pool_next_lease(m->pool, NULL); l;
          l = pool_next_lease(m->pool, l)) {
         CHECK(l->state != POOL_LEASE_ACTIVE || !l->expires_ms || l->expires_ms > m->now_ms);
+        const struct book *b = m->batch_count ? NULL : find_book(m, l->id);
+        if (l->state == POOL_LEASE_ACTIVE && b && b->due_ms <= own_ms(m) &&
+            b->due_ms != DUE_UNKNOWN) {
+            fail_msg("seed %" PRIu64 " step %u: the time of l-%" PRIu64 " was up %" PRId64
+                     " ms ago", m->seed, m->step, l->id, own_ms(m) - b->due_ms);
+        }
     }
     CHECK(pool_next_deadline_ms(m->pool) > m->now_ms);
 }
@@ -410,7 +503,8 @@ static struct pool *new_pool(struct machine *m)
     for (unsigned i = 0; i < m->gpu_count; i++) {
         struct machine_gpu *g = &m->gpu[i];
         unsigned id = 0;
-        g->info.is_mig_enabled = g->info.is_mig_pending = g->is_mig_enabled;
+        g->info.is_mig_enabled = g->is_mig_enabled;
+        g->info.is_mig_pending = g->is_mig_pending;
         CHECK(pool_add_gpu(pool, &g->info, g->has_geometry ? &g->geometry : NULL, g->is_managed,
                            g->policy, &id, NULL) == 0);
         CHECK(id == i);
@@ -440,6 +534,13 @@ void start(struct machine *m)
 {
     m->pool = new_pool(m);
     m->twin = new_pool(m);
+    if (m->jump_ms) { /* noted in one transaction with what is shifted by it */
+        pool_shift_times(m->pool, m->jump_ms);
+        pool_shift_times(m->twin, m->jump_ms);
+        take_batch(m);
+        m->batch[0].jump_ms = m->jump_ms;
+        m->jump_ms = 0;
+    }
     pool_start(m->pool, m->now_ms, &m->actions);
     pool_start(m->twin, m->now_ms, &m->twin_actions);
     take_batch(m);
@@ -447,5 +548,3 @@ void start(struct machine *m)
     check_now(m);
 }
 
-/* Somebody has cut, unseen, the very slice that we were about to make, and then we crashed: nobody
- * can tell that it is not ours. */

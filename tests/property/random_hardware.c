@@ -118,11 +118,13 @@ static int hw_create(struct machine *m, struct machine_gpu *g, const struct pool
         return failure;
     }
     struct unit *u = add_unit(m, g, job->profile_id, job->start, job->size, true);
-    if (!failure) {
+    bool is_refusal = failure == -EBUSY || failure == -ENOSPC || failure == -EACCES;
+    bool is_told = !failure || is_refusal || (failure != -ENODEV && !chance(m, 4));
+    if (!failure || (is_told && chance(m, 3))) { /* what could not be undone may be whole */
         add_ci(m, g, u, job->ci_slices);
     }
-    r->has_instance = true;
-    r->instance = u->gi;
+    r->has_instance = is_told; /* a driver that fails may be one that cannot be asked what is left */
+    r->instance = is_told ? u->gi : (struct mig_instance){0};
     return failure;
 }
 
@@ -152,6 +154,8 @@ static int hw_destroy(struct machine *m, struct machine_gpu *g, const struct poo
                 }
             }
             u->gi.ci_count = 0; /* half-way */
+        } else if (chance(m, 3)) {
+            drop_unit(m, g, u, true); /* it was done, and the answer says that it was not */
         }
         return failure;
     }
@@ -176,6 +180,9 @@ static int hw_create_ci(struct machine *m, struct machine_gpu *g, const struct p
     }
     if (failure || used + wants > all || u->gi.ci_count == MIG_MAX_COMPUTE) {
         CHECK(failure || g->is_disturbed);
+        if (failure && used + wants <= all && u->gi.ci_count < MIG_MAX_COMPUTE && chance(m, 4)) {
+            add_ci(m, g, u, job->ci_slices); /* it could not be undone */
+        }
         return failure ? failure : -ENOSPC;
     }
     add_ci(m, g, u, job->ci_slices);
@@ -204,23 +211,38 @@ static int hw_check(struct machine_gpu *g, const struct pool_job *job, struct po
     return 0;
 }
 
-static int hw_mode(struct machine_gpu *g, const struct pool_job *job, struct pool_job_result *r)
+static int hw_mode(struct machine *m, struct machine_gpu *g, const struct pool_job *job,
+                   struct pool_job_result *r)
 {
-    r->is_mig_enabled = r->is_mig_pending = g->is_mig_enabled;
-    if (g->is_mig_enabled == job->is_mig_enabled) {
-        return 0;
-    }
-    if (g->processes || (!job->is_mig_enabled && g->unit_count)) {
+    r->is_mig_enabled = g->is_mig_enabled;
+    r->is_mig_pending = g->is_mig_pending;
+    if (g->is_mig_enabled != job->is_mig_enabled &&
+        (g->processes || (!job->is_mig_enabled && g->unit_count))) {
         return -EBUSY;
     }
-    g->is_mig_enabled = r->is_mig_enabled = r->is_mig_pending = job->is_mig_enabled;
+    g->is_mig_pending = r->is_mig_pending = job->is_mig_enabled;
+    if (g->is_mig_enabled != job->is_mig_enabled && !m->is_calm && chance(m, 6)) {
+        return -EINPROGRESS; /* with the next reset */
+    }
+    g->is_mig_enabled = r->is_mig_enabled = job->is_mig_enabled;
     return 0;
+}
+
+/* The administrator resets the GPU. */
+void reset_gpu(struct machine *m, struct machine_gpu *g)
+{
+    while (g->unit_count) {
+        drop_unit(m, g, &g->unit[0], false);
+    }
+    g->processes = 0;
+    g->is_mig_enabled = g->is_mig_pending;
+    g->is_disturbed = true;
 }
 
 static void hw_scan(const struct machine_gpu *g, struct mig_scan *scan)
 {
     *scan = (struct mig_scan){.is_mig_enabled = g->is_mig_enabled,
-                              .is_mig_pending = g->is_mig_enabled, .has_processes = true,
+                              .is_mig_pending = g->is_mig_pending, .has_processes = true,
                               .process_count = g->processes};
     for (unsigned start = 0; start < MIG_SLOTS_MAX; start++) {
         for (unsigned i = 0; i < g->unit_count; i++) {
@@ -234,7 +256,8 @@ static void hw_scan(const struct machine_gpu *g, struct mig_scan *scan)
 /* The worker takes its oldest job; the result waits to be fetched. */
 bool execute(struct machine *m, struct machine_gpu *g)
 {
-    static const int codes[] = {-EBUSY, -ENOSPC, -EIO, -ETIMEDOUT, -EACCES};
+    static const int codes[] = {-EBUSY, -ENOSPC, -EIO, -ETIMEDOUT, -EACCES, -ENOTRECOVERABLE,
+                                -ENOMEM, -EAGAIN};
 
     if (!g->job_count || g->is_hung || g->result_count == JOBS_MAX) {
         return false;
@@ -243,10 +266,14 @@ bool execute(struct machine *m, struct machine_gpu *g)
     memmove(&g->job[0], &g->job[1], --g->job_count * sizeof(job));
     unsigned at = g->result_count++;
     struct pool_job_result *r = &g->result[at];
-    int failure = !m->is_calm && chance(m, 10) ? codes[draw(m, 5)] : 0;
+    int failure = !m->is_calm && chance(m, 10) ? codes[draw(m, ARRAY_SIZE(codes))] : 0;
     *r = (struct pool_job_result){.job = job, .driver_us = 1000 + draw(m, 100000)};
+    r->code = g->is_lost ? -ENODEV : 0;
     if (g->is_lost) {
-        r->code = -ENODEV;
+        struct pool_job_result unheard = {0};
+        if (job.kind == POOL_JOB_CREATE) {
+            hw_create(m, g, &job, &unheard, r->code); /* begun, and it may come back with it */
+        }
     } else if (job.kind == POOL_JOB_CREATE) {
         r->code = hw_create(m, g, &job, r, failure);
     } else if (job.kind == POOL_JOB_DESTROY) {
@@ -258,7 +285,7 @@ bool execute(struct machine *m, struct machine_gpu *g)
     } else if (job.kind == POOL_JOB_CHECK) {
         r->code = hw_check(g, &job, r);
     } else if (job.kind == POOL_JOB_MIG_MODE) {
-        r->code = hw_mode(g, &job, r);
+        r->code = hw_mode(m, g, &job, r);
     } else {
         hw_scan(g, &g->scan[at]);
     }

@@ -187,6 +187,134 @@ void check_same_as_hardware(struct machine *m)
     }
 }
 
+/* --- nobody waits who could be served: by our own view of the hardware ------------------------ */
+
+static bool is_leased_whole(const struct machine *m, unsigned gpu)
+{
+    bool is_leased = false;
+
+    for (unsigned b = 0; b < m->book_count; b++) {
+        for (unsigned i = 0; i < m->book[b].part_count && !m->book[b].is_ended; i++) {
+            const struct book *k = &m->book[b];
+            is_leased = is_leased || (k->part[i].gpu == gpu && !k->part[i].serial);
+        }
+    }
+    return is_leased;
+}
+
+static bool is_leased_unit(const struct machine *m, const struct unit *u)
+{
+    for (unsigned b = 0; b < m->book_count; b++) {
+        for (unsigned i = 0; i < m->book[b].part_count && !m->book[b].is_ended; i++) {
+            if (m->book[b].part[i].serial == u->serial) {
+                return true;
+            }
+        }
+    }
+    for (const struct pool_lease *l = pool_next_lease(m->pool, NULL); l;
+         l = pool_next_lease(m->pool, l)) { /* the second slice of who is asked to move */
+        bool is_moving = l->move.phase != POOL_MOVE_NONE && u->gi.ci_count;
+        if (is_moving && !strcmp(l->move.slice->ci[0].mig_uuid, u->gi.ci[0].mig_uuid)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What one request could have on the machine as it is. */
+struct room {
+    struct mig_use use[GPUS_MAX];
+    int profile[GPUS_MAX]; /* that answers it there; MIG_PROFILE_NONE none */
+    unsigned tries;
+};
+
+static bool is_for(const struct machine_gpu *g, const struct pool_lease *l)
+{
+    return g->is_managed && (!l->model || strcasestr(g->info.name, l->model));
+}
+
+static void look_at_room(struct machine *m, const struct pool_lease *l, struct room *r)
+{
+    *r = (struct room){0};
+    for (unsigned i = 0; i < m->gpu_count; i++) {
+        const struct machine_gpu *g = &m->gpu[i];
+        bool is_on = g->is_mig_enabled && g->is_mig_pending;
+        bool can_come_on = g->policy == POOL_MIG_ON_DEMAND && !g->is_mig_enabled &&
+                           !g->is_mig_pending && !g->processes && !is_leased_whole(m, i);
+        int ci = 0;
+        r->profile[i] = MIG_PROFILE_NONE;
+        if (!g->has_geometry || !is_for(g, l) || !(is_on || can_come_on) ||
+            mig_want_resolve(&l->want, &g->geometry, &r->profile[i], &ci, NULL) < 0) {
+            continue;
+        }
+        for (unsigned k = 0; k < g->unit_count; k++) {
+            const struct unit *u = &g->unit[k];
+            if (!u->is_ours || u->gi.process_count || is_leased_unit(m, u)) {
+                mig_use_add(&g->geometry, &r->use[i],
+                            mig_profile_by_id(&g->geometry, u->gi.profile_id), u->gi.start);
+            }
+        }
+    }
+}
+
+/* All of them are alike, so each goes behind the one before. */
+static bool has_room(struct machine *m, struct room *r, unsigned left, unsigned from)
+{
+    if (!left) {
+        return true;
+    }
+    for (unsigned at = from; at < m->gpu_count * MIG_SLOTS_MAX && r->tries < 100000; at++) {
+        unsigned i = at / MIG_SLOTS_MAX;
+        int start = (int)(at % MIG_SLOTS_MAX), p = r->profile[i];
+        r->tries++;
+        if (p < 0 || !mig_fits(&m->gpu[i].geometry, &r->use[i], p, start)) {
+            continue;
+        }
+        mig_use_add(&m->gpu[i].geometry, &r->use[i], p, start);
+        bool fits = has_room(m, r, left - 1, at + 1);
+        mig_use_remove(&m->gpu[i].geometry, &r->use[i], p, start);
+        if (fits) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool could_be_served(struct machine *m, const struct pool_lease *l)
+{
+    struct room room;
+
+    if (l->want.kind != MIG_WANT_GPU) {
+        look_at_room(m, l, &room);
+        return has_room(m, &room, l->count, 0);
+    }
+    for (unsigned i = 0; i < m->gpu_count && l->count == 1; i++) {
+        const struct machine_gpu *g = &m->gpu[i];
+        if (is_for(g, l) && !g->is_mig_enabled && !g->is_mig_pending && !g->processes &&
+            !is_leased_whole(m, i)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* When everything has come to rest, the first in the queue is there because it must. */
+void check_head_must_wait(struct machine *m)
+{
+    const struct pool_lease *l = pool_next_queued(m->pool, NULL);
+
+    CHECK(!l || pool_next_deadline_ms(m->pool) <= m->now_ms + 5000); /* it is looked at again */
+    if (!l || l->tenant->max_compute || l->stopped_for || l->want.compute_instance_slices) {
+        return;
+    }
+    if (could_be_served(m, l)) {
+        pool_explain(m->pool, l, m->now_ms, m->why);
+        fail_msg("seed %" PRIu64 " step %u: l-%" PRIu64 " (%u x %s) waits, and there is room: %s",
+                 m->seed, m->step, l->id, l->count, l->profile, m->why->reason);
+    }
+    m->heads_waiting++;
+}
+
 /* Nothing fails any more; GPUs answer; the administrator's cuts are seen. */
 void calm(struct machine *m)
 {
@@ -262,10 +390,29 @@ static char *summary(const struct pool *pool)
     return b.data ? b.data : xstrdup("");
 }
 
+/* For people, when something fails. */
+static char *reasons(struct machine *m)
+{
+    struct buf b = BUF_INIT(1 << 20);
+
+    for (const struct pool_lease *l = pool_next_queued(m->pool, NULL); l;
+         l = pool_next_queued(m->pool, l)) {
+        pool_explain(m->pool, l, m->now_ms, m->why);
+        buf_addf(&b, "l-%" PRIu64 " %u x %s: %s\n", l->id, l->count, l->profile, m->why->reason);
+    }
+    return b.data ? b.data : xstrdup("");
+}
+
 /* Law 5: what the journal gives is the state. */
 void check_restart(struct machine *m)
 {
-    char *before = summary(m->pool);
+    /* What a cut takes is measured anew after a restart: nobody may end just as a window opens. */
+    for (unsigned granted = UINT_MAX; granted != m->seen_granted;) {
+        granted = m->seen_granted;
+        tick(m, 1000);
+        work_off(m);
+    }
+    char *before = summary(m->pool), *why = reasons(m);
 
     CHECK(!m->batch_count);
     pool_free(m->pool);
@@ -274,17 +421,21 @@ void check_restart(struct machine *m)
     work_off(m);
     char *after = summary(m->pool);
     if (strcmp(before, after) != 0) {
-        fprintf(stderr, "before\n%sinto\n%s", before, after);
+        fprintf(stderr, "before\n%sinto\n%sbecause\n%s", before, after, why);
         fail_msg("seed %" PRIu64 " step %u: a restart changes the pool", m->seed, m->step);
     }
     free(before);
     free(after);
+    free(why);
 }
 
 void check_queue_empties(struct machine *m)
 {
     for (unsigned i = 0; i < m->gpu_count; i++) {
         struct machine_gpu *g = &m->gpu[i];
+        if (g->is_mig_pending != g->is_mig_enabled) {
+            reset_gpu(m, g);
+        }
         g->processes = 0;
         for (unsigned k = 0; k < g->unit_count;) {
             struct unit *u = &g->unit[k];

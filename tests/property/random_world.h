@@ -22,6 +22,8 @@
 #define BATCHES_MAX 8
 #define TENANTS 4
 #define UNITS_MAX 24
+#define DUE_NEVER INT64_MAX
+#define DUE_UNKNOWN INT64_MIN /* a lease that had stopped was renewed meanwhile */
 
 /* An instance on the hardware. */
 struct unit {
@@ -38,6 +40,7 @@ struct machine_gpu {
     bool has_geometry, is_managed;
     enum pool_mig_policy policy;
     bool is_mig_enabled, is_hung, is_lost, is_disturbed;
+    bool is_mig_pending; /* what the mode is after the next reset */
     uint32_t processes;
     struct unit unit[UNITS_MAX];
     unsigned unit_count;
@@ -53,6 +56,8 @@ struct book {
     uint64_t id;
     bool is_granted, is_ended;
     bool is_broken; /* the hardware went away under it */
+    bool is_moved;  /* of a grant: it has gone on with the time that it had */
+    int64_t due_ms; /* the end of its time, by our clock */
     unsigned tenant, part_count;
     struct {
         unsigned gpu;
@@ -70,6 +75,9 @@ struct batch {
     unsigned grant_count;
     bool is_adoption, is_adopted;
     uint64_t adopted_serial;
+    uint64_t renewed; /* the lease that has a new time limit with it, 0 none */
+    int64_t due_ms, old_ttl_ms;
+    int64_t jump_ms; /* what the clock was found to have been set by */
 };
 
 struct stored {
@@ -88,6 +96,8 @@ struct machine {
     struct machine_gpu gpu[GPUS_MAX];
     unsigned gpu_count;
     int64_t now_ms;
+    int64_t set_ms; /* of it, what somebody has set the clock ahead by */
+    int64_t jump_ms; /* and of that, what has not been noticed */
     struct batch batch[BATCHES_MAX];
     unsigned batch_count;
     struct stored *db;
@@ -104,8 +114,14 @@ struct machine {
     bool has_reply;
     uint64_t adopting_serial; /* of the event under way, 0 none */
     bool is_adopting;
+    bool is_asking, is_renewing; /* the same, with this time limit */
+    int64_t asking_ms;
+    uint64_t asked_before; /* the last lease before it */
+    int64_t *ttl_ms; /* by lease: what was promised */
+    uint64_t ttl_size;
     struct pool_explanation *why;
     struct pool_preview *preview;
+    unsigned heads_waiting, jumps;
     unsigned seen_granted, seen_lost, seen_rejected, seen_expired, crashes, reboots, foreign_seen,
         quarantined, ops_done, ops_failed, modes, asked, moved, not_moved, stopped, asked_part,
         asked_for_gang;
@@ -136,12 +152,13 @@ void add_ci(struct machine *m, struct machine_gpu *g, struct unit *u, unsigned s
 struct unit *add_unit(struct machine *m, struct machine_gpu *g, uint32_t profile_id,
                       unsigned start, unsigned size, bool is_ours);
 void drop_unit(struct machine *m, struct machine_gpu *g, struct unit *u, bool is_by_us);
+void reset_gpu(struct machine *m, struct machine_gpu *g);
 bool execute(struct machine *m, struct machine_gpu *g);
 
 /* random_daemon.c */
 struct book *find_book(struct machine *m, uint64_t id);
 void take_batch(struct machine *m);
-void free_batch(struct batch *b);
+void lose_batch(struct machine *m, struct batch *b);
 void commit_one(struct machine *m, unsigned action_limit);
 void commit_some(struct machine *m);
 void step(struct machine *m, struct pool_event *e);
@@ -152,6 +169,7 @@ void tick(struct machine *m, int64_t ms);
 /* random_laws.c */
 void check_now(struct machine *m);
 void check_same_as_hardware(struct machine *m);
+void check_head_must_wait(struct machine *m);
 void check_restart(struct machine *m);
 void check_queue_empties(struct machine *m);
 void work_off(struct machine *m);

@@ -19,6 +19,8 @@
 #define TENANTS 4
 #define QUEUED 4              /* of each in the queue */
 #define SLACK (2 * MINUTE)    /* the clock goes by the minute */
+#define ANSWER MINUTE         /* how long a holder may take to say whether he moves */
+#define MOVES 3               /* leases that may be asked for one request */
 #define SLOTS 8               /* of the window that is waited for */
 #define RUNNING 64
 
@@ -28,6 +30,8 @@ struct siege {
     struct world w;
     struct replay_random random;
     enum ends ends;
+    bool is_wild; /* some of them move, some ask for several, and tenants have quotas */
+    unsigned moved;
     struct {
         uint64_t lease;
         int64_t until_ms; /* 0: it has a ttl */
@@ -41,14 +45,17 @@ static uint32_t draw(struct siege *s, uint32_t below)
 }
 
 static void begin(struct siege *s, uint64_t seed, enum ends ends, int64_t age_step_ms,
-                  unsigned gpus)
+                  unsigned gpus, bool is_wild)
 {
     struct pool_settings settings;
 
     pool_settings_default(&settings);
     settings.age_step_ms = age_step_ms;
     settings.max_queued_per_tenant = QUEUED;
-    *s = (struct siege){.w = {.now_ms = 1000000000}, .ends = ends};
+    settings.max_moves = is_wild ? MOVES : 0;
+    settings.move_answer_ms = ANSWER;
+    settings.max_compute_per_tenant = is_wild && seed % 3 == 0 ? 7 * gpus : 0;
+    *s = (struct siege){.w = {.now_ms = 1000000000}, .ends = ends, .is_wild = is_wild};
     replay_random_seed(&s->random, seed);
     for (unsigned i = 0; i < gpus; i++) {
         world_add_gpu(&s->w, "H100-SXM5-80GB", true);
@@ -69,6 +76,10 @@ static void ask_for_more(struct siege *s)
         int64_t runs_ms = MINUTE + draw(s, (uint32_t)(LONGEST - MINUTE));
         struct pool_request r = {.priority = (int)draw(s, ABOVE + 1),
                                  .ttl_ms = has_end ? runs_ms : 0};
+        if (s->is_wild) {
+            r.is_movable = draw(s, 3);
+            r.count = 1 + !draw(s, 6);
+        }
         uint64_t id = world_ask(&s->w, tenants[draw(s, TENANTS)], profiles[draw(s, 5)], r);
         if (id && !has_end && s->running_count < RUNNING) {
             s->running[s->running_count].lease = id;
@@ -99,10 +110,30 @@ static void give_back(struct siege *s)
     }
 }
 
+/* Most agree, some refuse, some say nothing. */
+static void answer_moves(struct siege *s)
+{
+    for (const struct pool_lease *l = pool_next_lease(s->w.pool, NULL); l;
+         l = pool_next_lease(s->w.pool, l)) {
+        uint32_t what = l->move.phase == POOL_MOVE_ASKED ? draw(s, 6) : 5;
+        if (what == 5) {
+            continue;
+        }
+        struct pool_event e = {.kind = POOL_EV_MOVE, .lease = l->id, .is_confirmed = what < 4,
+                               .reply_to = ++s->w.next_cookie,
+                               .actor = {.tenant = l->tenant->name, .role = POOL_ROLE_TENANT}};
+        s->moved += what < 4;
+        world_step(&s->w, &e);
+        assert_int_equal(s->w.reply.answer, POOL_OK);
+    }
+    world_settle(&s->w);
+}
+
 static void pass_a_minute(struct siege *s)
 {
     world_wait(&s->w, MINUTE);
     world_settle(&s->w);
+    answer_moves(s);
     give_back(s);
     ask_for_more(s);
 }
@@ -148,14 +179,17 @@ static uint64_t first_seed(void)
     return seed ? strtoull(seed, NULL, 10) : 20261122;
 }
 
-static void check_bound(enum ends ends, int64_t per_head_ms)
+static unsigned check_bound(enum ends ends, int64_t per_head_ms, bool is_wild)
 {
     int64_t longest = 0, longest_as_head = 0;
+    unsigned moved = 0;
+
+    per_head_ms += is_wild ? 2 * ANSWER : 0; /* room is being made, and then it is not */
 
     for (uint64_t seed = first_seed(); seed < first_seed() + 12; seed++) {
         unsigned gpus = 1 + (unsigned)(seed % 2);
         struct siege s;
-        begin(&s, seed, ends, STEP, gpus);
+        begin(&s, seed, ends, STEP, gpus, is_wild);
         struct wait wait = besiege(&s, "7g.80gb", gpus, 10000 * MINUTE);
         int64_t bound = ABOVE * STEP + (wait.ahead + 1) * (per_head_ms + SLACK);
         if (!wait.is_served || wait.total_ms > bound || wait.as_head_ms > per_head_ms + SLACK) {
@@ -164,30 +198,42 @@ static void check_bound(enum ends ends, int64_t per_head_ms)
                      wait.as_head_ms / MINUTE, wait.ahead, bound / MINUTE,
                      (per_head_ms + SLACK) / MINUTE);
         }
+        moved += s.moved;
         longest = wait.total_ms > longest ? wait.total_ms : longest;
         longest_as_head = wait.as_head_ms > longest_as_head ? wait.as_head_ms : longest_as_head;
         world_done(&s.w);
     }
-    print_message("longest wait %" PRId64 " min, as head %" PRId64 " min\n", longest / MINUTE,
-                  longest_as_head / MINUTE);
+    print_message("longest wait %" PRId64 " min, as head %" PRId64 " min; %u moved\n",
+                  longest / MINUTE, longest_as_head / MINUTE, moved);
+    return moved;
 }
 
 static void declared_ends_bound_the_wait(void **state)
 {
     (void)state;
-    check_bound(ENDS_KNOWN, LONGEST);
+    check_bound(ENDS_KNOWN, LONGEST, false);
 }
 
 static void a_cordoned_window_drains(void **state)
 {
     (void)state;
-    check_bound(ENDS_UNKNOWN, SLOTS * LONGEST);
+    check_bound(ENDS_UNKNOWN, SLOTS * LONGEST, false);
 }
 
 static void some_declared_ends_do_not_hurt(void **state)
 {
     (void)state;
-    check_bound(ENDS_MIXED, (SLOTS + 1) * LONGEST);
+    check_bound(ENDS_MIXED, (SLOTS + 1) * LONGEST, false);
+}
+
+/* Among leases that move for others, gangs, and tenants who come up against their quota. */
+static void a_wild_siege_is_over_in_time(void **state)
+{
+    (void)state;
+    unsigned moved = check_bound(ENDS_KNOWN, LONGEST, true);
+    moved += check_bound(ENDS_UNKNOWN, SLOTS * LONGEST, true);
+    moved += check_bound(ENDS_MIXED, (SLOTS + 1) * LONGEST, true);
+    assert_true(moved > 10);
 }
 
 /* The same siege without ageing is never over. */
@@ -195,7 +241,7 @@ static void without_ageing_it_is_never_served(void **state)
 {
     struct siege s;
     (void)state;
-    begin(&s, first_seed(), ENDS_KNOWN, 0, 1);
+    begin(&s, first_seed(), ENDS_KNOWN, 0, 1, false);
     struct wait wait = besiege(&s, "7g.80gb", 1,
                                ABOVE * STEP + (TENANTS * QUEUED + 1) * (LONGEST + SLACK));
     assert_false(wait.is_served);
@@ -208,6 +254,7 @@ int main(void)
         cmocka_unit_test(declared_ends_bound_the_wait),
         cmocka_unit_test(a_cordoned_window_drains),
         cmocka_unit_test(some_declared_ends_do_not_hurt),
+        cmocka_unit_test(a_wild_siege_is_over_in_time),
         cmocka_unit_test(without_ageing_it_is_never_served),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

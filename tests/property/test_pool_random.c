@@ -13,6 +13,7 @@
 
 #define STEPS 120000
 #define EPISODE 1500
+#define JUMP_MOST_MS 10000000 /* by which the wall clock is set */
 
 /* --- events ----------------------------------------------------------------------------------- */
 
@@ -63,7 +64,8 @@ static void request(struct machine *m)
         r.request_hash = draw(m, 2);
     }
     struct pool_actor actor = actor_of(tenant, POOL_ROLE_TENANT);
-    bool has_preview = !r.idempotency_key && chance(m, 3), is_fitting = false;
+    bool is_too_long = m->settings.max_ttl_ms && r.ttl_ms > m->settings.max_ttl_ms;
+    bool has_preview = !r.idempotency_key && chance(m, 3) && !is_too_long, is_fitting = false;
     if (has_preview) {
         pool_preview(m->pool, &actor, &r, 1, m->now_ms, m->preview);
         is_fitting = m->preview->is_fitting;
@@ -80,6 +82,9 @@ static void request(struct machine *m)
          l = pool_next_lease(m->pool, l)) {
         before = l->id;
     }
+    m->is_asking = true;
+    m->asking_ms = r.ttl_ms;
+    m->asked_before = before;
     step(m, &e);
     CHECK(m->has_reply);
     const struct pool_lease *l = m->reply.lease ? pool_find_lease(m->pool, m->reply.lease) : NULL;
@@ -126,6 +131,8 @@ static void release_or_renew(struct machine *m, enum pool_event_kind kind)
     bool may = is_own || role == POOL_ROLE_OPERATOR, was_ended = pool_lease_is_ended(l->state);
     struct pool_event e = {.kind = kind, .lease = l->id, .actor = actor_of(tenant, role),
                            .reply_to = ++m->next_cookie, .ttl_ms = chance(m, 4) ? 0 : draw(m, 90000)};
+    m->is_renewing = kind == POOL_EV_RENEW;
+    m->asking_ms = e.ttl_ms;
     step(m, &e);
     CHECK(m->has_reply);
     CHECK(may || m->reply.answer == POOL_FORBIDDEN);
@@ -377,6 +384,9 @@ static void trouble(struct machine *m)
     }
 }
 
+/* Somebody has cut, unseen, the very slice that we had an intent on record for, and then we
+ * crashed: nobody can tell that it is not ours.  What was read back counts, not what had been
+ * decided and was lost. */
 static void adopt_ambiguous(struct machine *m, unsigned gpu)
 {
     const struct pool_gpu *pg = pool_gpu(m->pool, gpu);
@@ -385,8 +395,8 @@ static void adopt_ambiguous(struct machine *m, unsigned gpu)
         const struct pool_slice *s = pg->slices[k];
         struct unit *u = unit_at(&m->gpu[gpu], s->start);
         bool has_uuid = s->ci_count && s->ci[0].is_settled && s->ci[0].mig_uuid[0];
-        if (u && !u->is_ours && s->state != POOL_SLICE_FOREIGN && !has_uuid &&
-            u->gi.profile_id == s->profile_id) {
+        if (u && !u->is_ours && s->state == POOL_SLICE_CREATING && !has_uuid &&
+            !u->gi.process_count && u->gi.profile_id == s->profile_id) {
             u->is_ours = true;
         }
     }
@@ -395,15 +405,15 @@ static void adopt_ambiguous(struct machine *m, unsigned gpu)
 static void crash(struct machine *m, bool is_reboot)
 {
     unsigned keep = m->batch_count ? draw(m, m->batch_count + 1) : 0;
+    bool is_set = chance(m, 3); /* the wall clock, by NTP or by hand */
 
     m->crashes++;
     for (unsigned i = 0; i < keep; i++) {
         commit_one(m, i + 1 < keep ? UINT_MAX : draw(m, 4));
     }
-    for (unsigned i = 0; i < m->batch_count; i++) {
-        free_batch(&m->batch[i]);
+    while (m->batch_count) {
+        lose_batch(m, &m->batch[--m->batch_count]);
     }
-    m->batch_count = 0;
     for (unsigned i = 0; i < m->gpu_count; i++) {
         struct machine_gpu *g = &m->gpu[i];
         while (chance(m, 2) && execute(m, g)) {
@@ -413,23 +423,30 @@ static void crash(struct machine *m, bool is_reboot)
         g->is_hung = g->is_lost = false; /* the new process finds a driver that answers */
         if (is_reboot) {
             m->reboots += !i;
-            while (g->unit_count) {
-                drop_unit(m, g, &g->unit[0], false);
+            reset_gpu(m, g);
+            if (g->policy == POOL_MIG_ON_DEMAND && chance(m, 3)) {
+                g->is_mig_enabled = g->is_mig_pending = false;
             }
-            g->processes = 0;
-            g->is_mig_enabled = g->is_mig_enabled &&
-                                !(g->policy == POOL_MIG_ON_DEMAND && chance(m, 3));
         }
         g->is_disturbed = true;
-        adopt_ambiguous(m, i);
     }
     m->now_ms += draw(m, 20000);
+    if (is_set) {
+        int64_t jump_ms = (int64_t)draw(m, 2 * JUMP_MOST_MS) - JUMP_MOST_MS;
+        m->now_ms += jump_ms;
+        m->set_ms += jump_ms;
+        m->jump_ms += jump_ms;
+        m->jumps++;
+    }
     if (m->is_traced) {
         printf("%u crash%s\n", m->step, is_reboot ? " and reboot" : "");
     }
     pool_free(m->pool);
     pool_free(m->twin);
     start(m);
+    for (unsigned i = 0; i < m->gpu_count; i++) {
+        adopt_ambiguous(m, i);
+    }
 }
 
 /* --- the run -----------------------------------------------------------------------------------*/
@@ -446,7 +463,7 @@ static void add_gpu(struct machine *m)
     *g = (struct machine_gpu){.is_managed = is_plain || !chance(m, 10),
                               .is_mig_enabled = is_plain || !chance(m, 4)};
     g->has_geometry = strcmp(model, "none") != 0;
-    g->is_mig_enabled = g->is_mig_enabled && g->has_geometry;
+    g->is_mig_enabled = g->is_mig_pending = g->is_mig_enabled && g->has_geometry;
     g->policy = g->has_geometry && strncmp(model, "A", 1) != 0 && chance(m, 2) ? POOL_MIG_ON_DEMAND
                                                                               : POOL_MIG_KEEP;
     g->info = (struct mig_gpu_info){.index = i, .is_healthy = true,
@@ -478,6 +495,9 @@ static void episode_begin(struct machine *m)
     m->settings.consolidate_per_hour = chance(m, 2) ? 0 : 1 + draw(m, 3600);
     m->settings.move_pause_ms = draw(m, m->is_moving ? 5000 : 100000);
     m->settings.default_ttl_ms = chance(m, 4) ? 30000 : 0;
+    m->settings.max_ttl_ms = chance(m, 5) ? 70000 : 0;
+    m->settings.drops_idle = chance(m, 6);
+    m->settings.plan.objective = (enum plan_objective)draw(m, PLAN_OBJECTIVE_COUNT);
     m->gpu_count = 0;
     for (unsigned n = 1 + draw(m, GPUS_MAX); n > 0; n--) {
         add_gpu(m);
@@ -564,21 +584,25 @@ static void the_laws_hold(void **state)
             if (chance(m, 500)) {
                 calm(m);
                 check_same_as_hardware(m);
+                check_head_must_wait(m);
                 check_restart(m);
                 m->is_calm = false;
             }
         }
         calm(m);
         check_same_as_hardware(m);
+        check_head_must_wait(m);
         check_queue_empties(m);
         episode_end(m);
     }
-    print_message("granted %u, lost %u, rejected %u, expired %u; %u crashes, %u reboots; foreign %u, "
-                  "quarantined %u; applies done %u, failed %u; modes %u; asked to move %u (%u one of "
-                  "several, %u for several), moved %u, stayed %u, stopped %u\n", m->seen_granted,
-                  m->seen_lost, m->seen_rejected, m->seen_expired, m->crashes, m->reboots,
+    print_message("granted %u, lost %u, rejected %u, expired %u; %u crashes, %u reboots, clock set "
+                  "%u times; foreign %u, quarantined %u; applies done %u, failed %u; modes %u; "
+                  "asked to move %u (%u one of several, %u for several), moved %u, stayed %u, "
+                  "stopped %u; %u times the head had to wait\n", m->seen_granted,
+                  m->seen_lost, m->seen_rejected, m->seen_expired, m->crashes, m->reboots, m->jumps,
                   m->foreign_seen, m->quarantined, m->ops_done, m->ops_failed, m->modes, m->asked,
-                  m->asked_part, m->asked_for_gang, m->moved, m->not_moved, m->stopped);
+                  m->asked_part, m->asked_for_gang, m->moved, m->not_moved, m->stopped,
+                  m->heads_waiting);
     if (count >= STEPS) {
         CHECK(m->seen_granted > 1000 && m->seen_lost > 50 && m->crashes > 100 && m->reboots > 20);
         CHECK(m->ops_done > 10 && m->ops_failed > 0 && m->modes > 10 && m->quarantined > 20);
@@ -590,6 +614,7 @@ static void the_laws_hold(void **state)
     free(m->db);
     free(m->book);
     free(m->doomed);
+    free(m->ttl_ms);
     pool_actions_done(&m->actions);
     pool_actions_done(&m->twin_actions);
     free(m);

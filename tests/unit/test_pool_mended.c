@@ -34,6 +34,33 @@ static void give_back(struct world *w, const char *tenant, uint64_t lease)
     world_settle(w);
 }
 
+static void restart(struct world *w)
+{
+    static const enum pool_record_kind kinds[] = {POOL_RECORD_META, POOL_RECORD_SLICE,
+                                                  POOL_RECORD_LEASE};
+    struct pool_settings settings = *pool_settings(w->pool);
+    struct pool_record rec[16];
+    unsigned count = 0;
+
+    while (pool_next_dirty(w->pool, &rec[count])) {
+        assert_true(++count < 16);
+    }
+    pool_free(w->pool);
+    world_boot(w, &settings);
+    for (unsigned k = 0; k < ARRAY_SIZE(kinds); k++) {
+        for (unsigned i = 0; i < count; i++) {
+            if (rec[i].kind == kinds[k] && rec[i].body) {
+                assert_int_equal(pool_load_record(w->pool, rec[i].kind, rec[i].id, rec[i].body, NULL),
+                                 0);
+            }
+        }
+    }
+    for (unsigned i = 0; i < count; i++) {
+        free(rec[i].body);
+    }
+    world_start(w);
+}
+
 /* The GPU has one set of media engines: an idle slice elsewhere on it has to give them up. */
 static void engines_of_idle_slices_are_freed(void **state)
 {
@@ -360,6 +387,42 @@ static void backfill_does_not_delay_the_head(void **state)
     assert_true(passed >= 4);
 }
 
+/* Who was let in because it ends in time cannot have more time then, as long as the head waits. */
+static void backfill_keeps_its_promise(void **state)
+{
+    struct world w;
+    struct pool_event renew = {.kind = POOL_EV_RENEW, .reply_to = 9,
+                               .actor = {.tenant = "c", .role = POOL_ROLE_TENANT}};
+    (void)state;
+    setup(&w, 1);
+    uint64_t a = world_ask(&w, "a", "3g.40gb", (struct pool_request){.ttl_ms = 600000});
+    world_settle(&w);
+    uint64_t head = ask(&w, "b", "7g.80gb");
+    renew.lease = world_ask(&w, "c", "4g.40gb", (struct pool_request){.ttl_ms = 60000});
+    world_settle(&w);
+    assert_int_equal(world_state(&w, renew.lease), POOL_LEASE_ACTIVE);
+    renew.ttl_ms = 700000;
+    world_step(&w, &renew);
+    assert_int_equal(w.reply.answer, POOL_NOT_ALLOWED);
+    assert_non_null(strstr(w.reply.text, "ahead of l-2"));
+    restart(&w);
+    world_settle(&w);
+    world_step(&w, &renew);
+    assert_int_equal(w.reply.answer, POOL_NOT_ALLOWED);
+    renew.ttl_ms = 0;
+    world_step(&w, &renew);
+    assert_int_equal(w.reply.answer, POOL_NOT_ALLOWED);
+    renew.ttl_ms = 120000;
+    world_step(&w, &renew);
+    assert_int_equal(w.reply.answer, POOL_OK);
+    assert_int_equal(world_release(&w, "b", head), POOL_OK); /* nobody waits any more */
+    renew.ttl_ms = 700000;
+    world_step(&w, &renew);
+    assert_int_equal(w.reply.answer, POOL_OK);
+    assert_int_equal(world_state(&w, a), POOL_LEASE_ACTIVE);
+    world_done(&w);
+}
+
 /* A request of low priority that has waited long comes before a new one of high priority. */
 static void waiting_outweighs_priority(void **state)
 {
@@ -396,6 +459,136 @@ static void a_key_is_good_for_one_lease(void **state)
     world_done(&w);
 }
 
+/* The driver makes a GPU instance, says that it has failed, and cannot be asked what is there. */
+static int fail_the_first_untold(struct world *w, const struct pool_job *job)
+{
+    struct world_gpu *g = &w->gpu[job->gpu];
+    bool *has_failed = w->arg;
+
+    if (job->kind != POOL_JOB_CREATE || *has_failed) {
+        return 0;
+    }
+    *has_failed = true;
+    g->gi[g->gi_count++] = (struct mig_instance){.gi_id = 6, .profile_id = job->profile_id,
+                                                 .start = job->start, .size = job->size,
+                                                 .has_processes = true};
+    return -EIO;
+}
+
+static void what_nobody_was_told_of_is_not_left_behind(void **state)
+{
+    struct world w;
+    bool has_failed = false;
+    (void)state;
+    setup(&w, 1);
+    w.fail = fail_the_first_untold;
+    w.arg = &has_failed;
+    uint64_t a = ask(&w, "a", "7g.80gb");
+    world_wait(&w, 5000);
+    world_settle(&w);
+    assert_true(has_failed);
+    assert_int_equal(w.history[POOL_HIST_SLICE_FOREIGN], 0);
+    assert_int_equal(world_state(&w, a), POOL_LEASE_ACTIVE);
+    assert_int_equal(w.gpu[0].gi_count, 1);
+    world_done(&w);
+}
+
+/* Asked for before the GPU fell off the bus, told after it came back: it shows what was there then. */
+static void a_scan_of_before_a_loss_says_nothing(void **state)
+{
+    struct world w;
+    struct mig_scan old;
+    (void)state;
+    setup(&w, 1);
+    uint64_t a = ask(&w, "a", "3g.40gb");
+    world_scan(&w.gpu[0], &old);
+    world_step(&w, &(struct pool_event){.kind = POOL_EV_SCAN, .gpu = 0});
+    assert_int_equal(w.gpu[0].job_count, 1);
+    struct pool_job_result r = {.job = w.gpu[0].job[0], .scan = &old};
+    w.gpu[0].job_count = w.gpu[0].gi_count = 0;
+    world_step(&w, &(struct pool_event){.kind = POOL_EV_HEALTH, .gpu = 0, .text = "off the bus",
+                                        .health = POOL_HEALTH_LOST});
+    world_step(&w, &(struct pool_event){.kind = POOL_EV_HEALTH, .gpu = 0, .text = "",
+                                        .health = POOL_HEALTH_OK});
+    world_step(&w, &(struct pool_event){.kind = POOL_EV_RESULT, .result = &r});
+    assert_true(pool_gpu(w.pool, 0)->wants_scan);
+    world_settle(&w);
+    assert_false(pool_gpu(w.pool, 0)->wants_scan);
+    assert_int_equal(world_state(&w, a), POOL_LEASE_LOST);
+    world_done(&w);
+}
+
+static int fail_checks(struct world *w, const struct pool_job *job)
+{
+    (void)w;
+    return job->kind == POOL_JOB_CHECK ? -EIO : 0;
+}
+
+/* Room is made by a move, and the driver does not say whether the old slice was left: no request
+ * waits for that without end, and no window is kept for it. */
+static void a_slice_that_cannot_be_looked_at_holds_nobody_up(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, 2);
+    uint64_t a = world_ask(&w, "a", "1g.10gb", (struct pool_request){.is_movable = true});
+    uint64_t four = ask(&w, "b", "4g.40gb"), two = ask(&w, "b", "2g.20gb");
+    ask(&w, "c", "4g.40gb");
+    give_back(&w, "b", four);
+    give_back(&w, "b", two);
+    uint64_t big = ask(&w, "d", "7g.80gb");
+    assert_int_equal(pool_find_lease(w.pool, a)->move.phase, POOL_MOVE_ASKED);
+    w.fail = fail_checks;
+    world_step(&w, &(struct pool_event){.kind = POOL_EV_MOVE, .lease = a, .is_confirmed = true,
+                                        .actor = {.tenant = "a", .role = POOL_ROLE_TENANT}});
+    for (unsigned i = 0; i < 65; i++) {
+        assert_true(i > 55 || pool_find_lease(w.pool, big)->shift);
+        world_settle(&w);
+        world_wait(&w, 1000);
+    }
+    assert_null(pool_find_lease(w.pool, big)->shift);
+    assert_int_equal(pool_find_lease(w.pool, a)->tenant->compute_slots, 1);
+    w.fail = NULL;
+    world_wait(&w, 70000); /* it is looked at less often the longer that goes on */
+    world_settle(&w);
+    assert_int_equal(world_state(&w, big), POOL_LEASE_ACTIVE);
+    world_done(&w);
+}
+
+static int fail_scans(struct world *w, const struct pool_job *job)
+{
+    (void)w;
+    return job->kind == POOL_JOB_SCAN ? -EIO : 0;
+}
+
+/* A slice was being made when the daemon was killed, and now its GPU cannot be read. */
+static void who_waits_for_a_gpu_that_cannot_be_read_looks_elsewhere(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, 1);
+    uint64_t a = world_ask(&w, "a", "7g.80gb", (struct pool_request){0});
+    assert_int_equal(world_state(&w, a), POOL_LEASE_CUTTING);
+    w.fail = fail_scans;
+    restart(&w);
+    world_settle(&w);
+    assert_int_equal(world_state(&w, a), POOL_LEASE_CUTTING);
+    for (unsigned i = 0; i < 20; i++) {
+        world_wait(&w, 1000);
+        world_settle(&w);
+    }
+    assert_int_equal(world_state(&w, a), POOL_LEASE_QUEUED);
+    struct pool_explanation why;
+    pool_explain(w.pool, pool_find_lease(w.pool, a), w.now_ms, &why);
+    assert_non_null(strstr(why.reason, "cannot be read"));
+    w.fail = NULL;
+    world_wait(&w, 120000);
+    world_settle(&w);
+    assert_int_equal(world_state(&w, a), POOL_LEASE_ACTIVE);
+    assert_int_equal(w.gpu[0].gi_count, 1);
+    world_done(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -412,8 +605,13 @@ int main(void)
         cmocka_unit_test(long_names_stay_readable),
         cmocka_unit_test(a_lease_ends_when_it_was_last_told_to),
         cmocka_unit_test(backfill_does_not_delay_the_head),
+        cmocka_unit_test(backfill_keeps_its_promise),
         cmocka_unit_test(waiting_outweighs_priority),
         cmocka_unit_test(a_key_is_good_for_one_lease),
+        cmocka_unit_test(what_nobody_was_told_of_is_not_left_behind),
+        cmocka_unit_test(a_scan_of_before_a_loss_says_nothing),
+        cmocka_unit_test(a_slice_that_cannot_be_looked_at_holds_nobody_up),
+        cmocka_unit_test(who_waits_for_a_gpu_that_cannot_be_read_looks_elsewhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,177 @@
+/* Within a tenant's quota, too, nobody waits for ever: what a request takes is kept for it against
+ * those of its tenant behind it once it has waited for a step of age. */
+#include "../pool_world.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#define MINUTE 60000
+#define STEP (10 * MINUTE)
+
+static void setup(struct world *w, const char *second_model, int64_t age_step_ms)
+{
+    struct pool_settings settings;
+
+    pool_settings_default(&settings);
+    settings.max_compute_per_tenant = 7;
+    settings.age_step_ms = age_step_ms;
+    *w = (struct world){.now_ms = 1000000};
+    world_add_gpu(w, "H100-SXM5-80GB", true);
+    if (second_model) {
+        world_add_gpu(w, second_model, true);
+    }
+    world_boot(w, &settings);
+    world_start(w);
+    world_settle(w);
+}
+
+static uint64_t ask(struct world *w, const char *tenant, const char *profile, int64_t ttl_ms)
+{
+    uint64_t id = world_ask(w, tenant, profile, (struct pool_request){.ttl_ms = ttl_ms});
+
+    world_settle(w);
+    return id;
+}
+
+static void give_back(struct world *w, uint64_t id)
+{
+    assert_int_equal(world_release(w, "a", id), POOL_OK);
+    world_settle(w);
+}
+
+static void pass(struct world *w, int64_t ms)
+{
+    world_wait(w, ms);
+    world_settle(w);
+}
+
+static const char *why(struct world *w, uint64_t id)
+{
+    static struct pool_explanation e;
+
+    pool_explain(w->pool, pool_find_lease(w->pool, id), w->now_ms, &e);
+    return e.reason;
+}
+
+static void an_old_request_keeps_its_quota(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, "H100-SXM5-80GB", STEP);
+    uint64_t three = ask(&w, "a", "3g.40gb", 0), big = ask(&w, "a", "7g.80gb", 0);
+    assert_int_equal(world_state(&w, big), POOL_LEASE_QUEUED);
+    uint64_t one = ask(&w, "a", "1g.10gb", 0);
+    assert_int_equal(world_state(&w, one), POOL_LEASE_ACTIVE); /* not yet */
+    pass(&w, STEP + 6000);
+    uint64_t late = ask(&w, "a", "1g.10gb", 0);
+    assert_int_equal(world_state(&w, late), POOL_LEASE_QUEUED);
+    assert_non_null(strstr(why(&w, late), "are kept for l-2"));
+    assert_non_null(strstr(why(&w, big), "4 of the 7 compute slots"));
+    assert_int_equal(world_state(&w, ask(&w, "b", "1g.10gb", 0)), POOL_LEASE_ACTIVE);
+    uint64_t first = world_ask(&w, "a", "1g.10gb", (struct pool_request){.priority = 5});
+    world_settle(&w);
+    assert_int_equal(world_state(&w, first), POOL_LEASE_ACTIVE); /* it is before it in the queue */
+    give_back(&w, first);
+    give_back(&w, three);
+    assert_int_equal(world_state(&w, late), POOL_LEASE_QUEUED);
+    give_back(&w, one);
+    assert_int_equal(world_state(&w, big), POOL_LEASE_ACTIVE);
+    assert_int_equal(world_state(&w, late), POOL_LEASE_QUEUED);
+    assert_null(strstr(why(&w, late), "kept"));
+    give_back(&w, big);
+    assert_int_equal(world_state(&w, late), POOL_LEASE_ACTIVE);
+    world_done(&w);
+}
+
+/* Who cancels it gets the quota back. */
+static void what_is_cancelled_keeps_nothing(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, "H100-SXM5-80GB", STEP);
+    ask(&w, "a", "3g.40gb", 0);
+    uint64_t big = ask(&w, "a", "7g.80gb", 0);
+    pass(&w, STEP + 6000);
+    uint64_t late = ask(&w, "a", "2g.20gb", 0);
+    assert_int_equal(world_state(&w, late), POOL_LEASE_QUEUED);
+    give_back(&w, big);
+    assert_int_equal(world_state(&w, late), POOL_LEASE_ACTIVE);
+    world_done(&w);
+}
+
+/* The first in the queue, which waits for room and not for quota, does not lose it either. */
+static void the_head_keeps_its_quota(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, NULL, STEP);
+    uint64_t other = ask(&w, "b", "4g.40gb", 0), big = ask(&w, "a", "7g.80gb", 0);
+    pass(&w, STEP + 6000);
+    uint64_t late = ask(&w, "a", "1g.10gb", MINUTE);
+    assert_int_equal(world_state(&w, late), POOL_LEASE_QUEUED);
+    assert_int_equal(world_release(&w, "b", other), POOL_OK);
+    world_settle(&w);
+    assert_int_equal(world_state(&w, big), POOL_LEASE_ACTIVE);
+    world_done(&w);
+}
+
+/* As long as the only GPU that has it is gone, nothing is kept for it. */
+static void nothing_is_kept_for_what_cannot_come(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, "A30", STEP);
+    ask(&w, "a", "2g.12gb", 0);
+    uint64_t big = ask(&w, "a", "7g.80gb", 0);
+    pass(&w, STEP + 6000);
+    uint64_t late = ask(&w, "a", "1g.6gb", 0);
+    assert_int_equal(world_state(&w, big), POOL_LEASE_QUEUED);
+    assert_int_equal(world_state(&w, late), POOL_LEASE_QUEUED);
+    world_step(&w, &(struct pool_event){.kind = POOL_EV_HEALTH, .gpu = 0, .text = "gone",
+                                        .health = POOL_HEALTH_LOST});
+    world_settle(&w);
+    pass(&w, 6000);
+    assert_int_equal(world_state(&w, late), POOL_LEASE_ACTIVE);
+    world_done(&w);
+}
+
+static void siege(int64_t age_step_ms, bool is_served)
+{
+    struct world w;
+
+    setup(&w, "H100-SXM5-80GB", age_step_ms);
+    for (unsigned i = 0; i < 6; i++) {
+        ask(&w, "a", "1g.10gb", (i + 1) * MINUTE);
+    }
+    uint64_t big = ask(&w, "a", "7g.80gb", 0);
+    int64_t asked = w.now_ms;
+    while (world_state(&w, big) == POOL_LEASE_QUEUED && w.now_ms - asked < STEP + 8 * MINUTE) {
+        pass(&w, MINUTE);
+        ask(&w, "a", "1g.10gb", 6 * MINUTE);
+    }
+    assert_int_equal(world_state(&w, big) == POOL_LEASE_ACTIVE, is_served);
+    world_done(&w);
+}
+
+/* Its own tenant asks for something small again and again: it starts within a step and the longest
+ * that a lease runs. */
+static void a_siege_by_its_own_tenant_is_over_in_time(void **state)
+{
+    (void)state;
+    siege(STEP, true);
+    siege(0, false); /* without ageing it is not */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_old_request_keeps_its_quota),
+        cmocka_unit_test(what_is_cancelled_keeps_nothing),
+        cmocka_unit_test(the_head_keeps_its_quota),
+        cmocka_unit_test(nothing_is_kept_for_what_cannot_come),
+        cmocka_unit_test(a_siege_by_its_own_tenant_is_over_in_time),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
