@@ -235,6 +235,15 @@ static void huge_bodies_are_refused(void **state)
     /* A body that nobody would wait for is refused from its announcement. */
     ask(&got, "POST /v1/raw HTTP/1.1\r\n" CLOSE "Content-Length: 99999999999\r\n\r\n");
     assert_has(&got, "413 ");
+    /* Nor is one waited for that does not come to an end. */
+    int fd = dial(), chunks = 0;
+    say(fd, "POST /v1/raw HTTP/1.1\r\n" CLOSE "Transfer-Encoding: chunked\r\n\r\n");
+    while (chunks < 64 && say(fd, "100000\r\n") && say_bytes(fd, filler, 1 << 20) &&
+           say(fd, "\r\n")) {
+        chunks++;
+    }
+    assert_in_range(chunks, 1, 32);
+    close(fd);
 }
 
 static void expect_continue_works(void **state)

@@ -147,6 +147,47 @@ static void one_user_cannot_take_all_connections(void **state)
     PUMP_UNTIL(http_server_connections(w.server) == 0);
 }
 
+/* As somebody whose connections are counted: root has no limit. */
+static int dial_as(uid_t uid)
+{
+    bool is_root = geteuid() == 0;
+
+    assert_int_equal(is_root ? seteuid(uid) : 0, 0);
+    int fd = dial();
+    assert_int_equal(is_root ? seteuid(0) : 0, 0);
+    return fd;
+}
+
+static void one_user_of_the_unix_socket_neither(void **state)
+{
+    ANSWER;
+    int fds[40];
+
+    (void)state;
+    assert_int_equal(chmod(w.dir, 0755), 0);
+    for (int i = 0; i < 40; i++) {
+        fds[i] = dial_as(4242);
+    }
+    PUMP_UNTIL(http_server_connections(w.server) == 40);
+    ask_on(dial_as(4242), &got, "");
+    assert_has(&got, "503 Service Unavailable");
+    assert_has(&got, "as one user may have");
+    if (geteuid() == 0) {
+        ask_on(dial_as(4243), &got, "GET /v1/things/7 HTTP/1.1\r\n" CLOSE "\r\n");
+        assert_has(&got, "200 OK");
+        ask(&got, "GET /v1/things/7 HTTP/1.1\r\n" CLOSE "\r\n");
+        assert_has(&got, "200 OK");
+    }
+    close(fds[0]); /* one goes, another may come */
+    PUMP_UNTIL(http_server_connections(w.server) == 39);
+    ask_on(dial_as(4242), &got, "GET /v1/things/7 HTTP/1.1\r\n" CLOSE "\r\n");
+    assert_has(&got, "200 OK");
+    for (int i = 1; i < 40; i++) {
+        close(fds[i]);
+    }
+    PUMP_UNTIL(http_server_connections(w.server) == 0);
+}
+
 static int setup_crowd(void **state)
 {
     (void)state;
@@ -242,15 +283,55 @@ static void stale_and_inherited_sockets_are_used(void **state)
     unlink(w.path); /* ours stays to who made it */
 }
 
+/* Somebody else has made a socket in our place meanwhile: it is not ours to remove. */
+static void the_socket_of_another_stays(void **state)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    CLEANUP(closep) int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    char aside[sizeof(w.path) + 8];
+
+    (void)state;
+    /* Aside, not away: a file system may give the next one the same number. */
+    snprintf(aside, sizeof(aside), "%s.old", w.path);
+    assert_int_equal(rename(w.path, aside), 0);
+    snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", w.path);
+    assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    http_server_free(TAKE_PTR(w.server));
+    assert_int_equal(access(w.path, F_OK), 0);
+    unlink(w.path);
+    unlink(aside);
+}
+
+/* What the service manager hands over is looked at like what the configuration says. */
+static void an_inherited_socket_is_local_too(void **state)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_ANY)};
+    CLEANUP(closep) int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct http_settings settings = {.inherited_fd = fd};
+    struct http_server *second = NULL;
+    struct error err = {0};
+
+    (void)state;
+    assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    assert_int_equal(http_server_new(w.event, &settings, routes, &w, &second, &err), -EINVAL);
+    assert_non_null(strstr(err.msg, "not a listening socket"));
+    assert_int_equal(listen(fd, 5), 0);
+    assert_int_equal(http_server_new(w.event, &settings, routes, &w, &second, &err), -EINVAL);
+    assert_non_null(strstr(err.msg, "neither a unix socket nor on a loopback address"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(random_clients_break_nothing, setup_random, teardown),
         T_SHORT(one_user_cannot_take_all_connections),
+        T_SHORT(one_user_of_the_unix_socket_neither),
         cmocka_unit_test_setup_teardown(a_thousand_idle_connections_are_borne, setup_crowd,
                                         teardown),
         T(sockets_are_not_stolen),
         T(stale_and_inherited_sockets_are_used),
+        T(the_socket_of_another_stays),
+        T(an_inherited_socket_is_local_too),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
