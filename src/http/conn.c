@@ -24,6 +24,7 @@
 #define IN_MAX_BYTES (HTTP_HEADERS_MAX_BYTES + HTTP_READ_BYTES + 1)
 #define OUT_MAX_BYTES ((size_t)64 * 1024)
 #define TURNS_AT_ONCE 32
+#define JUDGED_BYTES 64 /* of a head, at once: enough to know what does not speak HTTP */
 
 /* How a turn ends. */
 enum turn {
@@ -135,6 +136,9 @@ static bool receive(struct conn *conn)
         conn->in_at = 0;
     }
     buf_add(&conn->in, data, (size_t)n);
+    /* A head that drips in is not looked at from its beginning for each byte. */
+    conn->is_judged = conn->is_judged && conn->in.len > JUDGED_BYTES &&
+                      conn->in.len <= HTTP_HEADERS_MAX_BYTES && !memchr(data, '\n', (size_t)n);
     return true;
 }
 
@@ -145,7 +149,7 @@ static enum turn on_good_head(struct conn *conn, const struct http_text *data)
     http_head_read(data->at, data->len, &head);
     conn->is_old = head.is_old;
     conn->keeps = head.keeps;
-    conn->is_probed = false;
+    conn->is_probed = conn->is_judged = false;
     conn->req = request_new(conn, data->at, &head);
     if (!request_on_head(conn->req, &head)) {
         conn->leaves_rest = true;
@@ -173,7 +177,7 @@ static enum turn read_head(struct conn *conn)
     struct http_text data = unread(conn);
     struct http_head_fault fault = {0};
 
-    switch (http_head_check(data.at, data.len, &fault)) {
+    switch (conn->is_judged ? HTTP_HEAD_MORE : http_head_check(data.at, data.len, &fault)) {
     case HTTP_HEAD_GOOD:
         return on_good_head(conn, &data);
     case HTTP_HEAD_BAD:
@@ -181,6 +185,7 @@ static enum turn read_head(struct conn *conn)
     default:
         break;
     }
+    conn->is_judged = true;
     if (!conn->has_ended) {
         return TURN_READS;
     }

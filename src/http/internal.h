@@ -31,6 +31,7 @@ struct conn {
     bool has_body_to_come;
     bool leaves_rest;  /* of a body that nobody reads: no other request can follow */
     bool has_ended;    /* the client sends nothing more */
+    bool is_judged;    /* what there is of a head; nothing has come since that changes it */
     bool is_probed;    /* whether a client that has ended is still there */
     bool is_handling;  /* a handler of its request runs */
     bool is_lingering; /* all is said; what still comes is thrown away */
