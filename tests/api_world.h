@@ -5,6 +5,7 @@
 #include "pool_world.h"
 #include <inttypes.h>
 #include <jansson.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -40,6 +41,7 @@ struct api_world {
     int64_t last_seq;
     struct api_identity who; /* of whoever asks next */
     bool is_stranger;
+    bool is_unheard_of; /* until somebody has said who is on the unix socket */
     const char *store_problem;
     uint64_t token_cookie; /* of the last wish */
     struct api_token wish;
@@ -104,8 +106,10 @@ static inline void aw_step(void *userdata, struct pool_event *event)
 static inline int aw_identify(void *userdata, const struct http_peer *peer,
                               struct api_identity *ret)
 {
-    (void)peer;
     *ret = aw_of(userdata)->who;
+    if (peer->is_unix && aw_of(userdata)->is_unheard_of) {
+        return -EAGAIN;
+    }
     return aw_of(userdata)->is_stranger ? -ENOENT : 0;
 }
 
@@ -158,6 +162,7 @@ static inline void aw_token_revoke(void *userdata, const char *id, uint64_t repl
     struct api_token token = {.id = "t-1", .name = "n", .tenant = "vision", .created_ms = 1};
     bool is_there = !strcmp(id, "t-1");
 
+    http_server_drop(aw_of(userdata)->server, id);
     api_on_token(aw_of(userdata)->api, reply_to, is_there ? 0 : -ENOENT,
                  is_there ? &token : NULL, NULL, "there is no such token");
 }
@@ -168,6 +173,14 @@ static inline void aw_tokens(void *userdata, void (*each)(const struct api_token
     (void)userdata;
     each(&(struct api_token){.id = "t-1", .name = "n", .tenant = "vision",
                              .role = POOL_ROLE_TENANT, .created_ms = 1}, arg);
+}
+
+static inline bool aw_authenticate(const char *token, char ret[static HTTP_IDENTITY_SIZE],
+                                   void *userdata)
+{
+    (void)userdata;
+    text_copy(ret, HTTP_IDENTITY_SIZE, "t-1");
+    return !strcmp(token, "good");
 }
 
 static inline void aw_be(struct api_world *aw, const char *tenant, enum pool_role role)
@@ -204,8 +217,10 @@ static inline void aw_start(struct api_world *aw, unsigned gpus, const char *mod
     snprintf(aw->path, sizeof(aw->path), "%s/sock", path ? path : made);
     rc = sd_event_new(&aw->event);
     assert(rc >= 0);
-    rc = http_server_new(aw->event, &(struct http_settings){.socket_path = aw->path}, api_routes(),
-                         aw->api, &aw->server, &err);
+    rc = http_server_new(aw->event, &(struct http_settings){.socket_path = aw->path,
+                                                     .listen = "127.0.0.1:0",
+                                                     .authenticate = aw_authenticate},
+                         api_routes(), aw->api, &aw->server, &err);
     if (rc < 0) {
         fprintf(stderr, "%s\n", err.msg);
         abort();
@@ -239,12 +254,23 @@ static inline int aw_dial(struct api_world *aw)
     return fd;
 }
 
-/* Sends a request (small: it fits the socket's buffer) without waiting; `headers` end in \r\n. */
-static inline int aw_send(struct api_world *aw, const char *method, const char *path,
-                          const char *headers, const char *body)
+static inline int aw_dial_tcp(struct api_world *aw)
+{
+    struct sockaddr_in addr = {.sin_family = AF_INET,
+                               .sin_port = htons((uint16_t)http_server_port(aw->server)),
+                               .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int rc = connect(fd, (struct sockaddr *)&addr, sizeof(addr));
+
+    assert(rc == 0);
+    (void)rc;
+    return fd;
+}
+
+static inline int aw_send_on(int fd, const char *method, const char *path, const char *headers,
+                             const char *body)
 {
     CLEANUP(buf_done) struct buf b = BUF_INIT(1 << 20);
-    int fd = aw_dial(aw);
 
     buf_addf(&b, "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n%s", method, path,
              headers ? headers : "");
@@ -258,6 +284,13 @@ static inline int aw_send(struct api_world *aw, const char *method, const char *
     assert(n == (ssize_t)b.len);
     (void)n;
     return fd;
+}
+
+/* Sends a request (small: it fits the socket's buffer) without waiting; `headers` end in \r\n. */
+static inline int aw_send(struct api_world *aw, const char *method, const char *path,
+                          const char *headers, const char *body)
+{
+    return aw_send_on(aw_dial(aw), method, path, headers, body);
 }
 
 static inline int aw_awake(sd_event_source *s, int fd, uint32_t events, void *userdata)

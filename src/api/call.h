@@ -58,6 +58,7 @@ struct api {
     uint64_t last_cookie;
     struct api_held *by_cookie;
     struct api_held_list held;
+    struct api_walk *walks; /* over them, that are under way (held.c) */
     int64_t deadline_ms; /* the earliest of all; INT64_MAX none */
     struct api_granted *granted;
     struct api_stream_list streams;

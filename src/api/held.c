@@ -6,10 +6,20 @@
 #include "api/call.h"
 #include <string.h>
 
+/* A walk over all that are held.  What a call does when it is looked at may end others: whoever's
+ * token is revoked is cut off, with all that he waits for. */
+struct api_walk {
+    struct api_held *next;
+    struct api_walk *outer;
+};
+
 void api_held_drop(struct api_held *held)
 {
     struct api *api = held->call.api;
 
+    for (struct api_walk *walk = api->walks; walk; walk = walk->outer) {
+        walk->next = walk->next == held ? TAILQ_NEXT(held, link) : walk->next;
+    }
     TAILQ_REMOVE(&api->held, held, link);
     if (held->cookie) {
         HASH_DEL(api->by_cookie, held);
@@ -186,28 +196,43 @@ static void look_at(struct api_held *held, bool is_late)
     }
 }
 
-void api_wake(struct api *api, uint64_t lease, bool is_operation)
-{
-    struct api_held *held = NULL, *next = NULL;
+/* Whom something that has happened concerns. */
+struct concern {
+    uint64_t lease;
+    bool is_operation, is_identity;
+    int64_t late_ms; /* who should have been answered by then */
+};
 
-    for (held = TAILQ_FIRST(&api->held); held; held = next) {
-        next = TAILQ_NEXT(held, link);
-        if ((lease && held->lease == lease) || (is_operation && held->operation)) {
-            look_at(held, false);
+static bool concerns(const struct concern *what, const struct api_held *held)
+{
+    return (what->lease && held->lease == what->lease) ||
+           (what->is_operation && held->operation) || (what->is_identity && held->is_asking) ||
+           held->deadline_ms <= what->late_ms;
+}
+
+static void look_at_all(struct api *api, const struct concern *what)
+{
+    struct api_walk walk = {TAILQ_FIRST(&api->held), api->walks};
+    struct api_held *held = NULL;
+
+    api->walks = &walk;
+    while ((held = walk.next)) {
+        walk.next = TAILQ_NEXT(held, link);
+        if (concerns(what, held)) {
+            look_at(held, what->late_ms > 0);
         }
     }
+    api->walks = walk.outer;
+}
+
+void api_wake(struct api *api, uint64_t lease, bool is_operation)
+{
+    look_at_all(api, &(struct concern){.lease = lease, .is_operation = is_operation});
 }
 
 void api_on_identified(struct api *api)
 {
-    struct api_held *held = NULL, *next = NULL;
-
-    for (held = TAILQ_FIRST(&api->held); held; held = next) {
-        next = TAILQ_NEXT(held, link);
-        if (held->is_asking) {
-            look_at(held, false);
-        }
-    }
+    look_at_all(api, &(struct concern){.is_identity = true});
 }
 
 int64_t api_next_deadline_ms(const struct api *api)
@@ -217,15 +242,10 @@ int64_t api_next_deadline_ms(const struct api *api)
 
 void api_on_tick(struct api *api, int64_t now_ms)
 {
-    struct api_held *held = NULL, *next = NULL;
+    struct api_held *held = NULL;
 
     api->deadline_ms = INT64_MAX;
-    for (held = TAILQ_FIRST(&api->held); held; held = next) {
-        next = TAILQ_NEXT(held, link);
-        if (held->deadline_ms <= now_ms) {
-            look_at(held, true);
-        }
-    }
+    look_at_all(api, &(struct concern){.late_ms = now_ms});
     TAILQ_FOREACH(held, &api->held, link) {
         if (held->deadline_ms < api->deadline_ms) {
             api->deadline_ms = held->deadline_ms;

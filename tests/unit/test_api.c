@@ -187,6 +187,29 @@ static void a_client_that_leaves_costs_nothing(void **state)
     assert_int_equal(json_array_size(aw_at(list.body, "leases")), 3);
 }
 
+/* While it is being asked who the operator is, a client of the token that he revokes comes to wait. */
+static void revoking_a_token_ends_what_waits_for_it(void **state)
+{
+    (void)state;
+    ANSWER all = post_lease("{\"profile\":\"7g.80gb\"}");
+    aw->is_unheard_of = true;
+    int operator = aw_send(aw, "DELETE", "/v1/tokens/t-1", NULL, NULL);
+    aw_turn(aw);
+    int client = aw_send_on(aw_dial_tcp(aw), "POST", "/v1/leases", "Authorization: Bearer good\r\n",
+                            "{\"profile\":\"1g.10gb\",\"wait_s\":60}");
+    while (!pool_find_lease(aw->w.pool, 2)) {
+        sd_event_run(aw->event, 1000000);
+    }
+    aw->is_unheard_of = false;
+    aw_be(aw, "ops", POOL_ROLE_OPERATOR);
+    api_on_identified(aw->api);
+    ANSWER revoked = aw_receive(aw, operator);
+    assert_int_equal(revoked.status, 200);
+    char byte;
+    assert_int_equal(recv(client, &byte, 1, 0), 0);
+    close(client);
+}
+
 static void others_see_that_it_is_there_and_no_more(void **state)
 {
     (void)state;
@@ -631,6 +654,7 @@ int main(void)
         T(a_wait_ends_at_its_deadline),
         T(who_waits_hears_of_the_end),
         T(a_client_that_leaves_costs_nothing),
+        T(revoking_a_token_ends_what_waits_for_it),
         T(others_see_that_it_is_there_and_no_more),
         T(repeats_are_recognised),
         T(changes_wait_for_a_disk_that_works),
