@@ -107,6 +107,14 @@ static struct http_text unread(const struct conn *conn)
                               conn->in.len - conn->in_at};
 }
 
+/* Nothing has come of a request, or no more than the empty line that may stand before it. */
+static bool is_between_requests(const struct conn *conn)
+{
+    struct http_text data = unread(conn);
+
+    return data.len <= 2 && !memcmp(data.at, "\r\n", data.len);
+}
+
 static void eat(struct conn *conn, size_t len)
 {
     conn->in_at += len;
@@ -189,7 +197,7 @@ static enum turn read_head(struct conn *conn)
     if (!conn->has_ended) {
         return TURN_READS;
     }
-    return data.len ? refuse(conn, &cut_off) : end_now(conn);
+    return is_between_requests(conn) ? end_now(conn) : refuse(conn, &cut_off);
 }
 
 static enum turn read_body(struct conn *conn)
@@ -369,6 +377,20 @@ void conn_go(struct conn *conn)
     }
 }
 
+void conn_end(struct conn *conn)
+{
+    enum turn now = TURN_AGAIN;
+
+    conn->keeps = false;
+    while (now == TURN_AGAIN && !conn->is_lingering && !conn->has_body_to_come &&
+           (conn->req ? conn->req->phase >= PHASE_ANSWERED : conn->stream != NULL)) {
+        now = turn(conn);
+    }
+    if (now != TURN_OVER) {
+        conn_close(conn);
+    }
+}
+
 /* Is a client that sends nothing more still there? */
 static void probe(struct conn *conn)
 {
@@ -408,7 +430,7 @@ void conn_expire(struct conn *conn)
 
     if (conn->wait == WAIT_HEAD && conn->req) {
         conn_wait_for(conn, WAIT_SENT); /* it has an answer, and its turn will come */
-    } else if (conn->wait == WAIT_BODY || (conn->wait == WAIT_HEAD && unread(conn).len)) {
+    } else if (conn->wait == WAIT_BODY || (conn->wait == WAIT_HEAD && !is_between_requests(conn))) {
         refuse(conn, &late);
         conn_go(conn);
     } else {

@@ -80,7 +80,9 @@ void http_server_stop_listening(struct http_server *server);
 /* Cuts the connections over which this identity (as `authenticate` told it) last asked for something:
  * its streams and held requests see their on_gone.  Not the one whose handler is running. */
 void http_server_drop(struct http_server *server, const char *identity);
-/* Cuts what is left: held requests and streams see their on_gone.  Removes the socket. */
+/* Cuts what is left: held requests and streams see their on_gone.  Answers that were given and
+ * streams that were closed before are sent as far as the clients take them at once.  Removes the
+ * socket. */
 void http_server_free(struct http_server *server);
 DEFINE_FREEP(struct http_server, http_server_free)
 /* The port of the TCP socket (useful after listening on port 0), 0 without one. */

@@ -172,6 +172,8 @@ void conn_go(struct conn *conn);
 void conn_expire(struct conn *conn);
 /* Ends it at once; whoever holds its request or stream is told. */
 void conn_close(struct conn *conn);
+/* Ends it, too, but writes what the socket takes of an answer that was given. */
+void conn_end(struct conn *conn);
 /* Goes on with it soon. */
 void conn_is_ready(struct conn *conn);
 /* To a socket on which nothing of an answer has been written; `headers` are whole lines. */

@@ -463,7 +463,7 @@ void http_server_free(struct http_server *server)
     }
     http_server_stop_listening(server);
     while ((conn = LIST_FIRST(&server->conns))) {
-        conn_close(conn);
+        conn_end(conn);
     }
     sd_event_source_disable_unref(server->io_source);
     sd_event_source_disable_unref(server->ready_source);

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import BUILD, H100, Daemon, Machine, UnixConnection
+from conftest import BUILD, H100, Daemon, Machine, Reply, UnixConnection, until
 from openapi import Document
 
 
@@ -348,6 +348,21 @@ def test_half_closed_clients_hear_their_answer(shared):
                        b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
                        % (len(body), body), half_close=True)
     assert b'"fits":true' in got
+
+
+def test_who_waits_hears_that_the_daemon_stops(daemon):
+    d = daemon()
+    d.lease("7g.80gb")
+    head = {"Content-Type": "application/json"}
+    waits, follows = UnixConnection(d.socket), UnixConnection(d.socket)
+    follows.request("GET", "/v1/events", headers={"Accept": "text/event-stream"})
+    stream = follows.getresponse()
+    waits.request("POST", "/v1/leases", '{"profile":"1g.10gb","wait_s":60}', head)
+    until(lambda: d.events("lease.queued"), "the request to wait")
+    d.stop()
+    told = Reply(waits.getresponse())
+    assert (told.status, told.json["reason"]) == (503, "shutting_down")
+    assert b"lease.queued" in stream.read()  # its last chunk has come, too
 
 
 def test_a_thousand_idle_clients_disturb_nobody(shared):

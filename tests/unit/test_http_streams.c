@@ -158,6 +158,36 @@ static void freeing_the_server_tells_the_holders(void **state)
     close(stream);
 }
 
+/* As a daemon ends: it answers whoever waits, closes the streams, and frees the server. */
+static void what_was_said_at_the_end_is_heard(void **state)
+{
+    for (int is_tcp = 0; is_tcp < 2; is_tcp++) {
+        int held = is_tcp ? dial_tcp() : dial(), stream = is_tcp ? dial_tcp() : dial();
+        ANSWER;
+
+        w.held = NULL;
+        w.stream = NULL;
+        say(held, "GET /v1/hold HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer good\r\n\r\n");
+        say(stream, "GET /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer good\r\n\r\n");
+        PUMP_UNTIL(w.held && w.stream);
+        hear(stream, &got, "hello");
+        answer_held();
+        http_stream_send(w.stream, "data: bye\n\n", 11);
+        http_stream_close(w.stream);
+        http_server_free(TAKE_PTR(w.server));
+        hear(stream, &got, NULL);
+        assert_has(&got, "data: bye\n\n\r\n0\r\n\r\n");
+        buf_clear(&got);
+        hear(held, &got, NULL);
+        assert_has(&got, "Connection: close\r\n");
+        assert_has(&got, "\r\n\r\nlate");
+        close(held);
+        close(stream);
+        teardown(state);
+        setup(state);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -170,6 +200,7 @@ int main(void)
         T_SHORT(readers_that_never_read_are_closed),
         T_SHORT(time_limits_spare_held_requests_and_streams),
         T(freeing_the_server_tells_the_holders),
+        T(what_was_said_at_the_end_is_heard),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
