@@ -186,6 +186,15 @@ int http_check_listen(const char *where, struct error *err)
     return parse_loopback(where, &addr, err);
 }
 
+/* Connections inherit it: an event, or the second of two answers, does not wait until the client has
+ * acknowledged the one before (40 ms). */
+static int send_at_once(int fd)
+{
+    int one = 1;
+
+    return setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+}
+
 int http_listen_tcp(const char *where, struct listener *ret, struct error *err)
 {
     union any_addr addr;
@@ -198,6 +207,7 @@ int http_listen_tcp(const char *where, struct listener *ret, struct error *err)
     CLEANUP(closep)
     int fd = socket(addr.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+        send_at_once(fd) < 0 ||
         bind(fd, &addr.sa, addr.sa.sa_family == AF_INET ? sizeof(addr.in4) : sizeof(addr.in6)) <
             0 ||
         listen(fd, LISTEN_BACKLOG) < 0) {
@@ -230,7 +240,8 @@ int http_listen_inherited(int fd, struct listener *ret, struct error *err)
         }
         tcp_port(fd, &port);
     }
-    if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) < 0) {
+    if ((port && send_at_once(fd) < 0) || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ||
+        fcntl(fd, F_SETFL, O_NONBLOCK) < 0) {
         return err_set(err, errno, "cannot prepare the inherited socket: %s", strerror(errno));
     }
     *ret = (struct listener){.fd = fd, .port = port};

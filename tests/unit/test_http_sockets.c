@@ -1,5 +1,6 @@
 /* Who connects, how many, and what they do at random. */
 #include "../http_world.h"
+#include <netinet/tcp.h>
 
 static uint64_t seed = 20261121;
 
@@ -188,6 +189,36 @@ static void one_user_of_the_unix_socket_neither(void **state)
     PUMP_UNTIL(http_server_connections(w.server) == 0);
 }
 
+/* The server's end of our connection. */
+static int other_end(int fd)
+{
+    struct sockaddr_in ours, theirs;
+    socklen_t len = sizeof(ours), their_len;
+
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&ours, &len), 0);
+    for (int other = 0; other < 256; other++) {
+        their_len = sizeof(theirs);
+        if (getpeername(other, (struct sockaddr *)&theirs, &their_len) == 0 && their_len == len &&
+            !memcmp(&ours, &theirs, len)) {
+            return other;
+        }
+    }
+    return -1;
+}
+
+/* Else every second of two events would wait for the client's acknowledgement, 40 ms. */
+static void nothing_waits_for_an_acknowledgement(void **state)
+{
+    int fd = dial_tcp(), at_once = 0;
+    socklen_t len = sizeof(at_once);
+
+    (void)state;
+    PUMP_UNTIL(http_server_connections(w.server) == 1);
+    assert_int_equal(getsockopt(other_end(fd), IPPROTO_TCP, TCP_NODELAY, &at_once, &len), 0);
+    assert_true(at_once);
+    close(fd);
+}
+
 static int setup_crowd(void **state)
 {
     (void)state;
@@ -326,6 +357,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(random_clients_break_nothing, setup_random, teardown),
         T_SHORT(one_user_cannot_take_all_connections),
         T_SHORT(one_user_of_the_unix_socket_neither),
+        T(nothing_waits_for_an_acknowledgement),
         cmocka_unit_test_setup_teardown(a_thousand_idle_connections_are_borne, setup_crowd,
                                         teardown),
         T(sockets_are_not_stolen),
