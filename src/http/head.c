@@ -288,8 +288,8 @@ static void read_field(const struct http_text *name, const struct http_text *val
     } else if (http_text_is(name, "Transfer-Encoding")) {
         head->length = HTTP_BODY_CHUNKED;
     } else if (http_text_is(name, "Connection")) {
-        head->keeps = head->is_old ? head->keeps || has_word(value, "keep-alive")
-                                   : head->keeps && !has_word(value, "close");
+        head->keeps = (head->keeps || (head->is_old && has_word(value, "keep-alive"))) &&
+                      !has_word(value, "close");
     } else if (http_text_is(name, "Expect")) {
         head->expects_to_hear = !head->is_old && http_text_is(value, "100-continue");
     }

@@ -216,7 +216,9 @@ static void old_clients_keep_a_connection_when_they_say_so(void **state)
     say(fd, "GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
     hear(fd, &got, "fine");
     assert_has(&got, "Connection: keep-alive\r\n");
-    ask_on(fd, &got, "GET /healthz HTTP/1.0\r\n\r\n");
+    ask_on(fd, &got, "GET /healthz HTTP/1.0\r\nConnection: keep-alive, close\r\n\r\n");
+    assert_has(&got, "Connection: close\r\n");
+    ask(&got, "GET /healthz HTTP/1.0\r\n\r\n");
     assert_has(&got, "Connection: close\r\n");
     assert_has(&got, "fine");
 }
