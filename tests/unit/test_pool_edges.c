@@ -141,6 +141,34 @@ static void a_gpu_in_use_is_not_leased_whole(void **state)
     world_done(&w);
 }
 
+/* One that tangram does not manage is nobody's either, though it is free. */
+static void an_unmanaged_gpu_is_not_leased_whole(void **state)
+{
+    struct pool_settings settings;
+    struct world w = {.now_ms = 1000000};
+    (void)state;
+    pool_settings_default(&settings);
+    w.pool = pool_new(&settings);
+    for (unsigned i = 0; i < 2; i++) {
+        unsigned id = 0;
+        world_add_gpu(&w, "H100-SXM5-80GB", false);
+        struct mig_gpu_info info = world_info(&w, i);
+        assert_int_equal(pool_add_gpu(w.pool, &info, &w.gpu[i].geometry, i == 0, POOL_MIG_KEEP,
+                                      &id, NULL), 0);
+    }
+    world_start(&w);
+    world_settle(&w);
+    uint64_t a = ask(&w, "a", "gpu"), b = ask(&w, "b", "gpu");
+    assert_int_equal(world_state(&w, a), POOL_LEASE_ACTIVE);
+    assert_int_equal(pool_find_lease(w.pool, a)->part[0].gpu->id, 0);
+    assert_int_equal(world_state(&w, b), POOL_LEASE_QUEUED);
+    world_release(&w, "a", a);
+    world_settle(&w);
+    assert_int_equal(world_state(&w, b), POOL_LEASE_ACTIVE);
+    assert_int_equal(pool_find_lease(w.pool, b)->part[0].gpu->id, 0);
+    world_done(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -148,6 +176,7 @@ int main(void)
         cmocka_unit_test(a_share_does_not_wait_for_its_neighbours),
         cmocka_unit_test(a_lost_number_is_not_given_again),
         cmocka_unit_test(a_gpu_in_use_is_not_leased_whole),
+        cmocka_unit_test(an_unmanaged_gpu_is_not_leased_whole),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
