@@ -187,6 +187,7 @@ def test_usage_is_counted_and_priced_across_a_crash(daemon):
     assert row["leases"] == 1 and row["active_compute_slots"] == 2
     until(lambda: d.get("/v1/usage").json["usage"][0]["cost"] > 0, "a cost")
     d.release(lease)
+    until(lambda: d.events("lease.released"), "its end to be on disk")  # reads are ahead of it
     after, = d.get("/v1/usage").json["usage"]
     assert after["active_leases"] == 0 and after["cost"] >= row["cost"] > 0
     d.kill()
