@@ -9,7 +9,9 @@
  *   uses of the columns of a type <= GPUs of the type
  *
  * Its optimum bounds every real solution: if it cannot serve all, nothing can.  A fractional answer
- * is branched on: a column is used at least so often, or less often.  Costs are whole numbers
+ * is branched on.  First how many GPUs of a type are used, those that would be opened before
+ * others; then how many of a want a type serves; and only then how often one column is used: there
+ * are many columns that do nearly the same, so that to forbid one changes little.  Costs are whole numbers
  * (COST_OPEN for an empty GPU, 1 for an idle slice destroyed), so a bound is rounded up, to a
  * multiple of COST_OPEN when no idle slices are about; for slices on GPUs that closes the gap
  * nearly always at once. */
@@ -23,6 +25,7 @@
 #define COST_OPEN 1024
 #define COLUMNS_MAX 20000
 #define TYPES_MAX 4096
+#define NO_LIMIT UINT32_MAX
 
 struct column {
     uint32_t type;
@@ -48,8 +51,9 @@ struct batch {
     struct type *types;
     struct column *columns;
     bool has_idle;
-    /* Branch and bound: columns are used at least `low` and at most `high` times. */
-    uint32_t *low, *high;
+    /* Branch and bound: columns are used at least `low` and at most `high` times, and so are sums
+     * of them (NO_LIMIT: any number). */
+    uint32_t *low, *high, *sum_low, *sum_high;
     uint32_t nodes, node_limit;
     int64_t best_cost, root_bound;
     uint32_t *best_uses;
@@ -207,6 +211,28 @@ static void fill_from(struct fill *f, int slot) /* NOLINT(misc-no-recursion) */
     }
 }
 
+/* --- sums of columns that are branched on --- */
+
+/* By type: the GPUs in use, and what they serve of each want. */
+
+static uint32_t sum_count(const struct batch *b)
+{
+    return b->type_count * (uint32_t)(b->want_count + 1);
+}
+
+static uint32_t type_of_sum(const struct batch *b, uint32_t sum)
+{
+    return sum / (uint32_t)(b->want_count + 1);
+}
+
+/* What one use of a column of the type counts in the sum. */
+static uint32_t counts_in(const struct batch *b, uint32_t sum, uint32_t column)
+{
+    uint32_t want = sum % (uint32_t)(b->want_count + 1);
+
+    return want ? b->columns[column].takes[want - 1] : 1;
+}
+
 static int find_columns(struct batch *b)
 {
     for (uint32_t t = 0; t < b->type_count; t++) {
@@ -222,6 +248,9 @@ static int find_columns(struct batch *b)
     b->low = xcalloc(b->column_count + 1, sizeof(*b->low));
     b->high = xcalloc(b->column_count + 1, sizeof(*b->high));
     b->best_uses = xcalloc(b->column_count + 1, sizeof(*b->best_uses));
+    b->sum_low = xcalloc(sum_count(b) + 1, sizeof(*b->sum_low));
+    b->sum_high = xcalloc(sum_count(b) + 1, sizeof(*b->sum_high));
+    memset(b->sum_high, 0xff, sum_count(b) * sizeof(*b->sum_high));
     for (uint32_t c = 0; c < b->column_count; c++) {
         b->high[c] = b->types[b->columns[c].type].count;
     }
@@ -230,16 +259,64 @@ static int find_columns(struct batch *b)
 
 /* --- the linear program --- */
 
+/* Rows and columns that limits of sums take. */
+static void count_sums(const struct batch *b, size_t *ret_lows, size_t *ret_highs)
+{
+    *ret_lows = *ret_highs = 0;
+    for (uint32_t i = 0; i < sum_count(b); i++) {
+        *ret_lows += b->sum_low[i] > 0;
+        *ret_highs += b->sum_high[i] != NO_LIMIT;
+    }
+}
+
+/* A sum that must be so much is one more want, which its columns serve.  The last rows and columns
+ * are for sums. */
+static void build_sums(const struct batch *b, struct plan_lp *lp, size_t row, size_t col,
+                       double big)
+{
+    for (uint32_t i = 0; i < sum_count(b); i++) {
+        const struct type *t = &b->types[type_of_sum(b, i)];
+        size_t low_row = row, high_row = row + 2 * (b->sum_low[i] > 0);
+        bool has_high = b->sum_high[i] != NO_LIMIT;
+        for (uint32_t c = t->first_column;
+             (b->sum_low[i] || has_high) && c < t->first_column + t->column_count; c++) {
+            double n = counts_in(b, i, c);
+            if (b->sum_low[i]) {
+                lp->a[low_row * lp->cols + c] = -n;
+                lp->b[low_row] += n * b->low[c];
+            }
+            if (has_high) {
+                lp->a[high_row * lp->cols + c] = n;
+                lp->b[high_row] -= n * b->low[c];
+            }
+        }
+        if (b->sum_low[i]) {
+            lp->a[low_row * lp->cols + col] = 1;
+            lp->a[(low_row + 1) * lp->cols + col] = 1;
+            lp->b[low_row + 1] = b->sum_low[i];
+            lp->c[col++] = big;
+        }
+        if (has_high) {
+            lp->b[high_row] += b->sum_high[i];
+        }
+        row = high_row + has_high;
+    }
+}
+
 /* Rows: for each want its supply and its demand; for each type its GPUs; for each column that was
- * branched on its upper limit.  Lower limits are taken off beforehand. */
+ * branched on its upper limit.  Lower limits of columns are taken off beforehand. */
 static void build(const struct batch *b, struct plan_lp *lp, double big)
 {
     size_t w_count = b->want_count, n = b->column_count, extra = 0, row;
+    size_t lows = 0, highs = 0;
 
     for (uint32_t c = 0; c < n; c++) {
         extra += b->high[c] < b->types[b->columns[c].type].count;
     }
-    *lp = plan_lp_new(2 * w_count + b->type_count + extra, n + w_count);
+    count_sums(b, &lows, &highs);
+    row = 2 * w_count + b->type_count + extra;
+    *lp = plan_lp_new(row + 2 * lows + highs, n + w_count + lows);
+    build_sums(b, lp, row, n + w_count, big);
     for (size_t w = 0; w < w_count; w++) {
         lp->a[w * lp->cols + n + w] = 1;
         lp->a[(w_count + w) * lp->cols + n + w] = 1;
@@ -291,6 +368,11 @@ static int relax(struct batch *b, double *x, int64_t *ret_bound)
     for (size_t w = 0; w < b->want_count; w++) {
         total += b->wants[w].count;
         served += x[b->column_count + w];
+    }
+    size_t lows = 0;
+    for (uint32_t i = 0; i < sum_count(b); i++) {
+        total += b->sum_low[i];
+        served += b->sum_low[i] ? x[b->column_count + b->want_count + lows++] : 0;
     }
     for (uint32_t c = 0; c < b->column_count; c++) {
         x[c] += b->low[c];
@@ -392,9 +474,54 @@ static uint32_t most_fractional(const struct batch *b, const double *x)
     return best;
 }
 
+/* The sum that is farthest from whole: of the GPUs that are opened before of those that are in use,
+ * and these before what is served on them; UINT32_MAX none. */
+static uint32_t fractional_sum(const struct batch *b, const double *x, double *ret_value)
+{
+    uint32_t best = UINT32_MAX;
+    double far = 0;
+
+    for (uint32_t i = 0; i < sum_count(b); i++) {
+        const struct type *t = &b->types[type_of_sum(b, i)];
+        bool is_uses = i % (b->want_count + 1) == 0;
+        double value = 0;
+        for (uint32_t c = t->first_column; c < t->first_column + t->column_count; c++) {
+            value += x[c] * counts_in(b, i, c);
+        }
+        double d = fabs(value - round(value));
+        if (d > 1e-6 && is_uses) {
+            d += plan_gpu_busy(b->plan, t->gpu)->mask ? 1 : 2;
+        }
+        if (d > 1e-6 && d > far) {
+            far = d;
+            best = i;
+            *ret_value = value;
+        }
+    }
+    return best;
+}
+
 static bool is_done(const struct batch *b)
 {
     return b->takes_any && b->best_cost != INT64_MAX;
+}
+
+static void branch(struct batch *b, int depth);
+
+/* At least, and less than, so many uses of what `low` and `high` are for. */
+/* NOLINTNEXTLINE(misc-no-recursion) */
+static void branch_on(struct batch *b, int depth, uint32_t *low, uint32_t *high, double uses)
+{
+    uint32_t old_low = *low, old_high = *high, cut = (uint32_t)floor(uses);
+
+    *low = cut + 1;
+    branch(b, depth + 1);
+    *low = old_low;
+    *high = cut;
+    if (!is_done(b)) {
+        branch(b, depth + 1);
+    }
+    *high = old_high;
 }
 
 static void branch(struct batch *b, int depth) /* NOLINT(misc-no-recursion) */
@@ -407,7 +534,7 @@ static void branch(struct batch *b, int depth) /* NOLINT(misc-no-recursion) */
         b->is_cut_short = true;
         return;
     }
-    x = xcalloc(b->column_count + b->want_count + 1, sizeof(*x));
+    x = xcalloc(b->column_count + b->want_count + sum_count(b) + 1, sizeof(*x));
     r = relax(b, x, &bound);
     if (depth == 0) {
         b->root_bound = r == 1 ? bound : r == 0 ? INT64_MAX : 0;
@@ -424,15 +551,13 @@ static void branch(struct batch *b, int depth) /* NOLINT(misc-no-recursion) */
     if (c == UINT32_MAX || bound >= b->best_cost || is_done(b)) {
         return; /* whole already, or rounding met the bound */
     }
-    uint32_t low = b->low[c], high = b->high[c], cut = (uint32_t)floor(x[c]);
-    b->low[c] = cut + 1;
-    branch(b, depth + 1);
-    b->low[c] = low;
-    b->high[c] = cut;
-    if (!is_done(b)) {
-        branch(b, depth + 1);
+    double uses = x[c];
+    uint32_t sum = fractional_sum(b, x, &uses);
+    if (sum != UINT32_MAX) {
+        branch_on(b, depth, &b->sum_low[sum], &b->sum_high[sum], uses);
+    } else {
+        branch_on(b, depth, &b->low[c], &b->high[c], uses);
     }
-    b->high[c] = high;
 }
 
 /* --- the answer --- */
@@ -501,6 +626,8 @@ static void batch_done(struct batch *b)
     free(b->columns);
     free(b->low);
     free(b->high);
+    free(b->sum_low);
+    free(b->sum_high);
     free(b->best_uses);
 }
 

@@ -71,6 +71,12 @@ static struct book *book_for(struct machine *m, uint64_t id)
     return b;
 }
 
+/* The lease has a place from now on. */
+static bool is_grant(const struct pool_action *a)
+{
+    return a->history == POOL_HIST_LEASE_GRANTED || a->history == POOL_HIST_LEASE_MOVED;
+}
+
 static void snapshot_grant(struct machine *m, uint64_t id, struct book *ret)
 {
     const struct pool_lease *l = pool_find_lease(m->pool, id);
@@ -187,8 +193,7 @@ void take_batch(struct machine *m)
     note_limits(m, b);
     for (unsigned i = 0; i < b->action_count; i++) {
         const struct pool_action *a = &b->action[i];
-        if (a->kind == POOL_DO_HISTORY && (a->history == POOL_HIST_LEASE_GRANTED ||
-                                           a->history == POOL_HIST_LEASE_MOVED)) {
+        if (a->kind == POOL_DO_HISTORY && is_grant(a)) {
             b->grant = xreallocarray(b->grant, b->grant_count + 1, sizeof(*b->grant));
             struct book *grant = &b->grant[b->grant_count++];
             snapshot_grant(m, a->lease, grant);
@@ -270,7 +275,11 @@ static void history_seen(struct machine *m, const struct pool_action *a)
     if (is_end) {
         struct book *b = book_for(m, a->lease);
         CHECK(!b->is_ended || !b->is_granted);
-        CHECK(a->history != POOL_HIST_LEASE_LOST || b->is_broken);
+        if (a->history == POOL_HIST_LEASE_LOST && !b->is_broken) {
+            fail_msg("seed %" PRIu64 " step %u: l-%" PRIu64 " is said to be lost: granted %d, %u "
+                     "parts, the first with serial %" PRIu64, m->seed, m->step, b->id,
+                     b->is_granted, b->part_count, b->part[0].serial);
+        }
         CHECK(a->history != POOL_HIST_LEASE_EXPIRED || !b->is_granted || b->due_ms <= own_ms(m));
         b->is_ended = true;
     }
@@ -351,9 +360,6 @@ void commit_one(struct machine *m, unsigned action_limit)
     for (unsigned i = 0; i < b.record_count; i++) {
         store(m, &b.record[i]);
     }
-    for (unsigned i = 0; i < b.grant_count; i++) {
-        note_grant(m, &b.grant[i]);
-    }
     struct book *renewed = b.renewed ? find_book(m, b.renewed) : NULL;
     if (renewed && renewed->is_granted) {
         renewed->due_ms = b.due_ms;
@@ -366,9 +372,12 @@ void commit_one(struct machine *m, unsigned action_limit)
             text_copy(u->user, sizeof(u->user), "(nobody may have it as it is)");
         }
     }
-    for (unsigned i = 0; i < b.action_count; i++) {
+    for (unsigned i = 0, grants = 0; i < b.action_count; i++) {
         const struct pool_action *a = &b.action[i];
-        if (a->kind == POOL_DO_HISTORY) {
+        if (a->kind == POOL_DO_HISTORY) { /* in their order: one may stop and have a place again */
+            if (is_grant(a)) {
+                note_grant(m, &b.grant[grants++]);
+            }
             history_seen(m, a); /* recorded with the transaction */
         } else if (a->kind == POOL_DO_JOB && i < action_limit) {
             struct machine_gpu *g = &m->gpu[a->job.gpu];

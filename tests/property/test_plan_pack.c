@@ -284,7 +284,7 @@ static void batches_agree_with_trying_everything(void **state)
 #define FLEET 64
 #define MODELS 4
 #define KINDS 8
-#define NODES_MAX 2000
+#define NODES_MAX 5000
 
 struct fleet {
     struct plan *plan;
@@ -372,12 +372,14 @@ static void draw_wants(struct fleet *f, bool is_written, unsigned percent)
     }
 }
 
-/* Half an hour of these (TANGRAM_ROUNDS=...) is no different; a second each is asked. */
+/* Within a second each, which so many linear programs do not take.  TANGRAM_ROUNDS=... for more, and
+ * TANGRAM_ROUND=... for one of them alone.  Branching on columns only, the one of round 122 is open
+ * after 2,000 programs. */
 static void mixed_fleets_are_proven(void **state)
 {
     static const unsigned percents[] = {20, 40, 50, 60, 70, 80, 90, 100};
-    const char *text = getenv("TANGRAM_ROUNDS"), *seed = getenv("TANGRAM_SEED");
-    unsigned rounds = text ? (unsigned)strtoul(text, NULL, 10) : 60, fits = 0, open = 0, nodes = 0;
+    const char *text = getenv("TANGRAM_ROUNDS"), *seed = getenv("TANGRAM_SEED"), *only = getenv("TANGRAM_ROUND");
+    unsigned rounds = text ? (unsigned)strtoul(text, NULL, 10) : 130, fits = 0, open = 0, nodes = 0;
     double slowest_ms = 0;
 
     (void)state;
@@ -388,6 +390,10 @@ static void mixed_fleets_are_proven(void **state)
         unsigned percent = percents[round % ARRAY_SIZE(percents)];
         make_fleet(&f);
         draw_wants(&f, round / ARRAY_SIZE(percents) % 2, percent);
+        if (only && strtoul(only, NULL, 10) != round) {
+            plan_free(f.plan);
+            continue;
+        }
         clock_t begun = clock();
         int r = plan_batch_place(f.plan, f.wants, KINDS, NODES_MAX, &b, NULL);
         double ms = 1e3 * (double)(clock() - begun) / CLOCKS_PER_SEC;
