@@ -109,6 +109,16 @@ def python_program(package, *more):
                   PYTHONDONTWRITEBYTECODE=1, LC_ALL="C.UTF-8", TERM="dumb")
 
 
+def over_nvidia_smi(command, folder, *packages):
+    """A program that runs `nvidia-smi`, perhaps as `sudo nvidia-smi`, and reads what it prints."""
+    sudo = folder / "sudo"
+    sudo.write_text('#!/bin/sh\nexec "$@"\n')
+    sudo.chmod(0o755)
+    smi = pathlib.Path(nvidia_smi("trixie").command[0]).parent
+    return Client(command, PATH=f"{folder}:{smi}:{os.environ['PATH']}", PYTHONDONTWRITEBYTECODE=1,
+                  PYTHONPATH=":".join(str(had(fetch.pypi, p)) for p in packages))
+
+
 def python_script(path, *packages):
     """A script of ours over packages of PyPI."""
     folders = ":".join(str(had(fetch.pypi, p)) for p in packages)
@@ -142,6 +152,14 @@ def lstopo():
     plugins, = root.rglob("hwloc_nvml.so")
     return Client([root / "usr/bin/lstopo-no-graphics"], folders, inside=True,
                   HWLOC_PLUGINS_PATH=plugins.parent)
+
+
+def lspci():
+    """With the newest names of devices that there are."""
+    root = had(fetch.debian, "bookworm", "pciutils", "libpci3", "libkmod2")
+    names = had(fetch.debian, "trixie", "pci.ids") / "usr/share/misc/pci.ids"
+    _, folders = fetch.loader(root)
+    return Client([root / "usr/bin/lspci", "-i", names], folders, inside=True)
 
 
 def btop(home):

@@ -184,7 +184,7 @@ def loader(root):
     return None, [f for f in folders if not pathlib.Path(f, "libc.so.6").exists()]
 
 
-# -- PyPI, npm, Go and Rust
+# -- PyPI, Go and Rust
 
 @once
 def pypi(package):
@@ -197,27 +197,6 @@ def pypi(package):
         run([pip, "install", "--quiet", "--disable-pip-version-check",
              "--target", folder, package], package)
     return fetched(f"pypi/{package}", fetch)
-
-
-@once
-def npm(package):
-    """A folder whose node_modules has the newest version; its install scripts are not run."""
-    def fetch(folder):
-        run(["npm", "install", "--silent", "--no-fund", "--no-audit", "--ignore-scripts",
-             "--prefix", folder, package], package)
-    return fetched(f"npm/{package}", fetch)
-
-
-@once
-def cargo_program(crate):
-    """The program that `cargo install CRATE` makes, not optimised: it is built to be tested."""
-    def fetch(folder):
-        run([cargo_tool(crate), "install", "--quiet", "--debug", "--locked", "--root", folder, crate],
-            crate, env=dict(os.environ, CARGO_HOME=str(cache() / "cargo"),
-                            CARGO_TARGET_DIR=str(folder / "target"), CARGO_PROFILE_DEV_DEBUG="0"),
-            timeout_s=900)
-        shutil.rmtree(folder / "target")
-    return next((fetched(f"cargo/{crate}", fetch) / "bin").iterdir())
 
 
 @once
