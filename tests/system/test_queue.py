@@ -103,6 +103,40 @@ def test_bound_per_tenant_and_cancel(daemon, machine):
     assert d.request("POST", "/v1/leases", {"profile": "1g.10gb"}).status == 202
 
 
+def test_who_is_let_in_ahead_is_not_renewed_beyond_that(daemon):
+    """It was let in because it ends before the 7g can start."""
+    d = daemon()
+    d.lease("4g.40gb", ttl_s=3600)
+    head = ask(d, "7g.80gb")
+    short = d.lease("1g.10gb", ttl_s=600)
+    for ttl in (7200, None):
+        refused = d.request("PATCH", f"/v1/leases/{short['id']}", {"ttl_s": ttl})
+        assert refused.status == 403, refused
+        assert refused.json["reason"] == "not_allowed_by_configuration"
+        assert f"ahead of {head['id']}" in refused.json["detail"]
+    assert d.cli("renew", short["id"], "--ttl", "2h", check=4).stderr.count(head["id"]) == 2
+    assert d.request("PATCH", f"/v1/leases/{short['id']}", {"ttl_s": 1200}).status == 200
+    d.release(head)
+    assert d.request("PATCH", f"/v1/leases/{short['id']}", {"ttl_s": 7200}).status == 200
+
+
+def test_quota_is_kept_for_who_has_waited_long(daemon, machine):
+    d = daemon(machine(), config="limits: {max_compute_per_tenant: 4}\nqueue: {age_step: 1s}\n")
+    three = d.lease("3g.40gb")
+    over = ask(d, "2g.20gb")
+
+    def is_kept():
+        one = ask(d, "1g.10gb")
+        told = why(d, one)["reason"]
+        d.release(one)
+        return f"kept for {over['id']}" in told
+
+    until(is_kept, "the quota to be kept for who waits for it")
+    d.release(three)
+    d.wait_state(over, "active")
+    assert ask(d, "1g.10gb", wait_s=20)["state"] == "active"
+
+
 def test_quota_of_compute_says_so_and_holds_up_nobody(daemon, machine):
     d = daemon(machine(), config="limits: {max_compute_per_tenant: 4}\n")
     d.lease("3g.40gb")
