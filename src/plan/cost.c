@@ -29,7 +29,7 @@ static int free_slots(const struct mig_geometry *g, const struct mig_use *use)
 
 /* The profiles that can no longer be placed although enough slots are free, by weight. */
 static double shut_out(const struct mig_geometry *g, const struct plan_mix *mix,
-                       const struct mig_use *before, const struct mig_use *after)
+                       const struct plan_look *before, const struct plan_look *after)
 {
     double sum = 0;
 
@@ -38,23 +38,34 @@ static double shut_out(const struct mig_geometry *g, const struct plan_mix *mix,
          * also find the corner that is of no use to others. */
         bool is_corner =
             4 * g->profiles[p].slices * g->slots < 3 * g->profiles[p].size * g->slices;
-        if (!is_corner && g->profiles[p].size <= free_slots(g, after) &&
-            mig_free_starts(g, before, p) && !mig_free_starts(g, after, p)) {
+        if (!is_corner && g->profiles[p].size <= free_slots(g, &after->use) &&
+            (before->fits & ~after->fits) >> p & 1) {
             sum += fmin(mix->share[p] / REACH_SHARE, 1);
         }
     }
     return sum;
 }
 
+void plan_look_at(const struct mig_geometry *g, const struct plan_mix *mix,
+                  const struct mig_use *use, struct plan_look *ret)
+{
+    int free = free_slots(g, use);
+
+    *ret = (struct plan_look){.use = *use};
+    for (int p = 0; p < g->profile_count; p++) {
+        uint16_t slots = mig_free_slots(g, use, p);
+        ret->fits |= (uint32_t)(slots != 0) << p;
+        ret->unusable += mix->share[p] * (free - mig_count_slots(slots));
+    }
+}
+
 double plan_unusable(const struct mig_geometry *g, const struct plan_mix *mix,
                      const struct mig_use *use)
 {
-    double sum = 0;
+    struct plan_look look;
 
-    for (int p = 0; p < g->profile_count; p++) {
-        sum += mix->share[p] * (free_slots(g, use) - mig_count_slots(mig_free_slots(g, use, p)));
-    }
-    return sum;
+    plan_look_at(g, mix, use, &look);
+    return look.unusable;
 }
 
 /* Variants (+me, +gfx) stand where the plain profile does: what counts placements counts them
@@ -98,28 +109,30 @@ static double mfi_index(const struct mig_geometry *g, const struct mig_use *use)
 
 double plan_cost(enum plan_policy policy, const struct plan_settings *settings,
                  const struct mig_geometry *g, const struct plan_mix *mix,
-                 const struct mig_use *before, struct mig_slice slice)
+                 const struct plan_look *before, struct mig_slice slice)
 {
-    struct mig_use after = *before;
-    double fullness = free_slots(g, before);
+    struct mig_use use = before->use;
+    struct plan_look after;
+    double fullness = free_slots(g, &before->use);
 
-    mig_use_add(g, &after, slice.profile, slice.start);
+    mig_use_add(g, &use, slice.profile, slice.start);
+    plan_look_at(g, mix, &use, &after);
     switch (policy) {
     case PLAN_REACH:
-        return plan_unusable(g, mix, &after) - plan_unusable(g, mix, before) +
-               FREE_WEIGHT * fullness + SHUT_WEIGHT * shut_out(g, mix, before, &after) +
-               (before->mask ? 0 : settings->open_cost * g->slots);
+        return after.unusable - before->unusable + FREE_WEIGHT * fullness +
+               SHUT_WEIGHT * shut_out(g, mix, before, &after) +
+               (before->use.mask ? 0 : settings->open_cost * g->slots);
     case PLAN_FGD:
-        return plan_unusable(g, mix, &after) - plan_unusable(g, mix, before) +
-               (before->mask ? 0 : settings->open_cost) + 1e-3 * fullness;
+        return after.unusable - before->unusable +
+               (before->use.mask ? 0 : settings->open_cost) + 1e-3 * fullness;
     case PLAN_MFI:
-        return mfi_index(g, &after) - mfi_index(g, before);
+        return mfi_index(g, &use) - mfi_index(g, &before->use);
     case PLAN_BEST_FIT:
         return fullness;
     case PLAN_WORST_FIT:
         return -fullness;
     case PLAN_MAX_CC:
-        return -plan_placements_left(g, &after);
+        return -plan_placements_left(g, &use);
     default: /* first-fit, round-robin, lowest-slot: the slot; the GPU's number comes on top */
         return slice.start;
     }

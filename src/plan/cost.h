@@ -8,9 +8,18 @@ struct plan_mix {
     double share[MIG_PROFILES_MAX]; /* sums to 1 over the profiles of the class */
 };
 
+/* What a GPU has for others: all that costs are made of. */
+struct plan_look {
+    struct mig_use use;
+    uint32_t fits;   /* bit p: profile p has a place */
+    double unusable; /* plan_unusable() */
+};
+void plan_look_at(const struct mig_geometry *geometry, const struct plan_mix *mix,
+                  const struct mig_use *use, struct plan_look *ret);
+
 double plan_cost(enum plan_policy policy, const struct plan_settings *settings,
                  const struct mig_geometry *geometry, const struct plan_mix *mix,
-                 const struct mig_use *before, struct mig_slice slice);
+                 const struct plan_look *before, struct mig_slice slice);
 
 /* Between slots of one GPU that cost the same: less is better, then the lower slot. */
 double plan_slot_cost(enum plan_policy policy, const struct mig_geometry *geometry,

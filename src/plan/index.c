@@ -7,13 +7,15 @@
  * GPU is the lowest number in the states of the first bits set, of those that are equally good.
  *
  *   seats[gpu]         the state of each GPU
- *   states[s].blocks   which blocks of 64 GPUs have one in state s; the block itself is searched
+ *   states[s].blocks   which blocks of 64 GPUs may have one in state s; the block itself is searched
  *   choices[s, p]      best start, key (what it costs) and rank of state s for profile p
- *   orders[p].states   the states by rank; has_gpu and has_word are the bits, in two levels
+ *   orders[p].states   the states by rank; has_gpu are the bits
  *
- * Taking a slice is: find the rank's bit, then the state's first block, then the GPU in it; look up
- * the next state, and set its block's bit.  A state that becomes empty or non-empty flips one bit
- * for each profile.  All of it is a few words per state and four bytes per GPU, which stay in the
+ * Taking a slice is: find the rank's bit, which leads to the state and its first GPU; look up the
+ * next state, set its block's bit, and find the first GPU of those left in the old one.  Nobody looks
+ * whether a block that a GPU leaves still has others: the bit is cleared by the search that finds none.
+ * A state that becomes empty or non-empty flips one bit for each profile that has a place in it.  All
+ * of it is a few words per state and four bytes per GPU, which stay in the
  * processor's cache for a hundred thousand GPUs.
  *
  * States come into being when first seen and are kept: a new one is inserted into the orders, which
@@ -50,7 +52,6 @@ void plan_index_done(struct plan_index *x)
         for (int p = 0; p < x->geometry.profile_count; p++) {
             free(x->rankings[k].orders[p].states);
             free(x->rankings[k].orders[p].has_gpu);
-            free(x->rankings[k].orders[p].has_word);
         }
         free(x->rankings[k].choices);
     }
@@ -82,7 +83,7 @@ size_t plan_index_bytes(const struct plan_index *x)
 /* The best start of a profile in a state.  Idle slots are counted, not idle slices: which slices
  * there are is not part of the state, and to destroy as few slots as possible comes to the same. */
 static void choose(const struct plan_index *x, enum plan_policy policy, const struct plan_state *s,
-                   int profile, struct plan_choice *ret)
+                   const struct plan_look *look, int profile, struct plan_choice *ret)
 {
     const struct mig_profile *row = &x->geometry.profiles[profile];
     double least = INFINITY;
@@ -95,7 +96,7 @@ static void choose(const struct plan_index *x, enum plan_policy policy, const st
         }
         int destroyed =
             __builtin_popcount(mig_window(&x->geometry, profile, slice.start) & s->idle);
-        double cost = plan_cost(policy, x->settings, &x->geometry, &x->mix, &s->busy, slice);
+        double cost = plan_cost(policy, x->settings, &x->geometry, &x->mix, look, slice);
         int64_t key = plan_key(destroyed, cost);
         double among = plan_slot_cost(policy, &x->geometry, &s->busy, slice);
         if (key < ret->key || (key == ret->key && among < least)) {
@@ -103,6 +104,19 @@ static void choose(const struct plan_index *x, enum plan_policy policy, const st
             ret->start = slice.start;
             least = among;
         }
+    }
+}
+
+/* All profiles in a state. */
+static void choose_all(const struct plan_index *x, struct plan_ranking *r, uint32_t state)
+{
+    const struct plan_state *s = &x->states[state];
+    struct plan_look look;
+
+    plan_look_at(&x->geometry, &x->mix, &s->busy, &look);
+    for (int p = 0; p < x->geometry.profile_count; p++) {
+        choose(x, r->policy, s, &look, p,
+               &r->choices[(size_t)state * x->geometry.profile_count + (size_t)p]);
     }
 }
 
@@ -141,17 +155,14 @@ static int compare_sorted(const void *a, const void *b, void *arg)
 
 static void set_bit(struct plan_order *o, uint32_t rank, bool on)
 {
-    uint32_t word = rank / 64;
+    uint64_t bit = 1ull << rank % 64;
 
-    if (on) {
-        o->has_gpu[word] |= 1ull << rank % 64;
-        o->has_word[word / 64] |= 1ull << word % 64;
-    } else {
-        o->has_gpu[word] &= ~(1ull << rank % 64);
-        if (!o->has_gpu[word]) {
-            o->has_word[word / 64] &= ~(1ull << word % 64);
-        }
-    }
+    o->has_gpu[rank / 64] = on ? o->has_gpu[rank / 64] | bit : o->has_gpu[rank / 64] & ~bit;
+}
+
+static inline void flip_bit(struct plan_order *o, uint32_t rank)
+{
+    o->has_gpu[rank / 64] ^= 1ull << rank % 64;
 }
 
 /* Sets ranks and bits from order `from` on, after states were inserted or sorted. */
@@ -171,14 +182,15 @@ static void rebuild_ranking(struct plan_index *x, enum plan_ranking_kind kind)
 {
     struct plan_ranking *r = &x->rankings[kind];
 
+    for (uint32_t s = 0; s < x->state_count; s++) {
+        choose_all(x, r, s);
+    }
     for (int p = 0; p < x->geometry.profile_count; p++) {
         struct plan_order *o = &r->orders[p];
         struct sort how = {x, kind, p};
         o->count = 0;
         for (uint32_t s = 0; s < x->state_count; s++) {
-            struct plan_choice *c = &r->choices[(size_t)s * x->geometry.profile_count + (size_t)p];
-            choose(x, r->policy, &x->states[s], p, c);
-            if (c->key != INT64_MAX) {
+            if (x->states[s].fits >> p & 1) {
                 o->states[o->count++] = s;
             }
         }
@@ -209,9 +221,7 @@ static void grow_ranking(struct plan_index *x, struct plan_ranking *r)
         struct plan_order *o = &r->orders[p];
         o->states = xreallocarray(o->states, x->state_size, sizeof(*o->states));
         free(o->has_gpu);
-        free(o->has_word);
         o->has_gpu = xcalloc(words, sizeof(*o->has_gpu));
-        o->has_word = xcalloc(words / 64 + 1, sizeof(*o->has_word));
         for (uint32_t i = 0; r->is_built && i < o->count; i++) {
             set_bit(o, i, x->states[o->states[i]].count > 0);
         }
@@ -233,13 +243,12 @@ static void insert_ranked(struct plan_index *x, enum plan_ranking_kind kind, uin
 {
     struct plan_ranking *r = &x->rankings[kind];
 
+    choose_all(x, r, state);
     for (int p = 0; p < x->geometry.profile_count; p++) {
         struct plan_order *o = &r->orders[p];
         struct sort how = {x, kind, p};
-        struct plan_choice *c = &r->choices[(size_t)state * x->geometry.profile_count + (size_t)p];
         uint32_t lo = 0, hi = o->count;
-        choose(x, r->policy, &x->states[state], p, c);
-        if (c->key == INT64_MAX) {
+        if (!(x->states[state].fits >> p & 1)) {
             continue;
         }
         while (lo < hi) {
@@ -255,33 +264,6 @@ static void insert_ranked(struct plan_index *x, enum plan_ranking_kind kind, uin
         o->count++;
         renumber(x, kind, p, lo);
     }
-}
-
-uint32_t plan_index_next(const struct plan_index *x, enum plan_ranking_kind kind, int profile,
-                         uint32_t rank)
-{
-    const struct plan_order *o = &x->rankings[kind].orders[profile];
-    uint32_t word = rank / 64;
-
-    if (rank >= o->count) {
-        return UINT32_MAX;
-    }
-    uint64_t bits = o->has_gpu[word] & (~0ull << rank % 64);
-    if (bits) {
-        return word * 64 + (uint32_t)__builtin_ctzll(bits);
-    }
-    word++;
-    for (uint32_t group = word / 64; group * 4096 < o->count; group++) {
-        bits = o->has_word[group];
-        if (group == word / 64) {
-            bits &= ~0ull << word % 64;
-        }
-        if (bits) {
-            word = group * 64 + (uint32_t)__builtin_ctzll(bits);
-            return word * 64 + (uint32_t)__builtin_ctzll(o->has_gpu[word]);
-        }
-    }
-    return UINT32_MAX;
 }
 
 /* --- states --- */
@@ -348,6 +330,9 @@ uint32_t plan_index_state(struct plan_index *x, const struct mig_use *busy, uint
     *cell = s + 1;
     x->states[s] = (struct plan_state){.busy = *busy, .idle = idle, .lowest = UINT32_MAX};
     x->states[s].busy.instances = 0;
+    for (int p = 0; p < x->geometry.profile_count; p++) {
+        x->states[s].fits |= (uint32_t)!!mig_free_starts(&x->geometry, busy, p) << p;
+    }
     for (int k = 0; k < PLAN_RANKING_COUNT; k++) {
         if (x->rankings[k].is_built) {
             insert_ranked(x, (enum plan_ranking_kind)k, s);
@@ -356,41 +341,55 @@ uint32_t plan_index_state(struct plan_index *x, const struct mig_use *busy, uint
     return s;
 }
 
-static uint32_t follow(struct plan_index *x, uint32_t state, struct mig_slice slice, bool is_take)
+/* The state that a slice leads to, for the first time. */
+static __attribute__((noinline)) uint32_t find_follower(struct plan_index *x, uint32_t state,
+                                                        struct mig_slice slice, bool is_take)
 {
-    size_t link = (size_t)state * x->placement_count + x->placement[slice.profile][slice.start];
-    uint32_t to = is_take ? x->taken[link] : x->given[link];
+    struct mig_use use = x->states[state].busy;
+    uint16_t idle = x->states[state].idle;
 
-    if (to == PLAN_NO_STATE) {
-        struct mig_use use = x->states[state].busy;
-        uint16_t idle = x->states[state].idle;
-        if (is_take) {
-            mig_use_add(&x->geometry, &use, slice.profile, slice.start);
-            idle &= (uint16_t)~mig_window(&x->geometry, slice.profile, slice.start);
-        } else {
-            use.instances = 1;
-            mig_use_remove(&x->geometry, &use, slice.profile, slice.start);
-        }
-        use.instances = 0;
-        to = plan_index_state(x, &use, idle);
-        *(is_take ? &x->taken[link] : &x->given[link]) = to;
+    if (is_take) {
+        mig_use_add(&x->geometry, &use, slice.profile, slice.start);
+        idle &= (uint16_t)~mig_window(&x->geometry, slice.profile, slice.start);
+    } else {
+        use.instances = 1;
+        mig_use_remove(&x->geometry, &use, slice.profile, slice.start);
     }
-    return to;
+    use.instances = 0;
+    return plan_index_state(x, &use, idle);
+}
+
+static inline size_t link_of(const struct plan_index *x, uint32_t state, struct mig_slice slice)
+{
+    return (size_t)state * x->placement_count + x->placement[slice.profile][slice.start];
 }
 
 uint32_t plan_index_taken(struct plan_index *x, uint32_t state, struct mig_slice slice)
 {
-    return follow(x, state, slice, true);
+    size_t link = link_of(x, state, slice);
+
+    if (x->taken[link] == PLAN_NO_STATE) {
+        uint32_t to = find_follower(x, state, slice, true);
+        x->taken[link] = to; /* may have moved */
+    }
+    return x->taken[link];
 }
 
 uint32_t plan_index_given(struct plan_index *x, uint32_t state, struct mig_slice slice)
 {
-    return follow(x, state, slice, false);
+    size_t link = link_of(x, state, slice);
+
+    if (x->given[link] == PLAN_NO_STATE) {
+        uint32_t to = find_follower(x, state, slice, false);
+        x->given[link] = to;
+    }
+    return x->given[link];
 }
 
 /* --- GPUs --- */
 
-static void flip_bits(struct plan_index *x, uint32_t state, bool on)
+/* A state has got its first GPU, or lost its last. */
+static void flip_bits(struct plan_index *x, uint32_t state)
 {
     for (int k = 0; k < PLAN_RANKING_COUNT; k++) {
         struct plan_ranking *r = &x->rankings[k];
@@ -398,10 +397,9 @@ static void flip_bits(struct plan_index *x, uint32_t state, bool on)
             continue;
         }
         const struct plan_choice *c = &r->choices[(size_t)state * x->geometry.profile_count];
-        for (int p = 0; p < x->geometry.profile_count; p++) {
-            if (c[p].key != INT64_MAX) {
-                set_bit(&r->orders[p], c[p].rank, on);
-            }
+        for (uint32_t fits = x->states[state].fits; fits; fits &= fits - 1) {
+            int p = __builtin_ctz(fits);
+            flip_bit(&r->orders[p], c[p].rank);
         }
     }
 }
@@ -413,40 +411,57 @@ static uint32_t seat_of(const struct plan_index *x, uint32_t state)
 
 typedef uint32_t lanes __attribute__((vector_size(16)));
 
-/* Is one of the 16 seats this one? */
-static inline __attribute__((always_inline)) bool any_of_16(const uint32_t *seats, uint32_t seat)
+/* Bit i: the block's GPU i has this seat.  Without a branch: where the first one stands cannot be
+ * foretold. */
+static uint64_t gpus_in_block(const uint32_t *seats, uint32_t block, uint32_t seat)
 {
-    lanes want = {seat, seat, seat, seat}, at[4];
+    static const lanes bits[8] = {
+        {1u << 0, 1u << 1, 1u << 2, 1u << 3},
+        {1u << 4, 1u << 5, 1u << 6, 1u << 7},
+        {1u << 8, 1u << 9, 1u << 10, 1u << 11},
+        {1u << 12, 1u << 13, 1u << 14, 1u << 15},
+        {1u << 16, 1u << 17, 1u << 18, 1u << 19},
+        {1u << 20, 1u << 21, 1u << 22, 1u << 23},
+        {1u << 24, 1u << 25, 1u << 26, 1u << 27},
+        {1u << 28, 1u << 29, 1u << 30, 1u << 31}};
+    const uint32_t *at = &seats[(size_t)block * PLAN_BLOCK];
+    const lanes want = {seat, seat, seat, seat};
+    uint64_t gpus = 0;
 
-    memcpy(at, seats, sizeof(at));
-    lanes hit = (lanes)(at[0] == want) | (lanes)(at[1] == want) | (lanes)(at[2] == want) |
-                (lanes)(at[3] == want);
-    return hit[0] | hit[1] | hit[2] | hit[3];
-}
-
-static bool block_has(const uint32_t *seats, uint32_t block, uint32_t seat)
-{
-    const uint32_t *s = &seats[(size_t)block * PLAN_BLOCK];
-
-    return any_of_16(s, seat) || any_of_16(s + 16, seat) || any_of_16(s + 32, seat) ||
-           any_of_16(s + 48, seat);
-}
-
-/* The first GPU of the block, from number `from` on. */
-static uint32_t first_in_block(const uint32_t *seats, uint32_t block, uint32_t seat, uint32_t from)
-{
-    uint32_t gpu = block * PLAN_BLOCK, end = gpu + PLAN_BLOCK;
-
-    if (gpu < from) {
-        gpu = from;
-    } else {
-        while (gpu < end && !any_of_16(&seats[gpu], seat)) {
-            gpu += 16;
+    for (int half = 32; half >= 0; half -= 32) {
+        lanes found = {0}, four;
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++) {
+            memcpy(&four, &at[half + 4 * i], sizeof(four));
+            found |= (lanes)(four == want) & bits[i];
         }
+        gpus = gpus << 32 | (found[0] | found[1] | found[2] | found[3]);
     }
-    for (; gpu < end; gpu++) {
-        if (seats[gpu] == seat) {
-            return gpu;
+    return gpus;
+}
+
+/* The state's first GPU from number `from` on.  Block bits that are stale are cleared on the way. */
+static uint32_t first_gpu(const struct plan_state *s, const uint32_t *seats, uint32_t seat,
+                          uint32_t from)
+{
+    uint32_t first = from / PLAN_BLOCK, word = first / 64;
+    uint64_t skip = ~0ull << first % 64;
+
+    if (word < s->first_word) {
+        word = s->first_word;
+        skip = ~0ull;
+    }
+    for (; word < s->word_count; word++, skip = ~0ull) {
+        for (uint64_t blocks = s->blocks[word] & skip; blocks; blocks &= blocks - 1) {
+            uint32_t block = word * 64 + (uint32_t)__builtin_ctzll(blocks);
+            uint64_t gpus = gpus_in_block(seats, block, seat);
+            if (!gpus) {
+                s->blocks[word] &= ~(blocks & -blocks);
+            }
+            gpus &= block == first ? ~0ull << from % PLAN_BLOCK : ~0ull;
+            if (gpus) {
+                return block * PLAN_BLOCK + (uint32_t)__builtin_ctzll(gpus);
+            }
         }
     }
     return UINT32_MAX;
@@ -455,40 +470,19 @@ static uint32_t first_in_block(const uint32_t *seats, uint32_t block, uint32_t s
 uint32_t plan_index_lowest(const struct plan_index *x, const uint32_t *seats, uint32_t state,
                            uint32_t from)
 {
-    const struct plan_state *s = &x->states[state];
-    uint32_t seat = seat_of(x, state), block = from / PLAN_BLOCK, word = block / 64;
-    uint64_t skip = word < s->first_word ? ~0ull : ~0ull << block % 64;
-
-    word = word < s->first_word ? s->first_word : word;
-    for (; word < s->word_count; word++, skip = ~0ull) {
-        for (uint64_t bits = s->blocks[word] & skip; bits; bits &= bits - 1) {
-            uint32_t gpu =
-                first_in_block(seats, word * 64 + (uint32_t)__builtin_ctzll(bits), seat, from);
-            if (gpu != UINT32_MAX) {
-                return gpu;
-            }
-        }
-    }
-    return UINT32_MAX;
+    return first_gpu(&x->states[state], seats, seat_of(x, state), from);
 }
 
 static void leave(struct plan_index *x, const uint32_t *seats, uint32_t gpu, uint32_t state)
 {
     struct plan_state *s = &x->states[state];
-    uint32_t block = gpu / PLAN_BLOCK;
 
-    s->count--;
-    if (!block_has(seats, block, seat_of(x, state))) {
-        s->blocks[block / 64] &= ~(1ull << block % 64);
-        while (s->first_word < s->word_count && !s->blocks[s->first_word]) {
-            s->first_word++;
-        }
-    }
-    if (s->count == 0) {
+    if (--s->count == 0) {
         s->lowest = UINT32_MAX;
-        flip_bits(x, state, false);
+        flip_bits(x, state);
     } else if (gpu == s->lowest) {
-        s->lowest = plan_index_lowest(x, seats, state, gpu + 1);
+        s->lowest = first_gpu(s, seats, seat_of(x, state), gpu + 1);
+        s->first_word = s->lowest / PLAN_BLOCK / 64;
     }
 }
 
@@ -508,7 +502,7 @@ static void enter(struct plan_index *x, uint32_t gpu, uint32_t state)
     }
     s->lowest = gpu < s->lowest ? gpu : s->lowest;
     if (s->count++ == 0) {
-        flip_bits(x, state, true);
+        flip_bits(x, state);
     }
 }
 

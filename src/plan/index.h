@@ -19,11 +19,12 @@
 struct plan_state {
     struct mig_use busy; /* instances not counted */
     uint16_t idle;
+    uint32_t fits;       /* bit p: profile p has a place here */
     uint32_t count;      /* GPUs */
     uint32_t lowest;     /* the first of them; UINT32_MAX: none */
     uint32_t first_word; /* no block before this word has one */
     uint32_t word_count;
-    uint64_t *blocks; /* bit b: a GPU of block b is in this state */
+    uint64_t *blocks; /* bit b: a GPU of block b is in this state, or was */
 };
 
 /* What one profile would cost in one state, at the best start. */
@@ -36,9 +37,8 @@ struct plan_choice {
 /* All states in order of preference for one profile, and which of them have a GPU. */
 struct plan_order {
     uint32_t count;
-    uint32_t *states;   /* by rank */
-    uint64_t *has_gpu;  /* by rank */
-    uint64_t *has_word; /* bit i: has_gpu[i] is not 0 */
+    uint32_t *states;  /* by rank */
+    uint64_t *has_gpu; /* by rank */
 };
 
 struct plan_ranking {
@@ -90,8 +90,19 @@ size_t plan_index_bytes(const struct plan_index *index);
 /* Makes a ranking ready for use. */
 void plan_index_need(struct plan_index *index, enum plan_ranking_kind kind);
 /* The first rank from `rank` on that has a GPU, or UINT32_MAX. */
-uint32_t plan_index_next(const struct plan_index *index, enum plan_ranking_kind kind, int profile,
-                         uint32_t rank);
+static inline uint32_t plan_order_next(const struct plan_order *order, uint32_t rank)
+{
+    uint64_t skip = ~0ull << rank % 64;
+
+    for (uint32_t word = rank / 64; word * 64 < order->count; word++, skip = ~0ull) {
+        uint64_t bits = order->has_gpu[word] & skip;
+        if (bits) {
+            return word * 64 + (uint32_t)__builtin_ctzll(bits);
+        }
+    }
+    return UINT32_MAX;
+}
+
 static inline const struct plan_choice *plan_index_choice(const struct plan_index *index,
                                                           enum plan_ranking_kind kind,
                                                           uint32_t state, int profile)

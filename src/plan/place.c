@@ -89,11 +89,11 @@ static void search_index(const struct plan *p, int class_id, enum plan_ranking_k
 {
     const struct plan_index *x = &p->classes[class_id]->index;
     int profile = ask->profile[class_id];
-    uint32_t rank = plan_index_next(x, kind, profile, 0);
+    const struct plan_order *o = &x->rankings[kind].orders[profile];
     int64_t found = INT64_MAX;
 
-    for (; rank != UINT32_MAX; rank = plan_index_next(x, kind, profile, rank + 1)) {
-        uint32_t state = x->rankings[kind].orders[profile].states[rank];
+    for (uint32_t r = plan_order_next(o, 0); r != UINT32_MAX; r = plan_order_next(o, r + 1)) {
+        uint32_t state = o->states[r];
         const struct plan_choice *c = plan_index_choice(x, kind, state, profile);
         if (c->key > found) {
             return;
@@ -166,8 +166,10 @@ static int64_t spot_key(const struct plan *p, enum plan_ranking_kind kind, uint3
     if (goes_by_number(p, kind)) {
         return numbered_key(p, destroyed, gpu, slice.start);
     }
+    struct plan_look look;
+    plan_look_at(&x->geometry, &x->mix, &s->busy, &look);
     return plan_key(destroyed, plan_cost(x->rankings[kind].policy, &p->settings, &x->geometry,
-                                         &x->mix, &s->busy, slice));
+                                         &x->mix, &look, slice));
 }
 
 static void search_excluded(const struct plan *p, enum plan_ranking_kind kind,

@@ -269,8 +269,10 @@ static double cost_of(struct set *s, int class_id, const struct mig_use *before,
     if (k->class_id != class_id + 1 || k->before.mask != before->mask ||
         k->slice.profile != slice.profile || k->slice.start != slice.start ||
         memcmp(k->before.engines, before->engines, sizeof(before->engines)) != 0) {
+        struct plan_look look;
+        plan_look_at(&x->geometry, &x->mix, before, &look);
         double cost = plan_cost(s->plan->settings.policy, &s->plan->settings, &x->geometry, &x->mix,
-                                before, slice);
+                                &look, slice);
         *k = (struct known_cost){*before, (int16_t)(class_id + 1), slice, fmin(cost, COST_MOST)};
     }
     return k->cost;
