@@ -10,6 +10,9 @@
  * REACH_SHARE of the requests on).  The weights were found by search over 24 random mixes; on 60
  * others half or twice of them makes little difference (docs/planner.md).
  *
+ * With known ends, "align" adds how much longer the slice stays than all else on the GPU
+ * (plan_stay_cost()): alone, it would keep the GPU from whoever wants much of it.
+ *
  * The other policies are there to compare with.
  *
  * Costs depend on the occupancy of one GPU only, never on its number, so that a fleet can be
@@ -119,6 +122,7 @@ double plan_cost(enum plan_policy policy, const struct plan_settings *settings,
     plan_look_at(g, mix, &use, &after);
     switch (policy) {
     case PLAN_REACH:
+    case PLAN_ALIGN:
         return after.unusable - before->unusable + FREE_WEIGHT * fullness +
                SHUT_WEIGHT * shut_out(g, mix, before, &after) +
                (before->use.mask ? 0 : settings->open_cost * g->slots);
@@ -136,6 +140,11 @@ double plan_cost(enum plan_policy policy, const struct plan_settings *settings,
     default: /* first-fit, round-robin, lowest-slot: the slot; the GPU's number comes on top */
         return slice.start;
     }
+}
+
+double plan_stay_cost(int64_t late_ms, double mean_ms)
+{
+    return late_ms > 0 && mean_ms > 0 ? (double)late_ms / ((double)late_ms + mean_ms) : 0;
 }
 
 double plan_slot_cost(enum plan_policy policy, const struct mig_geometry *g,

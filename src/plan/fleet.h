@@ -35,6 +35,8 @@ struct plan {
     struct plan_detail **details;
     uint32_t last_gpu; /* for round-robin */
     double mix_growth; /* of plan_class.unit with each request */
+    int64_t *ends_ms;  /* plan_gpu.end_ms; NULL as long as nobody has told one */
+    double mean_stay_ms, stays; /* of requests that say when they end; how many count in it */
 };
 
 /* Is the GPU known? */

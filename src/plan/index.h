@@ -113,14 +113,15 @@ static inline const struct plan_choice *plan_index_choice(const struct plan_inde
 
 /* The order in which spots are compared: idle slots destroyed first, then cost. */
 #define PLAN_KEY_DESTROYED (1ll << 48)
+#define PLAN_KEY_SLOT 0x1p20      /* a cost of 1 */
 #define PLAN_KEY_ZERO (1ll << 40) /* so that a negative cost stays inside its part of the key */
 
 static inline int64_t plan_key(int destroyed_slots, double cost)
 {
-    return destroyed_slots * PLAN_KEY_DESTROYED + PLAN_KEY_ZERO + llround(cost * 0x1p20);
+    return destroyed_slots * PLAN_KEY_DESTROYED + PLAN_KEY_ZERO + llround(cost * PLAN_KEY_SLOT);
 }
 
 static inline double plan_key_cost(int64_t key)
 {
-    return (double)(key % PLAN_KEY_DESTROYED - PLAN_KEY_ZERO) * 0x1p-20;
+    return (double)(key % PLAN_KEY_DESTROYED - PLAN_KEY_ZERO) / PLAN_KEY_SLOT;
 }

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+#define ALIGN_LOOKS 16 /* GPUs that look alike, of which the ends are looked at */
 #define SET_NODES 50  /* linear programs spent on a set that does not fit one by one */
 
 /* The best so far.  Of equal keys the lower GPU wins, so that classes and reservations do not
@@ -71,38 +72,72 @@ static const struct plan_exclusion *exclusion_of(const struct plan_ask *ask, uin
     return NULL;
 }
 
+static uint32_t next_gpu(const struct plan *p, const struct plan_index *x, uint32_t state,
+                         const struct plan_ask *ask, uint32_t gpu)
+{
+    do {
+        gpu = plan_index_lowest(x, p->seats, state, gpu + 1);
+    } while (gpu != UINT32_MAX && exclusion_of(ask, gpu));
+    return gpu;
+}
+
 /* The lowest GPU of a state without a reservation; UINT32_MAX if all have one. */
 static uint32_t lowest_gpu(const struct plan *p, const struct plan_index *x, uint32_t state,
                            const struct plan_ask *ask)
 {
     uint32_t gpu = x->states[state].lowest;
 
-    while (gpu != UINT32_MAX && exclusion_of(ask, gpu)) {
-        gpu = plan_index_lowest(x, p->seats, state, gpu + 1);
-    }
-    return gpu;
+    return gpu != UINT32_MAX && exclusion_of(ask, gpu) ? next_gpu(p, x, state, ask, gpu) : gpu;
 }
 
-/* The first states in the order that have a GPU, as long as they are equally good. */
+/* What the end of the request adds to its key on this GPU; nothing where an end is not known.  Less
+ * than PLAN_KEY_DESTROYED. */
+static int64_t stay_key(const struct plan *p, enum plan_ranking_kind kind,
+                        const struct plan_ask *ask, uint32_t gpu)
+{
+    if (!ask->end_ms || !p->ends_ms || !p->ends_ms[gpu] || kind != PLAN_RANKING_POLICY ||
+        p->settings.policy != PLAN_ALIGN) {
+        return 0;
+    }
+    int64_t last = p->ends_ms[gpu] > ask->now_ms ? p->ends_ms[gpu] : ask->now_ms;
+    return llround(plan_stay_cost(ask->end_ms - last, p->mean_stay_ms) * PLAN_KEY_SLOT);
+}
+
+/* The best of the GPUs that look alike: the first that the request does not outlast, if there is one
+ * among the first few. */
+static void search_state(const struct plan *p, enum plan_ranking_kind kind,
+                         const struct plan_ask *ask, const struct plan_index *x, uint32_t state,
+                         struct best *b)
+{
+    int profile = ask->profile[x->class_id];
+    const struct plan_choice *c = plan_index_choice(x, kind, state, profile);
+    uint32_t gpu = lowest_gpu(p, x, state, ask);
+
+    for (int looks = 0; gpu != UINT32_MAX && looks < ALIGN_LOOKS; looks++) {
+        int64_t late = stay_key(p, kind, ask, gpu);
+        offer(b, c->key + late, gpu, profile, c->start);
+        if (!late) {
+            return;
+        }
+        gpu = next_gpu(p, x, state, ask, gpu);
+    }
+}
+
+/* The states in their order, as long as one may be as good as the best so far: more than what a state
+ * costs is only added. */
 static void search_index(const struct plan *p, int class_id, enum plan_ranking_kind kind,
                          const struct plan_ask *ask, struct best *b)
 {
     const struct plan_index *x = &p->classes[class_id]->index;
     int profile = ask->profile[class_id];
     const struct plan_order *o = &x->rankings[kind].orders[profile];
-    int64_t found = INT64_MAX;
 
     for (uint32_t r = plan_order_next(o, 0); r != UINT32_MAX; r = plan_order_next(o, r + 1)) {
         uint32_t state = o->states[r];
-        const struct plan_choice *c = plan_index_choice(x, kind, state, profile);
-        if (c->key > found) {
+        if (plan_index_choice(x, kind, state, profile)->key > b->key) {
             return;
         }
-        uint32_t gpu = lowest_gpu(p, x, state, ask);
-        if (gpu != UINT32_MAX) {
-            offer(b, c->key, gpu, profile, c->start);
-            found = c->key;
-        }
+        search_state(p, kind, ask, x, state, b);
     }
 }
 
@@ -152,8 +187,8 @@ static void search_numbers(const struct plan *p, const struct plan_ask *ask, str
     }
 }
 
-static int64_t spot_key(const struct plan *p, enum plan_ranking_kind kind, uint32_t gpu,
-                        struct mig_slice slice)
+static int64_t spot_key(const struct plan *p, enum plan_ranking_kind kind,
+                        const struct plan_ask *ask, uint32_t gpu, struct mig_slice slice)
 {
     const struct plan_index *x = plan_gpu_index(p, gpu);
     const struct plan_state *s = &x->states[plan_gpu_state(p, gpu)];
@@ -169,7 +204,8 @@ static int64_t spot_key(const struct plan *p, enum plan_ranking_kind kind, uint3
     struct plan_look look;
     plan_look_at(&x->geometry, &x->mix, &s->busy, &look);
     return plan_key(destroyed, plan_cost(x->rankings[kind].policy, &p->settings, &x->geometry,
-                                         &x->mix, &look, slice));
+                                         &x->mix, &look, slice)) +
+           stay_key(p, kind, ask, gpu);
 }
 
 static void search_excluded(const struct plan *p, enum plan_ranking_kind kind,
@@ -186,7 +222,7 @@ static void search_excluded(const struct plan *p, enum plan_ranking_kind kind,
             struct mig_slice s = {(uint8_t)profile, g->profiles[profile].starts[k]};
             if (!(mig_window(g, s.profile, s.start) & ask->excluded[i].mask)) {
                 const struct plan_index *x = plan_gpu_index(p, gpu);
-                int64_t key = spot_key(p, kind, gpu, s);
+                int64_t key = spot_key(p, kind, ask, gpu, s);
                 if (key != INT64_MAX) {
                     offer_slot(b, key,
                                plan_slot_cost(x->rankings[kind].policy, g, plan_gpu_busy(p, gpu), s),
@@ -242,7 +278,7 @@ double plan_score(const struct plan *p, const struct plan_ask *ask, uint32_t gpu
                   struct mig_slice slice)
 {
     assert(plan_has_gpu(p, gpu));
-    int64_t key = spot_key(p, kind_of(p, ask), gpu, slice);
+    int64_t key = spot_key(p, kind_of(p, ask), ask, gpu, slice);
 
     return key == INT64_MAX ? (double)INFINITY : plan_key_cost(key);
 }

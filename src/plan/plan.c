@@ -35,6 +35,7 @@ void plan_free(struct plan *p)
     free(p->marks);
     free(p->details);
     free(p->seats);
+    free(p->ends_ms);
     free(p);
 }
 
@@ -80,6 +81,10 @@ static void grow(struct plan *p, uint32_t count)
     memset(p->seats + p->gpu_count, 0xff, more * sizeof(*p->seats));
     memset(p->marks + p->gpu_count, 0, more * sizeof(*p->marks));
     memset(p->details + p->gpu_count, 0, more * sizeof(struct plan_detail *));
+    if (p->ends_ms) {
+        p->ends_ms = xreallocarray(p->ends_ms, count, sizeof(*p->ends_ms));
+        memset(p->ends_ms + p->gpu_count, 0, more * sizeof(*p->ends_ms));
+    }
     p->gpu_count = count;
 }
 
@@ -140,7 +145,18 @@ void plan_remove_gpu(struct plan *p, uint32_t gpu)
                         PLAN_NO_STATE);
     }
     drop_detail(p, gpu);
+    plan_set_end(p, gpu, 0);
     p->marks[gpu] = 0;
+}
+
+void plan_set_end(struct plan *p, uint32_t gpu, int64_t end_ms)
+{
+    if (!p->ends_ms && end_ms) {
+        p->ends_ms = xcalloc(p->gpu_count, sizeof(*p->ends_ms));
+    }
+    if (p->ends_ms) {
+        p->ends_ms[gpu] = end_ms;
+    }
 }
 
 void plan_set_state(struct plan *p, uint32_t gpu, uint32_t state)
@@ -189,6 +205,7 @@ void plan_update_gpu(struct plan *p, uint32_t gpu, const struct plan_gpu *now)
 
     assert(!(idle & now->busy.mask) && now->busy.instances <= MIG_SLOTS_MAX);
     set_instances(p, gpu, now->busy.instances);
+    plan_set_end(p, gpu, now->end_ms);
     if (!now->is_usable || now->idle_count || now->movable_count) {
         struct plan_detail *d = need_detail(p, gpu);
         d->idle_count = now->idle_count;
@@ -211,6 +228,7 @@ void plan_get_gpu(const struct plan *p, uint32_t gpu, struct plan_gpu *ret)
 
     *ret = (struct plan_gpu){.is_usable = plan_is_usable(p, gpu), .busy = *plan_gpu_busy(p, gpu)};
     ret->busy.instances = (uint8_t)instances(p, gpu);
+    ret->end_ms = p->ends_ms ? p->ends_ms[gpu] : 0;
     if (d) {
         ret->idle_count = d->idle_count;
         ret->movable_count = d->movable_count;
@@ -278,6 +296,7 @@ size_t plan_memory_bytes(const struct plan *p)
     size_t n =
         sizeof(*p) + p->gpu_count * (sizeof(*p->seats) + sizeof(*p->marks) + sizeof(*p->details));
 
+    n += p->ends_ms ? p->gpu_count * sizeof(*p->ends_ms) : 0;
     for (uint32_t i = 0; i < p->gpu_count; i++) {
         n += p->details[i] ? sizeof(*p->details[i]) : 0;
     }
@@ -327,8 +346,20 @@ static void refresh_mix(struct plan_class *c)
     }
 }
 
+/* The mean of about as many as the mix is learned from. */
+static void learn_stay(struct plan *p, const struct plan_ask *ask)
+{
+    double most = p->settings.mix_half_life / M_LN2;
+
+    if (ask->end_ms > ask->now_ms) {
+        p->stays += most < 1 || p->stays < most;
+        p->mean_stay_ms += ((double)(ask->end_ms - ask->now_ms) - p->mean_stay_ms) / p->stays;
+    }
+}
+
 void plan_learn(struct plan *p, const struct plan_ask *ask)
 {
+    learn_stay(p, ask);
     if (!p->settings.mix_half_life) {
         return;
     }

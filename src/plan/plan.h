@@ -20,7 +20,8 @@
 #define PLAN_GPUS_MAX (1u << 22)
 
 enum plan_policy {
-    PLAN_REACH,       /* default: fgd, but fuller GPUs first, and few profiles shut out */
+    PLAN_REACH,       /* fgd, but fuller GPUs first, and few profiles shut out */
+    PLAN_ALIGN,       /* the same, and where ends are known, nobody left behind alone */
     PLAN_FGD,         /* least growth of unusable space under the learned mix */
     PLAN_FIRST_FIT,   /* lowest GPU, lowest slot */
     PLAN_ROUND_ROBIN, /* the next GPU after the last one used, lowest slot */
@@ -88,6 +89,7 @@ struct plan_gpu {
     struct mig_slice idle[MIG_SLOTS_MAX];
     uint8_t movable_count; /* those in busy that may be moved */
     struct plan_movable movable[MIG_SLOTS_MAX];
+    int64_t end_ms; /* when the last of what is busy ends, as far as is known; 0: nobody knows */
 };
 
 /* Replaces what is known about the GPU. */
@@ -106,6 +108,7 @@ struct plan_ask {
     bool is_spread;                   /* prefer the emptiest GPU (policy worst-fit for this one) */
     const struct plan_exclusion *excluded;
     size_t excluded_count;
+    int64_t now_ms, end_ms; /* the owner's time, and when the slice ends; 0: nobody knows */
 };
 
 /* An ask that no class answers, to fill in. */
@@ -135,6 +138,8 @@ double plan_score(const struct plan *plan, const struct plan_ask *ask, uint32_t 
  * again.  is_movable makes it known to plan_moves(). */
 void plan_take(struct plan *plan, const struct plan_spot *spot, bool is_movable, float move_cost);
 void plan_give_back(struct plan *plan, uint32_t gpu_id, struct mig_slice slice);
+/* plan_gpu.end_ms, which the two above leave as it is. */
+void plan_set_end(struct plan *plan, uint32_t gpu_id, int64_t end_ms);
 
 /* Learning: tell every request once, when it arrives, whatever becomes of it. */
 void plan_learn(struct plan *plan, const struct plan_ask *ask);

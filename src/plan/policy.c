@@ -4,6 +4,7 @@
 
 static const char *const policies[PLAN_POLICY_COUNT] = {
     [PLAN_REACH] = "reach",
+    [PLAN_ALIGN] = "align",
     [PLAN_FGD] = "fgd",
     [PLAN_FIRST_FIT] = "first-fit",
     [PLAN_ROUND_ROBIN] = "round-robin",
@@ -41,8 +42,8 @@ int plan_policy_parse(const char *name, enum plan_policy *ret, struct error *err
 
     if (i < 0) {
         return err_set(err, EINVAL,
-                       "no policy \"%.40s\"; there are reach, fgd, first-fit, round-robin, "
-                       "best-fit, worst-fit, mfi, max-cc and lowest-slot",
+                       "no policy \"%.40s\"; there are reach, align, fgd, first-fit, "
+                       "round-robin, best-fit, worst-fit, mfi, max-cc and lowest-slot",
                        name);
     }
     *ret = (enum plan_policy)i;

@@ -526,6 +526,8 @@ static void take_shares(struct pool *pool, struct pool_lease *lease)
 static void bind(struct pool *pool, struct pool_lease *lease, const struct hold *hold)
 {
     memcpy(lease->resolved, lease->ask.profile, sizeof(lease->resolved));
+    lease->ask.now_ms = pool->now_ms;
+    lease->ask.end_ms = lease->ttl_ms ? pool->now_ms + lease->ttl_ms : 0;
     lease_bind_quota(pool, lease);
     bind_hold(pool, lease, hold);
 }

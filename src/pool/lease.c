@@ -779,6 +779,9 @@ void lease_on_renew(struct pool *pool, const struct pool_event *event)
         lease->expires_ms = pool->now_ms + ttl;
         lease_arm_timer(pool, lease, lease->expires_ms);
     }
+    for (unsigned i = 0; i < lease->part_count; i++) {
+        gpu_changed(pool, lease->part[i].gpu); /* plan/ knows until when it is in use */
+    }
     pool_mark_lease(pool, lease);
     pool_tell(pool, POOL_HIST_LEASE_RENEWED, NULL, lease, "l-%" PRIu64 " has a new time limit",
               lease->id);

@@ -414,6 +414,23 @@ static float move_cost(const struct pool *pool, const struct pool_slice *s)
                ? (float)(s->size * lease_weight(lease)) : 1.0F;
 }
 
+/* When the last of what is in use ends; 0: of one of them nobody knows. */
+static int64_t gpu_until_ms(const struct pool *pool, const struct pool_gpu *gpu)
+{
+    int64_t last = 0;
+
+    for (unsigned i = 0; i < gpu->slice_count; i++) {
+        if (!slice_is_spare(gpu->slices[i])) {
+            int64_t until = slice_until_ms(pool, gpu->slices[i]);
+            if (!until) {
+                return 0;
+            }
+            last = until > last ? until : last;
+        }
+    }
+    return last;
+}
+
 void gpu_refresh_plan(struct pool *pool, struct pool_gpu *gpu)
 {
     struct plan_gpu view = {.is_usable = gpu_is_usable(pool, gpu, NULL)};
@@ -438,6 +455,7 @@ void gpu_refresh_plan(struct pool *pool, struct pool_gpu *gpu)
             }
         }
     }
+    view.end_ms = pool->settings.plan.policy == PLAN_ALIGN ? gpu_until_ms(pool, gpu) : 0;
     plan_update_gpu(pool->plan, gpu->id, &view);
 }
 

@@ -181,7 +181,8 @@ static void draw_poisson(struct replay_arrivals *a, struct replay_random *random
         now += replay_random_exp(random, 1);
         a->list[i].profile = (uint8_t)a->profile[draw_shape(a, random)];
         times[i] = now;
-        ends[i] = now + replay_random_exp(random, a->mean_life);
+        a->list[i].stay = replay_random_exp(random, a->mean_life);
+        ends[i] = now + a->list[i].stay;
     }
     for (uint32_t i = 0; i < a->count; i++) {
         a->list[i].departure = first_at(times, a->count, ends[i]);
@@ -201,6 +202,7 @@ void replay_arrivals_draw(struct replay_arrivals *a, int run)
         int shape = draw_shape(a, &random);
         double life = 1 + floor(replay_random_exp(&random, a->mean_life));
         a->list[t].profile = (uint8_t)a->profile[shape];
+        a->list[t].stay = life;
         a->list[t].departure = life < a->count - t ? t + (uint32_t)life : UINT32_MAX;
     }
 }

@@ -25,6 +25,7 @@ int replay_mix_parse(const char *text, struct replay_mix *ret, struct error *err
 struct replay_arrival {
     uint8_t profile;
     uint32_t departure; /* leaves before this arrival; UINT32_MAX: not before the end */
+    double stay;        /* in steps of one arrival, whatever the end */
 };
 
 struct replay_arrivals {

@@ -15,15 +15,16 @@
 static const char usage[] =
     "usage: tangram-replay online [--gpus MODEL:N] [--mix NAME|all] [--load X] [--runs N]\n"
     "           [--policy NAME[,NAME...]|all] [--max-moves K] [--objective NAME]\n"
-    "           [--arrivals slots|poisson] [--bounds none|fast|lp] [--svg FILE]\n"
+    "           [--arrivals slots|poisson] [--limits X] [--bounds none|fast|lp] [--svg FILE]\n"
     "           [-o table|csv|json]\n"
     "Mixes: uniform, skew-small, skew-big, bimodal; random:N, the N-th of all possible ones; or "
     "six\n"
     "shares, of 1g, 1g with double memory, 2g, 3g, 4g, 7g: 3,2.5,2,1,1,0.5.  Policies: reach, "
-    "fgd,\n"
-    "first-fit, round-robin, best-fit, worst-fit, mfi, max-cc, lowest-slot.  LEAD is how many "
-    "points\n"
-    "of slices more the first policy accepts than this row does, in the same runs.";
+    "align,\n"
+    "fgd, first-fit, round-robin, best-fit, worst-fit, mfi, max-cc, lowest-slot.  --limits X: "
+    "time\n"
+    "limits are declared, 1 to X times what it takes; only align looks at them.  LEAD is how many\n"
+    "points of slices more the first policy accepts than this row does, in the same runs.";
 
 static const char *const arrival_words[] = {"slots", "poisson", NULL};
 static const char *const bound_words[] = {"none", "fast", "lp", NULL};
@@ -32,7 +33,7 @@ enum bounds { BOUNDS_NONE, BOUNDS_FAST, BOUNDS_LP };
 struct options {
     struct replay_fleet fleet;
     const char *mix, *policy, *svg;
-    double load;
+    double load, overstated;
     int64_t runs, max_moves;
     enum plan_objective objective;
     int arrivals, bounds, format;
@@ -82,6 +83,7 @@ static int parse(int argc, char **argv, struct options *o, struct error *err)
         {"gpus", REPLAY_OPTION_FLEET, &o->fleet, 0, 0, NULL},
         {"mix", REPLAY_OPTION_TEXT, &o->mix, 0, 0, NULL},
         {"load", REPLAY_OPTION_REAL, &o->load, 0, 100, NULL},
+        {"limits", REPLAY_OPTION_REAL, &o->overstated, 0, 1000, NULL},
         {"runs", REPLAY_OPTION_INT, &o->runs, 1, 100000, NULL},
         {"policy", REPLAY_OPTION_TEXT, &o->policy, 0, 0, NULL},
         {"max-moves", REPLAY_OPTION_INT, &o->max_moves, 0, PLAN_MOVES_MAX, NULL},
@@ -99,6 +101,9 @@ static int parse(int argc, char **argv, struct options *o, struct error *err)
     }
     if (r == 0 && o->fleet.count != 1) {
         r = err_set(err, EINVAL, "--gpus: the protocol is for fleets of one model");
+    }
+    if (r == 0 && o->overstated > 0 && o->overstated < 1) {
+        r = err_set(err, EINVAL, "--limits: a time limit below what it takes would end the work");
     }
     if (r == 0) {
         r = read_mixes(o, err);
@@ -209,6 +214,7 @@ static struct replay_online setup_of(const struct options *o, const struct repla
                                   .mix = mix,
                                   .load = o->load,
                                   .is_poisson = o->arrivals == 1,
+                                  .overstated = o->overstated,
                                   .runs = (int)o->runs,
                                   .max_moves = (int)o->max_moves};
 

@@ -7,6 +7,7 @@
 #include "replay/blocking.h"
 #include "replay/clairvoyant.h"
 #include "replay/polytope.h"
+#include "replay/random.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,8 @@ struct run {
     struct plan *plan;
     uint32_t present[MIG_PROFILES_MAX]; /* by profile */
     uint32_t *tenant_at; /* [gpu * slots + start]: who holds the slice, to follow moves */
+    int64_t *end_ms;     /* of each arrival, as declared; 0: not */
+    int64_t *end_at;     /* [gpu * slots + start]: of who is there; 0: nobody, or not known */
     uint64_t moves;
     uint64_t offered[2], accepted[2]; /* requests, slots */
     struct {
@@ -41,6 +44,8 @@ static int prepare(struct run *r, struct error *err)
     r->next = xcalloc(r->arrivals.count, sizeof(*r->next));
     r->spots = xcalloc(r->arrivals.count, sizeof(*r->spots));
     r->tenant_at = xcalloc((size_t)o->gpus * o->geometry->slots, sizeof(*r->tenant_at));
+    r->end_ms = xcalloc(r->arrivals.count, sizeof(*r->end_ms));
+    r->end_at = xcalloc((size_t)o->gpus * o->geometry->slots, sizeof(*r->end_at));
     for (int i = 0; i < REPLAY_SHAPES; i++) {
         if (r->arrivals.profile[i] >= 0) {
             r->present[r->arrivals.profile[i]] = 1;
@@ -59,6 +64,8 @@ static void run_done(struct run *r)
     free(r->next);
     free(r->spots);
     free(r->tenant_at);
+    free(r->end_ms);
+    free(r->end_at);
     plan_free(r->plan);
 }
 
@@ -74,11 +81,41 @@ static void new_fleet(struct run *r)
     }
     memset(r->present, 0, sizeof(r->present));
     memset(r->first, 0xff, r->arrivals.count * sizeof(*r->first));
+    memset(r->end_at, 0,
+           (size_t)r->setup->gpus * r->setup->geometry->slots * sizeof(*r->end_at));
+}
+
+/* One arrival is a second on the clock of the plan.  Drawn apart, so that arrivals are the same with
+ * and without limits. */
+static void declare_limits(struct run *r, int run)
+{
+    struct replay_random random;
+
+    replay_random_seed(&random, 1000003ull * (uint64_t)run + 0xe4d5);
+    for (uint32_t i = 0; r->setup->overstated > 0 && i < r->arrivals.count; i++) {
+        double times = 1 + (r->setup->overstated - 1) * replay_random_real(&random);
+        r->end_ms[i] = llround((i + times * r->arrivals.list[i].stay) * 1000);
+    }
 }
 
 static uint32_t *tenant(struct run *r, uint32_t gpu, struct mig_slice slice)
 {
     return &r->tenant_at[(size_t)gpu * r->setup->geometry->slots + slice.start];
+}
+
+/* Tells the plan who is there until when; end_ms 0: nobody any more. */
+static void note_end(struct run *r, uint32_t gpu, struct mig_slice slice, int64_t end_ms)
+{
+    int64_t *ends = &r->end_at[(size_t)gpu * r->setup->geometry->slots], last = 0;
+
+    if (r->setup->overstated <= 0) {
+        return;
+    }
+    ends[slice.start] = end_ms;
+    for (int s = 0; s < r->setup->geometry->slots; s++) {
+        last = ends[s] > last ? ends[s] : last;
+    }
+    plan_set_end(r->plan, gpu, last);
 }
 
 static void depart(struct run *r, uint32_t now)
@@ -87,6 +124,7 @@ static void depart(struct run *r, uint32_t now)
         r->present[r->arrivals.list[i].profile]--;
         if (r->setup->who != REPLAY_FREE) {
             plan_give_back(r->plan, r->spots[i].gpu_id, r->spots[i].slice);
+            note_end(r, r->spots[i].gpu_id, r->spots[i].slice, 0);
         }
     }
 }
@@ -99,6 +137,8 @@ static void carry_out(struct run *r, const struct plan_moves *moves)
         struct plan_spot to = {.gpu_id = m->to_gpu, .slice = m->to, .destroy = m->destroy};
         plan_take(r->plan, &to, true, 1);
         plan_give_back(r->plan, m->from_gpu, m->from);
+        note_end(r, m->from_gpu, m->from, 0);
+        note_end(r, to.gpu_id, to.slice, r->end_ms[who]);
         r->spots[who] = to;
         *tenant(r, to.gpu_id, to.slice) = who;
     }
@@ -113,6 +153,8 @@ static bool place(struct run *r, uint32_t i, uint64_t *ret_moves)
 
     plan_ask_init(&a);
     a.profile[0] = (int8_t)r->arrivals.list[i].profile;
+    a.now_ms = i * 1000ll;
+    a.end_ms = r->end_ms[i];
     ask = &a;
     plan_learn(r->plan, ask);
     rc = r->setup->max_moves ? plan_find_moves(r->plan, ask, r->setup->max_moves, &moves)
@@ -123,6 +165,7 @@ static bool place(struct run *r, uint32_t i, uint64_t *ret_moves)
     carry_out(r, &moves);
     *ret_moves += moves.count;
     plan_take(r->plan, &moves.spot, r->setup->max_moves > 0, 1);
+    note_end(r, moves.spot.gpu_id, moves.spot.slice, r->end_ms[i]);
     r->spots[i] = moves.spot;
     *tenant(r, moves.spot.gpu_id, moves.spot.slice) = i;
     return true;
@@ -345,6 +388,7 @@ int replay_online_run(const struct replay_online *setup, struct replay_online_re
     }
     for (int run = 0; rc == 0 && run < setup->runs; run++) {
         replay_arrivals_draw(&r->arrivals, run);
+        declare_limits(r, run);
         memset(r->offered, 0, sizeof(r->offered));
         memset(r->accepted, 0, sizeof(r->accepted));
         if (setup->who == REPLAY_CLAIRVOYANT) {

@@ -17,6 +17,7 @@ struct replay_online {
     const struct replay_mix *mix;
     double load; /* offered memory slots over those there are */
     bool is_poisson;
+    double overstated; /* time limits are 1 to so many times the stay; 0: there are none */
     int runs;
     enum replay_online_who who;
     struct plan_settings settings;

@@ -15,6 +15,8 @@
 
 #define GPUS 12
 #define ROUNDS 6000
+#define NOW_MS 100000
+#define LONG_MS 200000
 
 struct fleet {
     struct plan *plan;
@@ -66,6 +68,8 @@ static void random_ask(struct fleet *f, struct plan_ask *ask, struct plan_exclus
         }
     }
     ask->is_spread = draw(f, 8) == 0;
+    ask->now_ms = NOW_MS;
+    ask->end_ms = draw(f, 2) ? NOW_MS + draw(f, LONG_MS) : 0;
     ask->excluded = out;
     for (uint32_t i = 0; draw(f, 4) == 0 && i < GPUS; i += 1 + draw(f, 4)) {
         out[ask->excluded_count++] = (struct plan_exclusion){i, (uint16_t)draw(f, 1 << 16)};
@@ -144,6 +148,7 @@ static void check_same(const struct fleet *f)
         assert_int_equal(now.idle_count, f->gpu[i].idle_count);
         assert_memory_equal(now.idle, f->gpu[i].idle, now.idle_count * sizeof(now.idle[0]));
         assert_int_equal(now.movable_count, f->gpu[i].movable_count);
+        assert_int_equal(now.end_ms, f->gpu[i].end_ms);
     }
 }
 
@@ -189,6 +194,8 @@ static void place_and_compare(struct fleet *f)
     assert_int_equal(spot.destroy, idle_bits(f, spot.gpu_id, spot.slice));
     plan_take(f->plan, &spot, true, 1);
     book(f, &spot, true);
+    f->gpu[spot.gpu_id].end_ms = draw(f, 3) ? draw(f, NOW_MS + LONG_MS) : 0;
+    plan_set_end(f->plan, spot.gpu_id, f->gpu[spot.gpu_id].end_ms);
 }
 
 /* Carries the moves out in our books, step by step, and checks the laws on the way. */
@@ -307,9 +314,111 @@ static void every_policy_finds_the_cheapest_spot(void **state)
     assert_true(moves_found > 20);
 }
 
+/* What happens is the same to both plans as long as they answer the same. */
+struct pair {
+    struct plan *plan[2];
+    struct replay_random random;
+    struct plan_spot live[GPUS * MIG_SLOTS_MAX];
+    uint32_t live_count, placed;
+};
+
+static void pair_init(struct pair *q, const enum plan_policy *policies)
+{
+    struct mig_geometry g;
+    int class_id = 0;
+
+    *q = (struct pair){0};
+    replay_random_seed(&q->random, 99);
+    assert_int_equal(replay_model_geometry("H100-SXM5-80GB", &g, NULL), 0);
+    for (int i = 0; i < 2; i++) {
+        struct plan_settings settings;
+        plan_settings_default(&settings);
+        settings.policy = policies[i];
+        q->plan[i] = plan_new(&settings);
+        assert_int_equal(plan_add_class(q->plan[i], &g, &class_id, NULL), 0);
+        for (uint32_t k = 0; k < GPUS; k++) {
+            assert_int_equal(plan_add_gpu(q->plan[i], k, class_id, NULL), 0);
+        }
+    }
+}
+
+static uint32_t pair_draw(struct pair *q, uint32_t below)
+{
+    return (uint32_t)(replay_random_next(&q->random) % below);
+}
+
+/* One step; false when the two plans differ.  Only the second is told ends, as the bits say: 1 of
+ * GPUs, 2 of requests. */
+static bool pair_step(struct pair *q, int ends)
+{
+    struct plan_spot spot[2] = {{0}, {0}};
+    struct plan_ask ask[2];
+    int r[2], profile = (int)pair_draw(q, plan_class_geometry(q->plan[0], 0)->profile_count);
+    int64_t end_ms = NOW_MS + 1 + pair_draw(q, LONG_MS);
+
+    if (q->live_count && pair_draw(q, 5) < 2) {
+        uint32_t k = pair_draw(q, q->live_count);
+        plan_give_back(q->plan[0], q->live[k].gpu_id, q->live[k].slice);
+        plan_give_back(q->plan[1], q->live[k].gpu_id, q->live[k].slice);
+        q->live[k] = q->live[--q->live_count];
+        return true;
+    }
+    for (int i = 0; i < 2; i++) {
+        plan_ask_init(&ask[i]);
+        ask[i].profile[0] = (int8_t)profile;
+        ask[i].now_ms = NOW_MS;
+        ask[i].end_ms = i == 1 && ends & 2 ? end_ms : 0;
+        plan_learn(q->plan[i], &ask[i]);
+        r[i] = plan_place(q->plan[i], &ask[i], &spot[i]);
+    }
+    if (r[0] != r[1] || spot[0].gpu_id != spot[1].gpu_id ||
+        spot[0].slice.start != spot[1].slice.start) {
+        return false;
+    }
+    for (int i = 0; r[0] == 0 && i < 2; i++) {
+        plan_take(q->plan[i], &spot[i], false, 0);
+    }
+    if (r[0] == 0) {
+        plan_set_end(q->plan[1], spot[1].gpu_id, ends & 1 ? end_ms : 0);
+        q->live[q->live_count++] = spot[0];
+        q->placed++;
+    }
+    return true;
+}
+
+/* Steps before they differ. */
+static int pair_run(enum plan_policy a, enum plan_policy b, int ends)
+{
+    struct pair q;
+    int n = 0;
+
+    pair_init(&q, (enum plan_policy[]){a, b});
+    while (n < 4000 && pair_step(&q, ends)) {
+        n++;
+    }
+    plan_free(q.plan[0]);
+    plan_free(q.plan[1]);
+    return n;
+}
+
+static void ends_matter_only_where_they_are_known(void **state)
+{
+    (void)state;
+    for (int ends = 0; ends < 3; ends++) { /* of nobody, of GPUs, of requests; not of both */
+        assert_int_equal(pair_run(PLAN_REACH, PLAN_ALIGN, ends), 4000);
+    }
+    assert_true(pair_run(PLAN_REACH, PLAN_ALIGN, 3) < 1000);
+    for (int i = 0; i < PLAN_POLICY_COUNT; i++) { /* and only to one policy */
+        if (i != PLAN_ALIGN) {
+            assert_int_equal(pair_run((enum plan_policy)i, (enum plan_policy)i, 3), 4000);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ends_matter_only_where_they_are_known),
         cmocka_unit_test(every_policy_finds_the_cheapest_spot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -226,6 +226,61 @@ static void the_mix_is_learned(void **state)
     assert_spot(take(p, "1g.10gb"), 0, 6);
 }
 
+/* Three GPUs that look alike; the two last end later. */
+static void a_slice_does_not_stay_alone(void **state)
+{
+    static const char *const policies[] = {"reach", "align"};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        CLEANUP(plan_freep) struct plan *p = fleet(policies[i], 3);
+        struct plan_ask ask = ask_for(p, "2g.20gb");
+        struct plan_gpu gpu = {.is_usable = true};
+        struct plan_spot spot;
+        mig_use_add(&h100, &gpu.busy, slice("3g.40gb", 4).profile, 4);
+        for (uint32_t k = 0; k < 3; k++) {
+            gpu.end_ms = k == 0 ? 20000 : 90000;
+            plan_update_gpu(p, k, &gpu);
+        }
+        assert_int_equal(plan_place(p, &ask, &spot), 0);
+        assert_int_equal(spot.gpu_id, 0); /* nobody knows when it ends */
+        ask.now_ms = 10000;
+        ask.end_ms = 80000;
+        plan_learn(p, &ask);
+        assert_int_equal(plan_place(p, &ask, &spot), 0);
+        assert_int_equal(spot.gpu_id, i);
+        ask.end_ms = 20000;
+        assert_int_equal(plan_place(p, &ask, &spot), 0);
+        assert_int_equal(spot.gpu_id, 0); /* it stays no longer than what is there */
+        ask.end_ms = 100000;
+        assert_int_equal(plan_place(p, &ask, &spot), 0);
+        assert_int_equal(spot.gpu_id, i); /* it is alone for 10 s, not for 80 */
+        ask.is_spread = true;
+        assert_int_equal(plan_place(p, &ask, &spot), 0);
+        assert_int_equal(spot.gpu_id, 0);
+    }
+}
+
+/* An end that is past says nothing: the slice goes soon. */
+static void what_is_overdue_ends_now(void **state)
+{
+    CLEANUP(plan_freep) struct plan *p = fleet("align", 2);
+    struct plan_ask ask = ask_for(p, "2g.20gb");
+    struct plan_gpu gpu = {.is_usable = true, .end_ms = 5000};
+    double early, late;
+
+    (void)state;
+    mig_use_add(&h100, &gpu.busy, slice("3g.40gb", 4).profile, 4);
+    plan_update_gpu(p, 0, &gpu);
+    gpu.end_ms = 0;
+    plan_update_gpu(p, 1, &gpu);
+    ask.now_ms = 10000;
+    ask.end_ms = 20000;
+    plan_learn(p, &ask);
+    early = plan_score(p, &ask, 1, slice("2g.20gb", 0));
+    late = plan_score(p, &ask, 0, slice("2g.20gb", 0));
+    assert_true(late - early > 0.4999 && late - early < 0.5001); /* one mean stay: half a slot */
+}
+
 static void moves_make_room(void **state)
 {
     CLEANUP(plan_freep) struct plan *p = fleet("fgd", 2);
@@ -347,6 +402,8 @@ int main(void)
         cmocka_unit_test(a_set_is_all_or_nothing),
         cmocka_unit_test(a_set_that_fits_is_found),
         cmocka_unit_test(the_mix_is_learned),
+        cmocka_unit_test(a_slice_does_not_stay_alone),
+        cmocka_unit_test(what_is_overdue_ends_now),
         cmocka_unit_test(moves_make_room),
         cmocka_unit_test(moves_do_not_depend_on_history),
         cmocka_unit_test(a_diff_keeps_what_it_can),
