@@ -87,10 +87,11 @@ SET(queue_set,
          "by the same tenant any more; 0: never."));
 
 SET(plan_set,
-    ENUM("policy", "reach|fgd|first-fit|round-robin|best-fit|worst-fit|mfi|max-cc|lowest-slot",
-         "\"reach\"",
-         "Where to cut. reach takes the least from those who come later; the others are for "
-         "comparison."),
+    ENUM("policy",
+         "reach|align|fgd|first-fit|round-robin|best-fit|worst-fit|mfi|max-cc|lowest-slot",
+         "\"align\"",
+         "Where to cut. reach takes the least from those who come later; align does so too, and "
+         "looks at when leases with a time limit end; the others are for comparison."),
     ENUM("objective", "requests|slices|priority", "\"slices\"",
          "Who is served first behind the head of the queue when not all fit, and for whom holders "
          "are asked to move: in turn; small requests; slots, twice as much with each priority."));

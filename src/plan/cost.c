@@ -29,6 +29,7 @@ static int free_slots(const struct mig_geometry *g, const struct mig_use *use)
 #define FREE_WEIGHT 0.2 /* of a free slot */
 #define SHUT_WEIGHT 0.3 /* of a profile shut out */
 #define REACH_SHARE 0.04
+#define STAY_WEIGHT 0.5 /* at most; 1 gains a little more without moves and loses with three */
 
 /* The profiles that can no longer be placed although enough slots are free, by weight. */
 static double shut_out(const struct mig_geometry *g, const struct plan_mix *mix,
@@ -144,7 +145,8 @@ double plan_cost(enum plan_policy policy, const struct plan_settings *settings,
 
 double plan_stay_cost(int64_t late_ms, double mean_ms)
 {
-    return late_ms > 0 && mean_ms > 0 ? (double)late_ms / ((double)late_ms + mean_ms) : 0;
+    return late_ms > 0 && mean_ms > 0
+               ? STAY_WEIGHT * (double)late_ms / ((double)late_ms + mean_ms) : 0;
 }
 
 double plan_slot_cost(enum plan_policy policy, const struct mig_geometry *g,

@@ -21,7 +21,7 @@
 
 enum plan_policy {
     PLAN_REACH,       /* fgd, but fuller GPUs first, and few profiles shut out */
-    PLAN_ALIGN,       /* the same, and where ends are known, nobody left behind alone */
+    PLAN_ALIGN,       /* default: the same, and where ends are known, nobody left behind alone */
     PLAN_FGD,         /* least growth of unusable space under the learned mix */
     PLAN_FIRST_FIT,   /* lowest GPU, lowest slot */
     PLAN_ROUND_ROBIN, /* the next GPU after the last one used, lowest slot */

@@ -70,7 +70,7 @@ int plan_objective_parse(const char *name, enum plan_objective *ret, struct erro
 void plan_settings_default(struct plan_settings *settings)
 {
     *settings = (struct plan_settings){
-        .policy = PLAN_REACH,
+        .policy = PLAN_ALIGN,
         .objective = PLAN_SLICES,
         .open_cost = 2,
         .mix_half_life = 1500,

@@ -267,7 +267,7 @@ static void print_row(const struct options *o, uint32_t gpus, const struct bench
 int replay_command_bench(int argc, char **argv)
 {
     static const uint32_t sizes[] = {8, 32, 100, 320, 1000, 3200, 10000, 32000, 100000};
-    struct options o = {.seconds = 1, .policy = PLAN_REACH};
+    struct options o = {.seconds = 1, .policy = PLAN_ALIGN};
     struct error err = {0};
     int r = parse(argc, argv, &o, &err);
 

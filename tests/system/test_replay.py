@@ -396,6 +396,34 @@ def test_bursts_long_tails_and_whatever_people_write(tmp_path, queue):
         assert out["makespan_ms"] >= out["bounds"]["makespan_ms"]
 
 
+def test_nobody_is_left_behind_alone(tmp_path):
+    """Both halves of a GPU become free together when the ends of the jobs are known."""
+    trace = tmp_path / "t.csv"
+    trace.write_text("arrival_ms,profile,duration_ms\n0,4g.40gb,100\n0,4g.40gb,1000\n"
+                     "1,3g.40gb,900\n150,7g.80gb,10\n")
+    accepted = {}
+    for policy in ([], ["--policy", "align"], ["--policy", "reach"]):
+        out = json.loads(replay("run", "--gpus", "H100-SXM5-80GB:2", "--trace", trace, *policy,
+                                "-o", "json"))
+        accepted[out["policy"], bool(policy)] = out["accepted"]
+    assert accepted == {("align", False): 4, ("align", True): 4, ("reach", True): 3}
+
+
+def test_only_align_looks_at_limits():
+    def online(*args):
+        out = json.loads(replay("online", "--gpus", "H100-SXM5-80GB:60", "--mix", "uniform",
+                                "--runs", 12, "--policy", "reach,align,mfi", "--bounds", "none",
+                                "-o", "json", *args))
+        return {row["policy"]: (row["accepted_slices_ratio"], row["lead"], row["lead_ci"])
+                for row in out}
+    without, exact, rough = online(), online("--limits", 1), online("--limits", 5)
+    assert without["align"] == without["reach"]
+    for policy in ("reach", "mfi"):
+        assert without[policy] == exact[policy] == rough[policy]
+    assert -exact["align"][1] > exact["align"][2] > 0 < -rough["align"][1]
+    assert exact["align"] != rough["align"]
+
+
 def test_online_protocol():
     out = json.loads(replay("online", "--gpus", "H100-SXM5-80GB:20", "--mix", "uniform", "--runs",
                             4, "--policy", "all", "-o", "json"))
@@ -409,6 +437,7 @@ def test_online_protocol():
     (["run", "--gpus", "A30", "--trace", "/nonexistent"], "cannot open"),
     (["online", "--mix", "odd"], "no mix"), (["online", "--policy", "best"], "no policy"),
     (["pack", "--model", "A30", "--want", "9g:1"], "no profile 9g"), (["dance"], "no command"),
+    (["online", "--limits", "0.5"], "--limits"), (["online", "--limits", "x"], "--limits"),
     (["online", "--load", "0"], "--load"), (["online", "--runs", "0"], "--runs"),
     (["online", "--mix", "1,2,3"], "no mix"), (["online", "--mix", "0,0,0,0,0,0"], "all be 0"),
     (["online", "--mix", "random:x"], "random mix"), (["online", "--policy", "mfi,"], "no policy"),

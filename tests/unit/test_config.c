@@ -178,7 +178,7 @@ static void what_is_wrong_is_said_with_its_place(void **state)
         {"tenants:\n  - {name: a}\n  - {name: a}\n", "t.yaml:3:12: name: another tenant"},
         {"tenants:\n  - {name: a, users: [x]}\n  - {name: b, users: [x]}\n",
          "t.yaml:3:23: users: this user"},
-        {"plan: {policy: best}\n", "policy: must be \"reach\", \"fgd\""},
+        {"plan: {policy: best}\n", "policy: must be \"reach\", \"align\""},
         {"[]\n", "must be an object, not a list"},
         {"log_level: info\nlog_level: warn\n", "t.yaml:2:1: this key stands twice"},
         {"a: [\n", "t.yaml:2:1"},
