@@ -2,13 +2,15 @@
 
 Whatever comes, the answer is one that the document promises, never one that says the daemon failed,
 and the daemon goes on.  TANGRAM_STEPS and TANGRAM_SEED make it longer and repeat it."""
+import http.client
 import json
 import os
 import random
+import socket
 import string
 
 import pytest
-from conftest import H100
+from conftest import H100, Reply
 from openapi import Document
 
 STEPS = int(os.environ.get("TANGRAM_STEPS", "1500"))
@@ -134,10 +136,37 @@ def make_trouble(machine, rng):
         machine.fault(call, "--return", code, "--times", rng.choice(["1", "3"]))
 
 
+class Stranger:
+    """The same over TCP, by who may do less."""
+
+    def __init__(self, daemon, port, role):
+        self.port, self.headers = port, {}
+        if role:
+            wish = {"name": role, "tenant": "robots", "role": role}
+            made = daemon.request("POST", "/v1/tokens", wish).json
+            self.headers["Authorization"] = f"Bearer {made['token']}"
+
+    def request(self, method, path, body, headers):
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        try:
+            connection.request(method, path, body=body, headers={**headers, **self.headers})
+            return Reply(connection.getresponse())
+        finally:
+            connection.close()
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
 @pytest.mark.parametrize("latency", ["none", "typical"])
 def test_whatever_comes_is_answered_as_promised(daemon, machine, latency):
     """With a slow driver that fails now and then what is under way is met, too."""
-    d = daemon(machine(H100, "A30", latency=latency))
+    port = free_port()
+    d = daemon(machine(H100, "A30", latency=latency), args=["--listen", f"127.0.0.1:{port}"])
+    askers = [d, d] + [Stranger(d, port, role) for role in ("tenant", "viewer", None)]
     author = Author(Document(d.get("/v1/openapi.json").json), SEED)
     answered = {}
     for step in range(STEPS):
@@ -150,7 +179,7 @@ def test_whatever_comes_is_answered_as_promised(daemon, machine, latency):
             headers["Idempotency-Key"] = author.rng.choice(["k1", "k2", "x" * 128, "x" * 129, " "])
         what = f"seed {SEED}, step {step}: {method} {path} {headers} {body!r}"
         try:
-            reply = d.request(method, path, body, headers=headers)
+            reply = author.rng.choice(askers).request(method, path, body, headers=headers)
         except OSError as e:
             raise AssertionError(f"{what}: {e}, exit {d.proc.poll()}: {d.log[-2000:]}") from e
         what += f": {reply}"
