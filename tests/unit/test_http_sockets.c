@@ -2,6 +2,10 @@
 #include "../http_world.h"
 #include <netinet/tcp.h>
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* Linux 6.16 */
+#endif
+
 static uint64_t seed = 20261121;
 
 static unsigned dice(unsigned sides)
@@ -219,6 +223,50 @@ static void nothing_waits_for_an_acknowledgement(void **state)
     close(fd);
 }
 
+/* 0, or the error with which a descriptor was refused. */
+static int send_descriptor(int fd)
+{
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control = {.head = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
+    struct iovec byte = {(char[]){"G"}, 1};
+    struct msghdr msg = {.msg_iov = &byte, .msg_iovlen = 1, .msg_control = &control,
+                         .msg_controllen = sizeof(control)};
+
+    memcpy(CMSG_DATA(&control.head), &(int){STDIN_FILENO}, sizeof(int));
+    return sendmsg(fd, &msg, MSG_NOSIGNAL) == 1 ? 0 : errno;
+}
+
+/* Whose last close takes long would hold up everybody. */
+static void descriptors_are_not_taken(void **state)
+{
+    struct http_settings settings = {.listen = NULL};
+    int fd = dial(), none = 0;
+
+    (void)state;
+    if (setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &none, sizeof(none)) < 0) {
+        close(fd);
+        skip(); /* Linux before 6.16 */
+    }
+    assert_int_equal(send_descriptor(fd), EPERM);
+    close(fd);
+    http_server_free(TAKE_PTR(w.server));
+
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", w.path);
+    assert_int_equal(bind(listener, (struct sockaddr *)&addr, sizeof(addr)), 0);
+    assert_int_equal(listen(listener, 5), 0);
+    settings.inherited_fd = listener;
+    assert_int_equal(http_server_new(w.event, &settings, routes, &w, &w.server, NULL), 0);
+    fd = dial();
+    assert_int_equal(send_descriptor(fd), EPERM);
+    close(fd);
+    http_server_free(TAKE_PTR(w.server));
+    unlink(w.path);
+}
+
 static int setup_crowd(void **state)
 {
     (void)state;
@@ -358,6 +406,7 @@ int main(void)
         T_SHORT(one_user_cannot_take_all_connections),
         T_SHORT(one_user_of_the_unix_socket_neither),
         T(nothing_waits_for_an_acknowledgement),
+        T(descriptors_are_not_taken),
         cmocka_unit_test_setup_teardown(a_thousand_idle_connections_are_borne, setup_crowd,
                                         teardown),
         T(sockets_are_not_stolen),
