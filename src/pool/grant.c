@@ -750,6 +750,15 @@ static void undo_part(struct pool *pool, struct pool_lease *lease, struct pool_p
     gpu_changed(pool, s->gpu);
 }
 
+/* Has nothing else come to be planned in its place, or with its engines, while it was to go?  A move
+ * may have been begun meanwhile. */
+static bool may_stay(const struct pool_gpu *gpu, const struct pool_slice *s)
+{
+    struct mig_use use = gpu_use_of_staying(gpu, NULL);
+
+    return mig_fits(gpu->geometry, &use, s->profile, s->start);
+}
+
 void lease_ungrant(struct pool *pool, struct pool_lease *lease)
 {
     while (lease->part_count) {
@@ -759,7 +768,7 @@ void lease_ungrant(struct pool *pool, struct pool_lease *lease)
         for (unsigned i = 0; i < gpu->slice_count; i++) {
             struct pool_slice *s = gpu->slices[i];
             if (s->state == POOL_SLICE_DESTROYING && s->lease == lease->id && !s->job &&
-                !s->tries) {
+                !s->tries && may_stay(gpu, s)) {
                 s->lease = 0;
                 slice_set_state(pool, s, POOL_SLICE_IDLE);
             }

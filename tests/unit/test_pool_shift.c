@@ -495,6 +495,57 @@ static void nothing_is_kept_for_a_request_over_its_quota(void **state)
     done(s);
 }
 
+/* All seven slots of one GPU are had by 1g, and then: movable ones at 0 and 2, others at 4 and 6, an
+ * idle one with the media engines at 5, nothing at 1 and 3. */
+static struct scene *scene_of_seven(void)
+{
+    struct scene *s = scene(1, 1, (const struct act[]){{0}});
+    unsigned slots[7]; /* in the order in which they are given */
+
+    for (unsigned i = 0; i < 7; i++) {
+        ask(s, (char)('0' + i), "probe", "1g.10gb");
+        slots[i] = lease(s, (char)('0' + i))->part[0].slice->start;
+    }
+    done(s);
+    s = scene(1, 1, (const struct act[]){{0}});
+    for (unsigned i = 0; i < 7; i++) {
+        char who = (char)('0' + slots[i]);
+        bool is_movable = slots[i] == 0 || slots[i] == 2;
+        play(s, (struct act[]){ASK(who, "audio", "1g.10gb", .is_movable = is_movable), {0}});
+        assert_int_equal(lease(s, who)->part[0].slice->start, slots[i]);
+    }
+    give_back(s, '5');
+    ask(s, '5', "vision", "1g.10gb+me");
+    give_back(s, '5');
+    destroy_by_hand(s, lease(s, '1')->part[0].slice);
+    destroy_by_hand(s, lease(s, '3')->part[0].slice);
+    return s;
+}
+
+/* In one pass: the first has a place, for which the idle one has to go because of its engines; for the
+ * second somebody is to move to where that one stands; and for the third the first gives his place
+ * back for a moment. */
+static void what_has_to_go_for_a_move_goes(void **state)
+{
+    struct scene *s = scene_of_seven();
+    (void)state;
+    set_health(s, 0, POOL_HEALTH_UNRESPONSIVE);
+    play(s, (struct act[]){ASK('a', "nlp", "1g.10gb+me", .priority = 3),
+                           ASK('b', "nlp", "2g.20gb", .priority = 2),
+                           ASK('c', "nlp", "7g.80gb", .priority = 1), {0}});
+    assert_int_equal(state_of(s, 'a'), POOL_LEASE_QUEUED);
+    set_health(s, 0, POOL_HEALTH_OK);
+    world_settle(&s->w);
+    assert_int_equal(state_of(s, 'a'), POOL_LEASE_ACTIVE);
+    assert_non_null(lease(s, 'b')->shift);
+    char mover = phase_of(s, '0') != POOL_MOVE_NONE ? '0' : '2';
+    assert_int_equal(phase_of(s, mover), POOL_MOVE_ASKED);
+    assert_int_equal(lease(s, mover)->move.slice->start, 5);
+    confirm(s, mover);
+    assert_int_equal(state_of(s, 'b'), POOL_LEASE_ACTIVE);
+    done(s);
+}
+
 /* Who was looked at before the room was given up is looked at again in the same step. */
 static void what_is_given_up_is_offered_at_once(void **state)
 {
@@ -558,6 +609,7 @@ int main(void)
         cmocka_unit_test(who_does_not_leave_holds_nobody_up),
         cmocka_unit_test(a_gpu_that_cannot_be_read_is_not_waited_for),
         cmocka_unit_test(nothing_is_kept_for_a_request_over_its_quota),
+        cmocka_unit_test(what_has_to_go_for_a_move_goes),
         cmocka_unit_test(what_is_given_up_is_offered_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
