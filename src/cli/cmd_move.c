@@ -28,6 +28,9 @@ static void print_asked(const json_t *lease, const json_t *move)
         printf("is asked to move to GPU %lld %s", (long long)js_int(move, "gpu_index", -1),
                where.data ? where.data : "");
         print_escaped(", ", js_text(move, "mig_uuid", "?"), "");
+        if (js_int(lease, "count", 1) > 1) {
+            print_escaped(", with its slice ", js_text(move, "from_mig_uuid", "?"), "");
+        }
         print_escaped(", until ", js_text(move, "until", "?"), "");
         if (js_str(move, "request")) {
             print_escaped(", so that ", js_text(move, "request", ""), " fits");

@@ -98,12 +98,13 @@ SET(plan_set,
 
 SET(moves_set,
     INT("max_per_request", 0, PLAN_MOVES_MAX, "1",
-        "How many movable leases may be asked to move so that one request fits; 0: none. Each "
-        "needs its holder's consent, and the first gains most."),
+        "How many slices of movable leases may be asked to move so that one request fits, of one "
+        "slice or several; 0: none. Each needs its holder's consent, and the first gains most."),
     TIME("answer_within", S(1), DAY, 0, "\"60s\"",
          "A holder who has not answered after this long has refused."),
     TIME("pause", 0, 365 * DAY, 0, "\"10m\"",
-         "A lease whose holder refused, or did not answer, is not asked again for this long."),
+         "A lease whose holder refused, or did not answer, is not asked again for this long; one "
+         "that was asked in vain for a 32nd of it, and twice as long each time."),
     INT("consolidate_per_hour", 0, 3600, "0",
         "While nobody waits, so many leases an hour may be asked to move so that the rest of the "
         "GPUs is of more use; 0: none."));

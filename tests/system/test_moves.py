@@ -458,6 +458,20 @@ def test_a_plan_of_several_shows_all_places(two):
     assert text.count("cut 4g.40gb at") == 2 and text.count("ask the holder") == 2, text
 
 
+def test_which_of_several_is_said(daemon):
+    d = daemon(config="moves: {max_per_request: 2}\n")
+    half = d.lease("3g.40gb")
+    pair = d.lease("1g.10gb", count=2, movable=True)
+    d.release(half)
+    d.request("POST", "/v1/leases", {"profile": "4g.40gb"})
+    move = wait_asked(d, pair)["move"]
+    assert move["from_mig_uuid"] in {s["mig_uuid"] for s in pair["slices"]}
+    assert f"with its slice {move['from_mig_uuid']}" in d.cli("move", pair["id"], check=0).stdout
+    assert answer(d, pair, "confirm", move=move["id"]).status == 200
+    has = {s["mig_uuid"] for s in lease_of(d, pair)["slices"]}
+    assert move["mig_uuid"] in has and move["from_mig_uuid"] not in has
+
+
 def test_run_moves_one_of_several(two, tmp_path):
     d = two("moves: {max_per_request: 2}\n")
     note = tmp_path / "note"
