@@ -269,9 +269,9 @@ static char *damaged_name(const char *path)
     return name;
 }
 
-/* Renames what there is of the old journal, puts PATH.new in its place.  The file goes first: while it
- * is missing, the next start finishes this (find_missing()).  Were its log gone first, that start would
- * find a file without what only the log had, and repair it anew. */
+/* Renames what there is of the old journal, puts PATH.new in its place.  The file goes first:
+ * while it is missing, the next start finishes this (find_missing()).  Were its log gone first,
+ * that start would find a file without what only the log had, and repair it anew. */
 static int swap_in(struct repair *rep, const char *new, struct error *err)
 {
     CLEANUP(freep) char *aside = damaged_name(rep->path);

@@ -1,4 +1,5 @@
 """Lease, use, release: the main path, over REST and the command line."""
+import ctypes
 import json
 import os
 import resource
@@ -6,7 +7,11 @@ import signal
 import subprocess
 import time
 
+import pytest
+
 from conftest import BUILD, H100, for_everybody, until
+
+CLONE3 = 435
 
 
 def test_a_killed_client_waits_no_longer(daemon):
@@ -126,6 +131,45 @@ def test_run_survives_a_restart_of_the_daemon(daemon):
     proc.kill()
     proc.wait()
     d.wait_state(lease, "released")
+
+
+def start_as(pid, *command):
+    """A process with that very number, which its predecessor has just left (Linux 5.5, root)."""
+    class CloneArgs(ctypes.Structure):
+        _fields_ = [(name, ctypes.c_uint64) for name in (
+            "flags", "pidfd", "child_tid", "parent_tid", "exit_signal", "stack", "stack_size",
+            "tls", "set_tid", "set_tid_size", "cgroup")]
+    number = ctypes.c_int(pid)
+    args = CloneArgs(exit_signal=signal.SIGCHLD, set_tid=ctypes.addressof(number), set_tid_size=1)
+    libc = ctypes.CDLL(None, use_errno=True)
+    got = libc.syscall(CLONE3, ctypes.byref(args), ctypes.sizeof(args))
+    if got == 0:
+        try:
+            os.execvp(command[0], command)
+        finally:
+            os._exit(127)
+    if got < 0:
+        pytest.skip(f"no process can be given a number here: {os.strerror(ctypes.get_errno())}")
+    return got
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to choose the number of a process")
+def test_a_later_process_with_the_same_number_is_not_the_holder(daemon):
+    d = daemon()
+    proc = subprocess.Popen([BUILD / "tangram", "run", "-p", "1g.10gb", "--", "sleep", "1000"],
+                            env=dict(os.environ, TANGRAM_SOCKET=str(d.socket)))
+    lease = until(lambda: [x for x in d.get("/v1/leases").json["leases"]
+                           if x["state"] == "active"], "the lease")[0]
+    d.kill()
+    proc.kill()
+    proc.wait()
+    namesake = start_as(proc.pid, "sleep", "1000")
+    try:
+        d.start()
+        d.wait_state(lease, "released")
+    finally:
+        os.kill(namesake, signal.SIGKILL)
+        os.waitpid(namesake, 0)
 
 
 def test_time_limit(daemon):

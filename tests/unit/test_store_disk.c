@@ -23,6 +23,59 @@ static void the_copy_follows_by_itself(void **state)
 }
 
 /* Commits into a log of full length are the quick ones; zeros behind the last frame are no damage. */
+/* Rows without a body, by which the second copy learns that a record has gone. */
+static int count_dead(void)
+{
+    char path[160];
+    sqlite3 *sql = NULL;
+    sqlite3_stmt *stmt = NULL;
+
+    path_of(path, STORE_FILE);
+    assert_int_equal(sqlite3_open_v2(path, &sql, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(sql, "SELECT count(*) FROM records WHERE body IS NULL", -1,
+                                        &stmt, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(stmt), SQLITE_ROW);
+    int count = sqlite3_column_int(stmt, 0);
+    sqlite3_finalize(stmt);
+    sqlite3_close(sql);
+    return count;
+}
+
+static void deleted_records_leave_no_rows_behind(void **state)
+{
+    struct store *store = open_with((struct store_settings){.copy_delay_ms = 1});
+    struct store_batch *batch = store_batch_new();
+    int64_t end_ms = clock_mono_ms() + PATIENCE_MS;
+
+    (void)state;
+    wait_committed(store, put(store, 1, "gone", "x"));
+    store_batch_delete(batch, 1, "gone");
+    wait_committed(store, store_submit(store, batch));
+    while (count_dead()) { /* until the copy has been written, and something after it */
+        assert_true(clock_mono_ms() < end_ms);
+        wait_committed(store, put(store, 1, "kept", "x"));
+        poll(NULL, 0, 5);
+    }
+    assert_contents(store, "1/kept=x ");
+    close_store(store);
+}
+
+/* There is no quiet moment, and the copy is written all the same. */
+static void the_copy_does_not_wait_for_ever(void **state)
+{
+    struct store *store = open_with((struct store_settings){.copy_delay_ms = 150});
+    int64_t end_ms = clock_mono_ms() + PATIENCE_MS;
+    char path[160];
+
+    (void)state;
+    path_of(path, STORE_FILE ".copy");
+    while (access(path, F_OK) < 0) {
+        assert_true(clock_mono_ms() < end_ms);
+        wait_committed(store, put(store, 1, "a", "x"));
+    }
+    close_store(store);
+}
+
 static void the_log_is_filled_in_a_quiet_moment(void **state)
 {
     CLEANUP(buf_done) struct buf want = BUF_INIT(1 << 20);
@@ -300,6 +353,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(the_copy_follows_by_itself),
+        T(deleted_records_leave_no_rows_behind),
+        T(the_copy_does_not_wait_for_ever),
         T(the_log_is_filled_in_a_quiet_moment),
         T(what_is_written_next_is_read_ahead),
         T(each_failing_call_is_survived),

@@ -177,6 +177,7 @@ static void flipped_bits_in_the_log_are_noticed(void **state)
             assert_int_equal(strncmp(got, want.data, strlen(got)), 0);
             assert_true(report.count > 0);
             assert_true(report.is_damaged || strlen(want.data) - strlen(got) <= 12);
+            assert_int_equal(count_files(STORE_FILE ".damaged-"), report.is_damaged);
         }
     }
     /* As it was: nothing to say. */
