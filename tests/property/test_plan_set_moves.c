@@ -274,7 +274,7 @@ static void run(bool may_stop, uint64_t seed)
     print_message("solvable %u, found %u, of them at least cost %u; %u have to stop\n", solvable,
                   found_some, same, stops);
     assert_true(solvable > 100);
-    assert_true(found_some * 100 >= solvable * (may_stop ? 100 : 90));
+    assert_true(found_some * 100 > solvable * (may_stop ? 98 : 90));
     assert_true(same * 100 > found_some * 95);
     assert_true(may_stop == (stops > 0));
     plan_free(f->plan);
