@@ -11,7 +11,8 @@
  * Its optimum bounds every real solution: if it cannot serve all, nothing can.  A fractional answer
  * is branched on.  First how many GPUs of a type are used, those that would be opened before
  * others; then how many of a want a type serves; and only then how often one column is used: there
- * are many columns that do nearly the same, so that to forbid one changes little.  Costs are whole numbers
+ * are many columns that do nearly the same, so that to forbid one changes little.  Columns that are
+ * too dear at the first program's prices to be in anything better are left out.  Costs are whole numbers
  * (COST_OPEN for an empty GPU, 1 for an idle slice destroyed), so a bound is rounded up, to a
  * multiple of COST_OPEN when no idle slices are about; for slices on GPUs that closes the gap
  * nearly always at once. */
@@ -54,8 +55,11 @@ struct batch {
     /* Branch and bound: columns are used at least `low` and at most `high` times, and so are sums
      * of them (NO_LIMIT: any number). */
     uint32_t *low, *high, *sum_low, *sum_high;
+    uint32_t *at;    /* by column: its number in the linear program, NO_LIMIT none */
+    uint32_t at_count;
     uint32_t nodes, node_limit;
     int64_t best_cost, root_bound;
+    double root_cost, *root_dual; /* of the first program; prices for the wants, twice, and types */
     uint32_t *best_uses;
     bool is_cut_short;
     bool takes_any; /* the first that serves everybody will do */
@@ -248,6 +252,7 @@ static int find_columns(struct batch *b)
     b->low = xcalloc(b->column_count + 1, sizeof(*b->low));
     b->high = xcalloc(b->column_count + 1, sizeof(*b->high));
     b->best_uses = xcalloc(b->column_count + 1, sizeof(*b->best_uses));
+    b->at = xcalloc(b->column_count + 1, sizeof(*b->at));
     b->sum_low = xcalloc(sum_count(b) + 1, sizeof(*b->sum_low));
     b->sum_high = xcalloc(sum_count(b) + 1, sizeof(*b->sum_high));
     memset(b->sum_high, 0xff, sum_count(b) * sizeof(*b->sum_high));
@@ -281,12 +286,15 @@ static void build_sums(const struct batch *b, struct plan_lp *lp, size_t row, si
         for (uint32_t c = t->first_column;
              (b->sum_low[i] || has_high) && c < t->first_column + t->column_count; c++) {
             double n = counts_in(b, i, c);
+            if (b->at[c] == NO_LIMIT) {
+                continue;
+            }
             if (b->sum_low[i]) {
-                lp->a[low_row * lp->cols + c] = -n;
+                lp->a[low_row * lp->cols + b->at[c]] = -n;
                 lp->b[low_row] += n * b->low[c];
             }
             if (has_high) {
-                lp->a[high_row * lp->cols + c] = n;
+                lp->a[high_row * lp->cols + b->at[c]] = n;
                 lp->b[high_row] -= n * b->low[c];
             }
         }
@@ -305,14 +313,16 @@ static void build_sums(const struct batch *b, struct plan_lp *lp, size_t row, si
 
 /* Rows: for each want its supply and its demand; for each type its GPUs; for each column that was
  * branched on its upper limit.  Lower limits of columns are taken off beforehand. */
-static void build(const struct batch *b, struct plan_lp *lp, double big)
+static void build(struct batch *b, struct plan_lp *lp, double big)
 {
-    size_t w_count = b->want_count, n = b->column_count, extra = 0, row;
+    size_t w_count = b->want_count, n = 0, extra = 0, row;
     size_t lows = 0, highs = 0;
 
-    for (uint32_t c = 0; c < n; c++) {
-        extra += b->high[c] < b->types[b->columns[c].type].count;
+    for (uint32_t c = 0; c < b->column_count; c++) {
+        b->at[c] = b->high[c] ? (uint32_t)n++ : NO_LIMIT; /* what is not used needs no column */
+        extra += b->high[c] && b->high[c] < b->types[b->columns[c].type].count;
     }
+    b->at_count = (uint32_t)n;
     count_sums(b, &lows, &highs);
     row = 2 * w_count + b->type_count + extra;
     *lp = plan_lp_new(row + 2 * lows + highs, n + w_count + lows);
@@ -327,25 +337,29 @@ static void build(const struct batch *b, struct plan_lp *lp, double big)
         lp->b[2 * w_count + t] = b->types[t].count;
     }
     row = 2 * w_count + b->type_count;
-    for (uint32_t c = 0; c < n; c++) {
+    for (uint32_t c = 0; c < b->column_count; c++) {
         const struct column *col = &b->columns[c];
+        uint32_t at = b->at[c];
+        if (at == NO_LIMIT) {
+            continue;
+        }
         for (size_t w = 0; w < w_count; w++) {
-            lp->a[w * lp->cols + c] = -(double)col->takes[w];
+            lp->a[w * lp->cols + at] = -(double)col->takes[w];
             lp->b[w] += (double)col->takes[w] * b->low[c];
         }
-        lp->a[(2 * w_count + col->type) * lp->cols + c] = 1;
+        lp->a[(2 * w_count + col->type) * lp->cols + at] = 1;
         lp->b[2 * w_count + col->type] -= b->low[c];
-        lp->c[c] = -(double)col->cost;
+        lp->c[at] = -(double)col->cost;
         if (b->high[c] < b->types[col->type].count) {
-            lp->a[row * lp->cols + c] = 1;
+            lp->a[row * lp->cols + at] = 1;
             lp->b[row++] = b->high[c] - b->low[c];
         }
     }
 }
 
-/* Solves the program of the node.  1: `x` serves all and costs at least *ret_bound; 0: nothing
- * does; <0: not solved. */
-static int relax(struct batch *b, double *x, int64_t *ret_bound)
+/* Solves the program of the node.  1: `x` serves all and costs at least *ret_bound, *ret_cost as it
+ * is; 0: nothing does; <0: not solved.  ret_dual (may be NULL): for the wants, twice, and types. */
+static int relax(struct batch *b, double *x, int64_t *ret_bound, double *ret_cost, double *ret_dual)
 {
     struct plan_lp lp;
     double value = 0, total = 0, served = 0, cost = 0;
@@ -359,7 +373,8 @@ static int relax(struct batch *b, double *x, int64_t *ret_bound)
             return 0;
         }
     }
-    r = plan_lp_solve(&lp, &value, x, NULL);
+    CLEANUP(freep) double *y = xcalloc(lp.cols + 1, sizeof(*y));
+    r = plan_lp_solve(&lp, &value, y, ret_dual);
     plan_lp_done(&lp);
     b->nodes++;
     if (r < 0) {
@@ -367,17 +382,18 @@ static int relax(struct batch *b, double *x, int64_t *ret_bound)
     }
     for (size_t w = 0; w < b->want_count; w++) {
         total += b->wants[w].count;
-        served += x[b->column_count + w];
+        served += y[b->at_count + w];
     }
     size_t lows = 0;
     for (uint32_t i = 0; i < sum_count(b); i++) {
         total += b->sum_low[i];
-        served += b->sum_low[i] ? x[b->column_count + b->want_count + lows++] : 0;
+        served += b->sum_low[i] ? y[b->at_count + b->want_count + lows++] : 0;
     }
     for (uint32_t c = 0; c < b->column_count; c++) {
-        x[c] += b->low[c];
+        x[c] = b->low[c] + (b->at[c] == NO_LIMIT ? 0 : y[b->at[c]]);
         cost += x[c] * b->columns[c].cost;
     }
+    *ret_cost = cost;
     int64_t unit = b->has_idle ? 1 : COST_OPEN;
     *ret_bound = (int64_t)ceil(cost / (double)unit - 1e-6) * unit;
     return served > total - 1e-6;
@@ -506,6 +522,25 @@ static bool is_done(const struct batch *b)
     return b->takes_any && b->best_cost != INT64_MAX;
 }
 
+/* A column that would cost so much more than it is worth at the prices of the first program that
+ * nothing with it is better than what has been found is not used any more. */
+static void drop_columns(struct batch *b)
+{
+    const double *dual = b->root_dual;
+    int64_t unit = b->has_idle ? 1 : COST_OPEN;
+
+    for (uint32_t c = 0; c < b->column_count; c++) {
+        const struct column *col = &b->columns[c];
+        double more = col->cost + dual[2 * b->want_count + col->type];
+        for (size_t w = 0; w < b->want_count; w++) {
+            more -= dual[w] * col->takes[w];
+        }
+        if (b->root_cost + more > (double)(b->best_cost - unit) + 0.01) {
+            b->high[c] = 0;
+        }
+    }
+}
+
 static void branch(struct batch *b, int depth);
 
 /* At least, and less than, so many uses of what `low` and `high` are for. */
@@ -524,32 +559,50 @@ static void branch_on(struct batch *b, int depth, uint32_t *low, uint32_t *high,
     *high = old_high;
 }
 
-static void branch(struct batch *b, int depth) /* NOLINT(misc-no-recursion) */
+/* Solves the node.  False: nothing in it can be better than what has been found. */
+static bool look_into(struct batch *b, int depth, double *x)
 {
-    CLEANUP(freep) double *x = NULL;
     int64_t bound = 0;
+    double cost = 0;
     int r;
 
     if (b->nodes >= b->node_limit || depth > 400) {
         b->is_cut_short = true;
-        return;
+        return false;
     }
-    x = xcalloc(b->column_count + b->want_count + sum_count(b) + 1, sizeof(*x));
-    r = relax(b, x, &bound);
+    if (depth == 0) { /* no column has a row of its own yet */
+        b->root_dual = xcalloc(2 * b->want_count + b->type_count + 1, sizeof(*b->root_dual));
+    }
+    r = relax(b, x, &bound, &cost, depth == 0 ? b->root_dual : NULL);
     if (depth == 0) {
         b->root_bound = r == 1 ? bound : r == 0 ? INT64_MAX : 0;
+        b->root_cost = cost;
     }
     if (r < 0) {
         b->is_cut_short = true;
-        return;
+        return false;
     }
     if (r == 0 || bound >= b->best_cost) {
+        return false;
+    }
+    int64_t best = b->best_cost;
+    round_up(b, x);
+    if (b->best_cost < best) {
+        drop_columns(b);
+    }
+    return bound < b->best_cost; /* or rounding met the bound */
+}
+
+static void branch(struct batch *b, int depth) /* NOLINT(misc-no-recursion) */
+{
+    CLEANUP(freep) double *x = xcalloc(b->column_count + 1, sizeof(*x));
+
+    if (!look_into(b, depth, x) || is_done(b)) {
         return;
     }
-    round_up(b, x);
     uint32_t c = most_fractional(b, x);
-    if (c == UINT32_MAX || bound >= b->best_cost || is_done(b)) {
-        return; /* whole already, or rounding met the bound */
+    if (c == UINT32_MAX) {
+        return; /* whole already */
     }
     double uses = x[c];
     uint32_t sum = fractional_sum(b, x, &uses);
@@ -626,6 +679,8 @@ static void batch_done(struct batch *b)
     free(b->columns);
     free(b->low);
     free(b->high);
+    free(b->at);
+    free(b->root_dual);
     free(b->sum_low);
     free(b->sum_high);
     free(b->best_uses);
