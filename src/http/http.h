@@ -49,7 +49,8 @@ struct http_settings {
     const char *listen;           /* "127.0.0.1:7070", "[::1]:7070"; NULL: no TCP; loopback only */
     int inherited_fd;             /* a listening socket from the service manager; 0 or -1: none */
     unsigned connections_max;     /* 2048; root gets in beyond it */
-    unsigned connections_per_uid; /* 256 (all TCP clients count as one); root has no limit */
+    unsigned connections_per_uid; /* 256 (all TCP clients count as one, and of them whoever has not
+                                   * shown a token gives way to the next); root has no limit */
     size_t body_max_bytes;        /* 1 MiB */
     unsigned idle_timeout_ms;     /* 60000: a connection without a complete request head */
     unsigned request_timeout_ms;  /* 15000: from the head to the end of the body, and for a

@@ -105,6 +105,24 @@ static void uid_release(struct http_server *server, uid_t uid)
     }
 }
 
+/* Anybody on the machine can come over TCP, and stay a while without showing a token: the one who has
+ * done so for longest makes room. */
+static bool displace_stranger(struct http_server *server)
+{
+    struct conn *conn;
+
+    for (int wait = 0; wait < WAIT_COUNT; wait++) {
+        TAILQ_FOREACH(conn, &server->queues[wait], by_deadline)
+        {
+            if (!conn->peer.is_unix && !*conn->peer.identity) {
+                conn_close(conn);
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 /* NULL: welcome; else why not. */
 static const char *admit(struct http_server *server, const struct http_peer *peer)
 {
@@ -117,7 +135,7 @@ static const char *admit(struct http_server *server, const struct http_peer *pee
         return "the server has as many connections as it may have";
     }
     if (!peer->is_unix) {
-        return server->tcp_count < settings->connections_per_uid
+        return server->tcp_count < settings->connections_per_uid || displace_stranger(server)
                    ? NULL
                    : "there are as many TCP connections as there may be";
     }

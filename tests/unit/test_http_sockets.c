@@ -131,16 +131,36 @@ static void random_clients_break_nothing(void **state)
     assert_int_equal(many_stream_count, 0);
 }
 
+static int setup_few(void **state)
+{
+    (void)state;
+    start((struct http_settings){.listen = "127.0.0.1:0", .connections_per_uid = 40});
+    return 0;
+}
+
+/* Opens connections over TCP, and says who it is or not. */
+static void dial_many(int *fds, int count, bool has_token)
+{
+    ANSWER;
+
+    for (int i = 0; i < count; i++) {
+        fds[i] = dial_tcp();
+        if (has_token) {
+            buf_clear(&got);
+            say(fds[i], "GET /v1/things/7 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer good\r\n\r\n");
+            hear(fds[i], &got, "identity");
+        }
+    }
+    PUMP_UNTIL(http_server_connections(w.server) >= (unsigned)count);
+}
+
 static void one_user_cannot_take_all_connections(void **state)
 {
     ANSWER;
-    int fds[41];
+    int fds[40];
 
     (void)state;
-    for (int i = 0; i < 40; i++) {
-        fds[i] = dial_tcp();
-    }
-    PUMP_UNTIL(http_server_connections(w.server) == 40);
+    dial_many(fds, 40, true);
     ask_on(dial_tcp(), &got, "");
     assert_has(&got, "503 Service Unavailable");
     assert_has(&got, "too_many_connections");
@@ -148,6 +168,38 @@ static void one_user_cannot_take_all_connections(void **state)
     assert_has(&got, "200 OK");
     for (int i = 0; i < 40; i++) {
         close(fds[i]);
+    }
+    PUMP_UNTIL(http_server_connections(w.server) == 0);
+}
+
+static void who_shows_no_token_makes_room(void **state)
+{
+    ANSWER;
+    int known[10], strangers[30];
+    char byte;
+
+    (void)state;
+    dial_many(known, 10, true);
+    for (int i = 0; i < 30; i++) {
+        strangers[i] = dial_tcp();
+        if (i % 3) { /* who has begun to ask is as strange */
+            say(strangers[i], i % 3 == 1 ? "GET /v1/thi"
+                                         : "POST /v1/raw HTTP/1.1\r\nHost: x\r\n"
+                                           "Content-Length: 9000\r\n\r\n");
+        }
+    }
+    PUMP_UNTIL(http_server_connections(w.server) == 40);
+    for (int i = 0; i < 30; i++) {
+        ask_on(dial_tcp(), &got, "GET /v1/things/7 HTTP/1.1\r\nAuthorization: Bearer good\r\n" CLOSE
+                                 "\r\n");
+        assert_has(&got, "200 OK");
+    }
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(recv(known[i], &byte, 1, MSG_DONTWAIT), -1); /* these still have theirs */
+        close(known[i]);
+    }
+    for (int i = 0; i < 30; i++) {
+        close(strangers[i]);
     }
     PUMP_UNTIL(http_server_connections(w.server) == 0);
 }
@@ -403,7 +455,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(random_clients_break_nothing, setup_random, teardown),
-        T_SHORT(one_user_cannot_take_all_connections),
+        cmocka_unit_test_setup_teardown(one_user_cannot_take_all_connections, setup_few, teardown),
+        cmocka_unit_test_setup_teardown(who_shows_no_token_makes_room, setup_few, teardown),
         T_SHORT(one_user_of_the_unix_socket_neither),
         T(nothing_waits_for_an_acknowledgement),
         T(descriptors_are_not_taken),
