@@ -406,10 +406,11 @@ static char *reasons(struct machine *m)
 /* Law 5: what the journal gives is the state. */
 void check_restart(struct machine *m)
 {
-    /* What a cut takes is measured anew after a restart: nobody may end just as a window opens. */
+    /* What a cut takes is measured anew after a restart: nobody may end just as a window opens.  And
+     * the queue has been looked at just now, as it is after a restart. */
     for (unsigned granted = UINT_MAX; granted != m->seen_granted;) {
         granted = m->seen_granted;
-        tick(m, 1000);
+        tick(m, 5000);
         work_off(m);
     }
     char *before = summary(m->pool), *why = reasons(m);
