@@ -62,6 +62,18 @@ def test_roles_by_user_and_group(daemon, machine):
     assert own["tenant"] == "uid-60123"
 
 
+def test_who_comes_back_later_is_asked_for_again(daemon, tmp_path):
+    d = open_to_all(daemon(start=False))
+    shim = BUILD / "tests/unit/libclock-shim.so"
+    d.start(wrapper=("env", f"LD_PRELOAD={shim}", f"CLOCK_SHIM_BOOT_FILE={tmp_path}/later",
+                     "ASAN_OPTIONS=verify_asan_link_order=0"))
+    for seconds in (0, 120, 3600):  # not known; known, and asked for again; known too long ago
+        (tmp_path / "later").write_text(str(seconds))
+        for _ in range(2):
+            done = as_user(d, 4242, "status")
+            assert done.returncode == 0, (seconds, done)
+
+
 def test_limits_of_a_tenant(daemon, machine):
     d = open_to_all(daemon(machine(), config=ROLES))
     leased(as_user(d, 2, "lease", "-p", "2g.20gb", "-o", "json"))

@@ -244,15 +244,23 @@ def test_usage_is_counted_and_priced_across_a_crash(daemon):
 
 def test_leases_of_live_processes_survive_a_lack_of_descriptors(daemon):
     """At a restart every lease of a client's lifetime is watched again: one whose process cannot be
-    watched for want of a file descriptor is kept, not ended."""
-    d = daemon()
+    watched for want of a file descriptor is kept, not ended, and watched as soon as it can be."""
+    d = daemon(config="timing: {scan_interval: 1s}\n")
     in_use = len(os.listdir(f"/proc/{d.proc.pid}/fd"))
     asked = [d.request("POST", "/v1/leases", {"profile": "7g.80gb", "wait_s": 0,
                                               "lifetime": "client"}).json for _ in range(60)]
+    proc = subprocess.Popen([BUILD / "tangram", "run", "-p", "1g.10gb", "--wait", "forever", "--",
+                             "sleep", "1000"], env=dict(os.environ, TANGRAM_SOCKET=str(d.socket)),
+                            stderr=subprocess.DEVNULL)
+    last, = until(lambda: [x for x in d.get("/v1/leases").json["leases"]
+                           if x["profile"] == "1g.10gb"], "its request")
     d.stop()
     d.start(ready=False, wrapper=("prlimit", f"--nofile={in_use + 20}:"))
-    until(lambda: "cannot be watched" in d.log, "the lack to be said")
+    until(lambda: f"{last['id']} is kept" in d.log, "the lack to be said")
     _, most = resource.prlimit(d.proc.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(d.proc.pid, resource.RLIMIT_NOFILE, (most, most))
     states = {d.get(f"/v1/leases/{x['id']}").json["state"] for x in asked}
     assert states <= {"active", "cutting", "queued"}, states
+    proc.kill()
+    proc.wait()
+    d.wait_state(last, "released")
