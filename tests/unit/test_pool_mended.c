@@ -589,6 +589,45 @@ static void who_waits_for_a_gpu_that_cannot_be_read_looks_elsewhere(void **state
     world_done(&w);
 }
 
+/* The GPU is gone when looked at for processes, and comes back with one. */
+static int fail_checks_and_count_destroys(struct world *w, const struct pool_job *job)
+{
+    unsigned *destroys = w->arg;
+
+    *destroys += job->kind == POOL_JOB_DESTROY;
+    return job->kind == POOL_JOB_CHECK ? -ENODEV : 0;
+}
+
+static void what_was_to_go_stays_when_somebody_runs_on_it(void **state)
+{
+    struct pool_settings settings;
+    unsigned destroys = 0;
+    struct world w = {.now_ms = 1000000, .fail = fail_checks_and_count_destroys, .arg = &destroys};
+    (void)state;
+    pool_settings_default(&settings);
+    settings.drops_idle = true;
+    world_add_gpu(&w, "H100-SXM5-80GB", true);
+    world_boot(&w, &settings);
+    world_start(&w);
+    world_settle(&w);
+    uint64_t a = ask(&w, "a", "3g.40gb");
+    w.gpu[0].gi[0].process_count = 1;
+    give_back(&w, "a", a);
+    assert_int_equal(world_state(&w, a), POOL_LEASE_RELEASED);
+    world_step(&w, &(struct pool_event){.kind = POOL_EV_HEALTH, .gpu = 0, .text = "",
+                                        .health = POOL_HEALTH_OK});
+    world_settle(&w);
+    world_wait(&w, 20000);
+    world_settle(&w);
+    assert_int_equal(destroys, 0); /* law 1 */
+    assert_int_equal(w.gpu[0].gi_count, 1);
+    w.gpu[0].gi[0].process_count = 0;
+    world_step(&w, &(struct pool_event){.kind = POOL_EV_SCAN, .gpu = 0});
+    world_settle(&w);
+    assert_int_equal(w.gpu[0].gi_count, 0);
+    world_done(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -612,6 +651,7 @@ int main(void)
         cmocka_unit_test(a_scan_of_before_a_loss_says_nothing),
         cmocka_unit_test(a_slice_that_cannot_be_looked_at_holds_nobody_up),
         cmocka_unit_test(who_waits_for_a_gpu_that_cannot_be_read_looks_elsewhere),
+        cmocka_unit_test(what_was_to_go_stays_when_somebody_runs_on_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

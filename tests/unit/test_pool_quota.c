@@ -106,11 +106,15 @@ static void the_head_keeps_its_quota(void **state)
 {
     struct world w;
     (void)state;
-    setup(&w, NULL, STEP);
-    uint64_t other = ask(&w, "b", "4g.40gb", 0), big = ask(&w, "a", "7g.80gb", 0);
+    setup(&w, "H100-SXM5-80GB", STEP);
+    uint64_t other = ask(&w, "b", "4g.40gb", 0);
+    ask(&w, "c", "4g.40gb", 0); /* beside which there is room */
+    uint64_t big = ask(&w, "a", "7g.80gb", 0);
     pass(&w, STEP + 6000);
     uint64_t late = ask(&w, "a", "1g.10gb", MINUTE);
     assert_int_equal(world_state(&w, late), POOL_LEASE_QUEUED);
+    assert_non_null(strstr(why(&w, late), "are kept for l-3"));
+    assert_int_equal(world_state(&w, ask(&w, "d", "1g.10gb", 0)), POOL_LEASE_ACTIVE);
     assert_int_equal(world_release(&w, "b", other), POOL_OK);
     world_settle(&w);
     assert_int_equal(world_state(&w, big), POOL_LEASE_ACTIVE);
