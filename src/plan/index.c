@@ -296,7 +296,7 @@ static uint32_t *find_cell(const struct plan_index *x, const struct mig_use *bus
 static void grow_states(struct plan_index *x)
 {
     size_t links = x->placement_count ? x->placement_count : 1;
-    uint32_t size = x->state_size ? 2 * x->state_size : 256;
+    uint32_t size = x->state_size ? x->state_size + x->state_size / 2 : 64;
 
     x->states = xreallocarray(x->states, size, sizeof(*x->states));
     x->taken = xreallocarray(x->taken, size * links, sizeof(*x->taken));
@@ -305,7 +305,10 @@ static void grow_states(struct plan_index *x)
     memset(x->given + x->state_size * links, 0xff, (size - x->state_size) * links * 4);
     x->state_size = size;
     free(x->hash);
-    x->hash_size = 4 * size;
+    x->hash_size = x->hash_size ? x->hash_size : 128;
+    while (x->hash_size < 2 * size) {
+        x->hash_size *= 2;
+    }
     x->hash = xcalloc(x->hash_size, sizeof(*x->hash));
     for (uint32_t s = 0; s < x->state_count; s++) {
         *find_cell(x, &x->states[s].busy, x->states[s].idle) = s + 1;
