@@ -415,11 +415,15 @@ void check_restart(struct machine *m)
     }
     char *before = summary(m->pool), *why = reasons(m);
 
+    /* What was asked for before is forgotten, and with it where moves are looked for first. */
+    unsigned moves = m->settings.max_moves;
+    m->settings.max_moves = 0;
     CHECK(!m->batch_count);
     pool_free(m->pool);
     pool_free(m->twin);
     start(m);
     work_off(m);
+    m->settings.max_moves = moves;
     char *after = summary(m->pool);
     if (strcmp(before, after) != 0) {
         fprintf(stderr, "before\n%sinto\n%sbecause\n%s", before, after, why);
@@ -428,6 +432,10 @@ void check_restart(struct machine *m)
     free(before);
     free(after);
     free(why);
+    pool_free(m->pool);
+    pool_free(m->twin);
+    start(m);
+    work_off(m);
 }
 
 void check_queue_empties(struct machine *m)
