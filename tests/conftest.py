@@ -87,6 +87,7 @@ class Machine:
 
     def __init__(self, path, *gpus, latency="none", driver=None, seed=1):
         self.path = pathlib.Path(path)
+        self.loads = []
         args = [arg for gpu in gpus for arg in ("--gpu", gpu)]
         if driver:
             args += ["--driver-version", driver]
@@ -131,10 +132,16 @@ class Machine:
         proc = subprocess.Popen([BUILD / "tangram-sim", "load", "--machine", self.path, "--device",
                                  device, *map(str, args)], env=self.env,
                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.loads.append(proc)
         until(lambda: str(proc.pid) in json.dumps(self.show()) or proc.poll() is not None,
               "the load to appear")
         assert proc.poll() is None, proc.stdout.read()
         return proc
+
+    def end_loads(self):
+        for proc in self.loads:
+            proc.kill()
+            proc.wait()
 
 
 class Daemon:
@@ -249,7 +256,9 @@ def machine(tmp_path):
         if mig:
             m.enable_mig()
         return m
-    return make
+    yield make
+    for m in made:
+        m.end_loads()
 
 
 @pytest.fixture
