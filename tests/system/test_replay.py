@@ -263,6 +263,21 @@ def test_the_clairvoyant_bound(tmp_path, fleet, rows, requests, slices):
     assert found["clairvoyant_accepted_slices_ratio"] == pytest.approx(slices, abs=1e-6)
 
 
+@pytest.mark.parametrize("fleet", ["H100-SXM5-80GB:4,A30:4", "A30:2,A100-SXM4-40GB:1,A30:1"])
+def test_mixed_fleets_are_bounded_by_free_migration(tmp_path, fleet):
+    rnd, t, rows = random.Random(4), 0, []
+    for _ in range(300):
+        t += int(rnd.expovariate(1 / 3000))
+        rows.append(f"{t},{rnd.choice(['1g', '1g', '2g', '4g', '7g'])},{int(rnd.expovariate(1 / 60000))}")
+    (tmp_path / "t.csv").write_text("arrival_ms,profile,duration_ms\n" + "\n".join(rows) + "\n")
+    found = bounds_of(tmp_path / "t.csv", "--gpus", fleet)
+    for ratio in ("accepted_ratio", "accepted_slices_ratio"):
+        assert 0.2 < found[ratio] <= found["clairvoyant_" + ratio]
+    # Variants that compete for an engine have no closed form: nothing is claimed.
+    (tmp_path / "u.csv").write_text("arrival_ms,profile,duration_ms\n0,1g+me,5\n1,1g,5\n")
+    assert bounds_of(tmp_path / "u.csv", "--gpus", fleet)["accepted_ratio"] is None
+
+
 def test_bounds_can_be_chosen(tmp_path):
     make_trace(tmp_path / "t.csv", 7, count=100)
     of = lambda effort: bounds_of(tmp_path / "t.csv", "--gpus", "H100-SXM5-80GB:2", "--bounds",
