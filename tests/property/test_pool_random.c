@@ -95,7 +95,10 @@ static void request(struct machine *m)
     CHECK(l->state != POOL_LEASE_QUEUED || l->tenant->queued <= l->tenant->max_queued);
     CHECK(l->state != POOL_LEASE_QUEUED || !r.must_not_wait);
     if (has_preview) {
-        CHECK(is_fitting == (l->state != POOL_LEASE_QUEUED));
+        /* A move that keeps the fleet together is called off for who waits: a preview is no such. */
+        bool may_yield = m->settings.consolidate_per_hour;
+        CHECK(is_fitting ? l->state != POOL_LEASE_QUEUED
+                         : l->state == POOL_LEASE_QUEUED || may_yield);
         for (unsigned i = 0; is_fitting && i < l->part_count; i++) {
             CHECK(m->preview->step[i].gpu == l->part[i].gpu);
             CHECK(!l->part[i].slice || m->preview->step[i].start == l->part[i].slice->start);
