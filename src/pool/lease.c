@@ -247,6 +247,7 @@ void lease_start(struct pool *pool, struct pool_lease *lease)
 {
     lease->state = POOL_LEASE_CUTTING;
     lease->started_ms = pool->now_ms;
+    pool->wants_queue_pass |= pool->shift_count > 0; /* moves may have become vain */
     pool_mark_lease(pool, lease);
     lease_activate_if_settled(pool, lease);
     if (lease->state == POOL_LEASE_CUTTING) {

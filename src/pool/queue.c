@@ -153,8 +153,12 @@ static void restore(struct pool *pool, struct pass *pass)
     for (unsigned i = 0; i < pass->count; i++) {
         struct pool_lease *l = pass->lease[i];
         bool is_placed = is_joined && i < pass->joined;
-        if (is_placed ||
-            lease_grant(pool, l, hold_if(pool, pass->is_bound[i])) == GRANT_DONE) {
+        struct pool_lease *elder = l->tenant->elder;
+        l->tenant->elder = NULL; /* since it was served, perhaps */
+        is_placed = is_placed ||
+                    lease_grant(pool, l, hold_if(pool, pass->is_bound[i])) == GRANT_DONE;
+        l->tenant->elder = elder;
+        if (is_placed) {
             lease_count_slots(l, true);
             pass->is_bound[kept] = pass->is_bound[i];
             pass->lease[kept++] = l;
@@ -282,8 +286,9 @@ static void backfill(struct pool *pool, struct pass *pass, struct pool_lease *fi
     }
     list = xcalloc(count + 1, sizeof(*list));
     for (struct pool_lease *l = first; n < count; l = TAILQ_NEXT(l, link), n++) {
-        lease_note_elder(pool, l, lease_is_over_quota(pool, l)); /* whoever goes first now */
-        list[n] = (struct candidate){l, value_of(pool, l), n};
+        bool was_kept = l->tenant->elder == l; /* quota: not for those who would go before it */
+        lease_note_elder(pool, l, lease_is_over_quota(pool, l));
+        list[n] = (struct candidate){l, was_kept ? (double)INFINITY : value_of(pool, l), n};
     }
     qsort(list, count, sizeof(*list), by_value);
     for (unsigned i = 0; i < count; i++) {
@@ -305,6 +310,7 @@ void queue_pass(struct pool *pool)
     }
     backfill(pool, &pass, l);
     begin(pool, &pass);
+    moves_pass(pool); /* what was given and begun may stand where others' moves were to make room */
     lease_forget_ended(pool);
     queue_arm_look(pool);
     /* What was tried and taken back says that something came free, too; it did not.  But moves that

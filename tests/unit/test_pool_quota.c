@@ -10,11 +10,13 @@
 #define MINUTE 60000
 #define STEP (10 * MINUTE)
 
-static void setup(struct world *w, const char *second_model, int64_t age_step_ms)
+static void setup(struct world *w, const char *second_model, int64_t age_step_ms,
+                  enum plan_objective objective)
 {
     struct pool_settings settings;
 
     pool_settings_default(&settings);
+    settings.plan.objective = objective;
     settings.max_compute_per_tenant = 7;
     settings.age_step_ms = age_step_ms;
     *w = (struct world){.now_ms = 1000000};
@@ -59,7 +61,7 @@ static void an_old_request_keeps_its_quota(void **state)
 {
     struct world w;
     (void)state;
-    setup(&w, "H100-SXM5-80GB", STEP);
+    setup(&w, "H100-SXM5-80GB", STEP, PLAN_SLICES);
     uint64_t three = ask(&w, "a", "3g.40gb", 0), big = ask(&w, "a", "7g.80gb", 0);
     assert_int_equal(world_state(&w, big), POOL_LEASE_QUEUED);
     uint64_t one = ask(&w, "a", "1g.10gb", 0);
@@ -90,7 +92,7 @@ static void what_is_cancelled_keeps_nothing(void **state)
 {
     struct world w;
     (void)state;
-    setup(&w, "H100-SXM5-80GB", STEP);
+    setup(&w, "H100-SXM5-80GB", STEP, PLAN_SLICES);
     ask(&w, "a", "3g.40gb", 0);
     uint64_t big = ask(&w, "a", "7g.80gb", 0);
     pass(&w, STEP + 6000);
@@ -106,7 +108,7 @@ static void the_head_keeps_its_quota(void **state)
 {
     struct world w;
     (void)state;
-    setup(&w, "H100-SXM5-80GB", STEP);
+    setup(&w, "H100-SXM5-80GB", STEP, PLAN_SLICES);
     uint64_t other = ask(&w, "b", "4g.40gb", 0);
     ask(&w, "c", "4g.40gb", 0); /* beside which there is room */
     uint64_t big = ask(&w, "a", "7g.80gb", 0);
@@ -121,12 +123,49 @@ static void the_head_keeps_its_quota(void **state)
     world_done(&w);
 }
 
+/* The smallest goes first where requests count; but not with the quota that was kept for another. */
+static void what_was_kept_is_not_for_smaller_ones(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, "A30", STEP, PLAN_REQUESTS);
+    ask(&w, "b", "1g.6gb", 0);
+    ask(&w, "c", "4g.24gb", 0); /* the head */
+    uint64_t three = ask(&w, "a", "3g.40gb", 0), big = ask(&w, "a", "7g.80gb", 0);
+    pass(&w, STEP + 6000);
+    uint64_t late = ask(&w, "a", "1g.10gb", 0);
+    give_back(&w, three);
+    assert_int_equal(world_state(&w, big), POOL_LEASE_ACTIVE);
+    assert_int_equal(world_state(&w, late), POOL_LEASE_QUEUED);
+    world_done(&w);
+}
+
+/* Who was served before another of its tenant was found to be short of quota keeps its place, also
+ * when places are tried for several together. */
+static void who_was_served_first_stays_served(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, "A30", STEP, PLAN_REQUESTS);
+    uint64_t all = ask(&w, "d", "7g.80gb", 0);
+    ask(&w, "b", "1g.6gb", 0);
+    ask(&w, "c", "4g.24gb", 0); /* the head */
+    uint64_t big = ask(&w, "a", "7g.80gb", 0), three = ask(&w, "a", "3g.40gb", 0);
+    ask(&w, "e", "7g.80gb", 0); /* tried together with what was served */
+    pass(&w, STEP + 6000);
+    assert_int_equal(world_release(&w, "d", all), POOL_OK);
+    world_settle(&w);
+    assert_int_equal(world_state(&w, three), POOL_LEASE_ACTIVE);
+    assert_int_equal(world_state(&w, big), POOL_LEASE_QUEUED);
+    world_done(&w);
+}
+
 /* As long as the only GPU that has it is gone, nothing is kept for it. */
 static void nothing_is_kept_for_what_cannot_come(void **state)
 {
     struct world w;
     (void)state;
-    setup(&w, "A30", STEP);
+    setup(&w, "A30", STEP, PLAN_SLICES);
     ask(&w, "a", "2g.12gb", 0);
     uint64_t big = ask(&w, "a", "7g.80gb", 0);
     pass(&w, STEP + 6000);
@@ -145,7 +184,7 @@ static void siege(int64_t age_step_ms, bool is_served)
 {
     struct world w;
 
-    setup(&w, "H100-SXM5-80GB", age_step_ms);
+    setup(&w, "H100-SXM5-80GB", age_step_ms, PLAN_SLICES);
     for (unsigned i = 0; i < 6; i++) {
         ask(&w, "a", "1g.10gb", (i + 1) * MINUTE);
     }
@@ -174,6 +213,8 @@ int main(void)
         cmocka_unit_test(an_old_request_keeps_its_quota),
         cmocka_unit_test(what_is_cancelled_keeps_nothing),
         cmocka_unit_test(the_head_keeps_its_quota),
+        cmocka_unit_test(what_was_kept_is_not_for_smaller_ones),
+        cmocka_unit_test(who_was_served_first_stays_served),
         cmocka_unit_test(nothing_is_kept_for_what_cannot_come),
         cmocka_unit_test(a_siege_by_its_own_tenant_is_over_in_time),
     };

@@ -31,6 +31,20 @@ static void one_refusal_calls_the_others_off(void **state)
     done(s);
 }
 
+/* Whoever comes in before the request need not wait for it; then nobody is asked in vain. */
+static void what_is_taken_by_another_is_called_off_at_once(void **state)
+{
+    struct scene *s = scene(3, 1, two_small);
+    (void)state;
+    play(s, (struct act[]){ASK('P', "vision", "2g.20gb", .priority = 9), {0}});
+    assert_int_equal(state_of(s, 'P'), POOL_LEASE_ACTIVE);
+    assert_true(lease(s, 'P')->part[0].slice->start < 4);
+    assert_null(lease(s, 'B')->shift);
+    assert_int_equal(phase_of(s, 's'), POOL_MOVE_NONE);
+    assert_int_equal(phase_of(s, 'o'), POOL_MOVE_NONE);
+    done(s);
+}
+
 static void what_has_moved_stays_when_another_refuses(void **state)
 {
     struct scene *s = scene(3, 1, two_small);
@@ -577,8 +591,7 @@ static void what_is_given_up_is_offered_at_once(void **state)
     wait_ms(s, 180000);
     play(s, (struct act[]){ASK('4', "late", "4g.40gb", .priority = 2), {0}});
     assert_int_equal(state_of(s, '4'), POOL_LEASE_QUEUED);
-    ask(s, '5', "nlp", "1g.10gb"); /* over its quota with the 7g now */
-    world_wait(&s->w, 5000);
+    world_ask(&s->w, "nlp", "1g.10gb", (struct pool_request){0}); /* the 7g is over its quota now */
     assert_null(lease(s, 'B')->shift);
     assert_int_equal(state_of(s, '4'), POOL_LEASE_CUTTING); /* and nothing has happened but that */
     done(s);
@@ -589,6 +602,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(several_are_asked_at_once),
         cmocka_unit_test(one_refusal_calls_the_others_off),
+        cmocka_unit_test(what_is_taken_by_another_is_called_off_at_once),
         cmocka_unit_test(what_has_moved_stays_when_another_refuses),
         cmocka_unit_test(a_gang_asks_as_many_as_it_needs),
         cmocka_unit_test(a_gang_asks_nobody_when_it_would_not_be_enough),
