@@ -302,6 +302,13 @@ static void on_check(struct pool *pool, const struct pool_job_result *result)
             return;
         }
     }
+    /* Nobody waits for it any more; whoever it has seen on a slice that is idle now counts. */
+    struct pool_gpu *gpu = pool->gpus[result->job.gpu];
+    struct pool_slice *s = slice_by_id(gpu, result->job.slice);
+    if (s && s->state == POOL_SLICE_IDLE && result->code == 0 && result->processes) {
+        s->processes = result->processes;
+        gpu_changed(pool, gpu);
+    }
 }
 
 /* Leases that wait for the GPU's MIG mode have waited for the driver. */

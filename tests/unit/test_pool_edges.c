@@ -169,6 +169,30 @@ static void an_unmanaged_gpu_is_not_leased_whole(void **state)
     world_done(&w);
 }
 
+/* A look for processes whose worker was given up for a while: another has ended the lease since. */
+static void who_is_seen_late_is_seen(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, 1, true);
+    uint64_t id = ask(&w, "a", "1g.10gb");
+    struct world_gpu *g = &w.gpu[0];
+    assert_int_equal(world_release(&w, "a", id), POOL_OK);
+    assert_int_equal(g->job_count, 1);
+    struct pool_job_result late = {.job = g->job[0]};
+    assert_int_equal(late.job.kind, POOL_JOB_CHECK);
+    world_settle(&w);
+    assert_int_equal(world_state(&w, id), POOL_LEASE_RELEASED);
+    g->gi[0].has_processes = true;
+    g->gi[0].ci[0].process_count = g->gi[0].process_count = 2;
+    assert_int_equal(world_check(g, &late.job, &late), 0);
+    world_step(&w, &(struct pool_event){.kind = POOL_EV_RESULT, .result = &late});
+    id = world_ask(&w, "b", "7g.80gb", (struct pool_request){0});
+    assert_int_equal(world_state(&w, id), POOL_LEASE_QUEUED);
+    assert_int_equal(g->job_count, 0);
+    world_done(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -177,6 +201,7 @@ int main(void)
         cmocka_unit_test(a_lost_number_is_not_given_again),
         cmocka_unit_test(a_gpu_in_use_is_not_leased_whole),
         cmocka_unit_test(an_unmanaged_gpu_is_not_leased_whole),
+        cmocka_unit_test(who_is_seen_late_is_seen),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
