@@ -1,15 +1,18 @@
 #pragma once
+#include "sim/load.h"
 #include "sim/machine.h"
 #include "sim/nvml.h"
 #include "sim/trouble.h"
 #include <ftw.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -50,6 +53,43 @@ static inline void fixture_free(struct fixture *f)
     assert_int_equal(nvmlShutdown(), NVML_SUCCESS);
     nftw(f->dir, fixture_remove, 16, FTW_DEPTH | FTW_PHYS);
     free(f);
+}
+
+/* A child that runs a load on (gi, ci) until it is killed; returns when the load counts. */
+static inline pid_t fixture_load(const char *dir, int gi, int ci, uint32_t sm_pct,
+                                 uint64_t bytes)
+{
+    int ready[2];
+    assert_int_equal(pipe(ready), 0);
+    pid_t pid = fork();
+    if (pid == 0) {
+        struct sim_machine *m = NULL;
+        struct sim_load load = {
+            .gi = (int8_t)gi, .ci = (int8_t)ci, .sm_pct = sm_pct, .memory_bytes = bytes};
+        int index = 0;
+        if (sim_machine_open(dir, &m, NULL) < 0) {
+            _exit(1);
+        }
+        sim_lock(&m->file->gpus[0].state);
+        int r = load_add(m, 0, &load, &index, NULL);
+        sim_unlock(&m->file->gpus[0].state);
+        if (r < 0 || write(ready[1], "x", 1) != 1) {
+            _exit(1);
+        }
+        pause();
+        _exit(0);
+    }
+    char x = 0;
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &x, 1), 1);
+    close(ready[0]);
+    return pid;
+}
+
+static inline void fixture_end_load(pid_t pid)
+{
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
 static inline struct nvml_device *fixture_gpu(unsigned int index)

@@ -2,47 +2,9 @@
 #include "sim_fixture.h"
 
 #include "base/clock.h"
-#include "sim/load.h"
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
-
-/* A child that runs a load on (gi, ci) until it is killed; returns when the load counts. */
-static pid_t start_load(const char *dir, int gi, int ci, uint32_t sm_pct, uint64_t bytes)
-{
-    int ready[2];
-    assert_int_equal(pipe(ready), 0);
-    pid_t pid = fork();
-    if (pid == 0) {
-        struct sim_machine *m = NULL;
-        struct sim_load load = {
-            .gi = (int8_t)gi, .ci = (int8_t)ci, .sm_pct = sm_pct, .memory_bytes = bytes};
-        int index = 0;
-        if (sim_machine_open(dir, &m, NULL) < 0) {
-            _exit(1);
-        }
-        sim_lock(&m->file->gpus[0].state);
-        int r = load_add(m, 0, &load, &index, NULL);
-        sim_unlock(&m->file->gpus[0].state);
-        if (r < 0 || write(ready[1], "x", 1) != 1) {
-            _exit(1);
-        }
-        pause();
-        _exit(0);
-    }
-    char x = 0;
-    close(ready[1]);
-    assert_int_equal(read(ready[0], &x, 1), 1);
-    close(ready[0]);
-    return pid;
-}
-
-static void stop_load(pid_t pid)
-{
-    assert_int_equal(kill(pid, SIGKILL), 0);
-    assert_int_equal(waitpid(pid, NULL, 0), pid);
-}
 
 static void test_loads(void **state)
 {
@@ -56,7 +18,7 @@ static void test_loads(void **state)
     struct nvml_memory before, after;
     assert_int_equal(nvmlDeviceGetMemoryInfo(mig, &before), NVML_SUCCESS);
     assert_int_equal(before.total, 20096ULL << 20);
-    pid_t pid = start_load(f->dir, 5, 0, 80, 1ULL << 30);
+    pid_t pid = fixture_load(f->dir, 5, 0, 80, 1ULL << 30);
     assert_int_equal(nvmlDeviceGetMemoryInfo(mig, &after), NVML_SUCCESS);
     assert_int_equal(after.used - before.used, 1ULL << 30);
     struct nvml_process list[4];
@@ -82,7 +44,7 @@ static void test_loads(void **state)
     assert_int_equal(nvmlComputeInstanceDestroy(ci), NVML_ERROR_IN_USE);
     assert_int_equal(nvmlComputeInstanceDestroy(other_ci), NVML_SUCCESS);
     assert_int_equal(nvmlGpuInstanceDestroy(other_gi), NVML_SUCCESS);
-    stop_load(pid);
+    fixture_end_load(pid);
     n = 4;
     assert_int_equal(nvmlDeviceGetComputeRunningProcesses_v3(mig, &n, list), NVML_SUCCESS);
     assert_int_equal(n, 0);
@@ -99,7 +61,7 @@ static void test_in_use_tail(void **state)
     struct nvml_gpu_instance *gi = NULL;
     struct nvml_compute_instance *ci = NULL;
     fixture_slice(gpu, 14, 0, &gi, &ci);
-    stop_load(start_load(f->dir, 3, 0, 100, 0));
+    fixture_end_load(fixture_load(f->dir, 3, 0, 100, 0));
     int64_t start = clock_mono_ms();
     enum nvml_return rc = NVML_ERROR_UNKNOWN;
     unsigned int refused = 0;
@@ -127,13 +89,13 @@ static void test_mode_by_generation(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         struct fixture *f = fixture_new(cases[i].model, 1, "none", false, "590.48.01");
         struct nvml_device *gpu = fixture_gpu(0);
-        pid_t pid = start_load(f->dir, SIM_WHOLE, SIM_WHOLE, 100, 0);
+        pid_t pid = fixture_load(f->dir, SIM_WHOLE, SIM_WHOLE, 100, 0);
         assert_int_equal(nvmlDeviceSetMigMode(gpu, 1, &activation), NVML_SUCCESS);
         assert_int_equal(activation, NVML_ERROR_IN_USE);
         assert_int_equal(nvmlDeviceGetMigMode(gpu, &current, &pending), NVML_SUCCESS);
         assert_int_equal(current, 0);
         assert_int_equal(pending, cases[i].pending);
-        stop_load(pid);
+        fixture_end_load(pid);
         CLEANUP(sim_machine_freep) struct sim_machine *m = NULL;
         assert_int_equal(sim_machine_open(f->dir, &m, &err), 0);
         char boot_id[40];
@@ -169,9 +131,9 @@ static void test_reset_and_host_reboot(void **state)
     fixture_slice(gpu, 19, 0, &gi, &ci);
     assert_int_equal(nvmlDeviceSetMigMode(gpu, 0, &activation), NVML_SUCCESS);
     assert_int_equal(activation, NVML_ERROR_IN_USE);
-    pid_t pid = start_load(f->dir, 13, 0, 10, 0);
+    pid_t pid = fixture_load(f->dir, 13, 0, 10, 0);
     assert_int_equal(sim_machine_reset(m, 0, &err), -EBUSY);
-    stop_load(pid);
+    fixture_end_load(pid);
     assert_int_equal(sim_machine_reset(m, 0, &err), 0);
     assert_int_equal(nvmlDeviceGetMigMode(gpu, &current, &pending), NVML_SUCCESS);
     assert_int_equal(current, 0);
@@ -358,13 +320,13 @@ static void test_gpm(void **state)
     struct nvml_compute_instance *ci = NULL;
     fixture_slice(gpu, 9, 2, &gi, &ci); /* GI 2 */
     assert_true(fixture_create(gpu, 19) == 7);
-    pid_t pid = start_load(f->dir, 2, 0, 70, 0);
+    pid_t pid = fixture_load(f->dir, 2, 0, 70, 0);
     double value = sm_util(gpu, 2);
     assert_true(value > 69.0 && value < 71.0);
     assert_true(sm_util(gpu, 7) == -(double)NVML_ERROR_NO_DATA); /* no compute instance */
     unsigned int power = 0, idle = 0;
     assert_int_equal(nvmlDeviceGetPowerUsage(gpu, &power), NVML_SUCCESS);
-    stop_load(pid);
+    fixture_end_load(pid);
     assert_int_equal(nvmlDeviceGetPowerUsage(gpu, &idle), NVML_SUCCESS);
     assert_true(power > idle + 100000);
     assert_true(sm_util(gpu, 2) < 1.0);
@@ -438,7 +400,7 @@ static void test_energy(void **state)
     assert_int_equal(nvmlDeviceGetTotalEnergyConsumption(gpu, &before), NVML_SUCCESS);
     int64_t start = clock_mono_ms();
     latency_sleep_us(300000);
-    pid_t pid = start_load(f->dir, SIM_WHOLE, SIM_WHOLE, 100, 0);
+    pid_t pid = fixture_load(f->dir, SIM_WHOLE, SIM_WHOLE, 100, 0);
     int64_t started = clock_mono_ms();
     assert_int_equal(nvmlDeviceGetPowerUsage(gpu, &busy), NVML_SUCCESS);
     assert_int_equal(nvmlDeviceGetTotalEnergyConsumption(gpu, &after), NVML_SUCCESS);
@@ -460,7 +422,7 @@ static void test_energy(void **state)
     struct nvml_process_utilization p;
     assert_int_equal(nvmlDeviceGetProcessUtilization(gpu, &p, &n, 0), NVML_SUCCESS);
     assert_int_equal(p.pid, pid);
-    stop_load(pid);
+    fixture_end_load(pid);
     fixture_free(f);
 }
 

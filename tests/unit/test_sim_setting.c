@@ -4,9 +4,7 @@
 #include "base/clock.h"
 #include "sim/load.h"
 #include <sched.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/wait.h>
 
 static struct nvml_field_value field(struct nvml_device *d, unsigned int id, unsigned int scope)
 {
@@ -115,36 +113,7 @@ static void test_nvlink_of_a_cut_gpu(void **state)
 /* A child that uses GPU 0 as a whole until it is killed. */
 static pid_t start_load(const char *dir)
 {
-    int ready[2];
-    assert_int_equal(pipe(ready), 0);
-    pid_t pid = fork();
-    if (pid == 0) {
-        struct sim_machine *m = NULL;
-        struct sim_load load = {.gi = -1, .ci = -1, .sm_pct = 40, .memory_bytes = 1ULL << 30};
-        int index = 0;
-        if (sim_machine_open(dir, &m, NULL) < 0) {
-            _exit(1);
-        }
-        sim_lock(&m->file->gpus[0].state);
-        int r = load_add(m, 0, &load, &index, NULL);
-        sim_unlock(&m->file->gpus[0].state);
-        if (r < 0 || write(ready[1], "x", 1) != 1) {
-            _exit(1);
-        }
-        pause();
-        _exit(0);
-    }
-    char x = 0;
-    close(ready[1]);
-    assert_int_equal(read(ready[0], &x, 1), 1);
-    close(ready[0]);
-    return pid;
-}
-
-static void stop_load(pid_t pid)
-{
-    assert_int_equal(kill(pid, SIGKILL), 0);
-    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    return fixture_load(dir, SIM_WHOLE, SIM_WHOLE, 40, 1ULL << 30);
 }
 
 static void check_mode(struct nvml_device *d, unsigned int want)
@@ -161,7 +130,7 @@ static void test_accounting(void **state)
     struct nvml_device *d = fixture_gpu(0);
     struct nvml_accounting_stats stats;
     unsigned int n = 0, pids[8] = {0};
-    stop_load(start_load(f->dir)); /* before it was on */
+    fixture_end_load(start_load(f->dir)); /* before it was on */
     check_mode(d, 0);
     assert_int_equal(nvmlDeviceGetAccountingPids(d, &n, NULL), NVML_ERROR_NOT_SUPPORTED);
     assert_int_equal(nvmlDeviceGetAccountingStats(d, 1, &stats), NVML_ERROR_NOT_SUPPORTED);
@@ -171,7 +140,7 @@ static void test_accounting(void **state)
     assert_int_equal(nvmlDeviceGetAccountingPids(d, &n, NULL), NVML_SUCCESS);
     int64_t start_ms = clock_real_ms();
     pid_t first = start_load(f->dir), second = start_load(f->dir);
-    stop_load(first);
+    fixture_end_load(first);
     n = 0;
     assert_int_equal(nvmlDeviceGetAccountingPids(d, &n, NULL), NVML_ERROR_INSUFFICIENT_SIZE);
     assert_int_equal(n, 2);
@@ -191,7 +160,7 @@ static void test_accounting(void **state)
     assert_int_equal(nvmlDeviceGetAccountingStats(d, (unsigned int)first, &stats),
                      NVML_ERROR_NOT_FOUND);
     assert_int_equal(nvmlDeviceGetAccountingStats(d, (unsigned int)second, &stats), NVML_SUCCESS);
-    stop_load(second);
+    fixture_end_load(second);
     fixture_mig_gpu(0); /* which ends it for as long as MIG is on */
     check_mode(d, 0);
     assert_int_equal(nvmlDeviceSetAccountingMode(d, 1), NVML_ERROR_NOT_SUPPORTED);
@@ -263,7 +232,7 @@ static void test_ecc_mode_waits_for_a_reset(void **state)
     pid_t pid = start_load(f->dir);
     assert_int_equal(reset(f), -EBUSY);
     check_ecc(d, 1, 0);
-    stop_load(pid);
+    fixture_end_load(pid);
     assert_int_equal(reset(f), 0);
     check_ecc(d, 0, 0);
     CLEANUP(sim_machine_freep) struct sim_machine *m = NULL;
