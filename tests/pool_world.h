@@ -4,6 +4,7 @@
 #include "replay/models.h"
 #include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* A machine for tests of the pool: GPUs as plain tables, a job queue per GPU that the test empties
@@ -347,4 +348,108 @@ static inline enum pool_answer world_release(struct world *w, const char *tenant
 static inline enum pool_lease_state world_state(const struct world *w, uint64_t lease)
 {
     return pool_find_lease(w->pool, lease)->state;
+}
+
+/* --- what most stories need ------------------------------------------------------------------- */
+
+/* A pool over the GPUs that have been added, which has looked at them all.  NULL: the settings that
+ * nobody has changed. */
+static inline void world_run(struct world *w, const struct pool_settings *settings)
+{
+    struct pool_settings unchanged;
+
+    pool_settings_default(&unchanged);
+    world_boot(w, settings ? settings : &unchanged);
+    world_start(w);
+    world_settle(w);
+}
+
+/* The same from nothing, over that many GPUs of one model, with MIG on. */
+static inline void world_make(struct world *w, const struct pool_settings *settings,
+                              const char *model, unsigned gpus)
+{
+    *w = (struct world){.now_ms = 1000000};
+    for (unsigned i = 0; i < gpus; i++) {
+        world_add_gpu(w, model, true);
+    }
+    world_run(w, settings);
+}
+
+/* Asks, and the driver does what follows. */
+static inline uint64_t world_ask_settled(struct world *w, const char *tenant, const char *profile,
+                                         struct pool_request r)
+{
+    uint64_t id = world_ask(w, tenant, profile, r);
+
+    world_settle(w);
+    return id;
+}
+
+/* Gives back, and the driver does what follows. */
+static inline void world_give_back(struct world *w, const char *tenant, uint64_t lease)
+{
+    enum pool_answer answer = world_release(w, tenant, lease);
+
+    assert(answer == POOL_OK);
+    (void)answer;
+    world_settle(w);
+}
+
+/* Time passes, and the driver does what follows. */
+static inline void world_pass(struct world *w, int64_t ms)
+{
+    world_wait(w, ms);
+    world_settle(w);
+}
+
+/* What the pool wants to survive. */
+#define WORLD_RECORDS 256
+struct world_records {
+    struct pool_record record[WORLD_RECORDS];
+    unsigned count;
+};
+
+static inline void world_take_records(struct world *w, struct world_records *r)
+{
+    for (r->count = 0; pool_next_dirty(w->pool, &r->record[r->count]); r->count++) {
+        assert(r->count + 1 < WORLD_RECORDS);
+    }
+}
+
+/* Reads them into a pool that has not started, all but those of one kind (0: all), and frees them. */
+static inline void world_load_records(struct world *w, struct world_records *r,
+                                      enum pool_record_kind lost)
+{
+    static const enum pool_record_kind order[] = {POOL_RECORD_META, POOL_RECORD_SLICE,
+                                                  POOL_RECORD_LEASE, POOL_RECORD_OPERATION};
+
+    for (size_t k = 0; k < ARRAY_SIZE(order); k++) {
+        for (unsigned i = 0; i < r->count; i++) {
+            const struct pool_record *rec = &r->record[i];
+            struct error err = {0};
+            if (rec->kind == order[k] && rec->kind != lost && rec->body &&
+                pool_load_record(w->pool, rec->kind, rec->id, rec->body, &err) < 0) {
+                fprintf(stderr, "%s\n", err.msg);
+                abort();
+            }
+        }
+    }
+    for (unsigned i = 0; i < r->count; i++) {
+        free(r->record[i].body);
+    }
+    r->count = 0;
+}
+
+/* A crash, and the start after it; nothing has been done yet in the driver. */
+static inline void world_restart(struct world *w, enum pool_record_kind lost)
+{
+    struct world_records *r = xcalloc(1, sizeof(*r));
+    struct pool_settings settings = *pool_settings(w->pool);
+
+    world_take_records(w, r);
+    pool_free(w->pool);
+    world_boot(w, &settings);
+    world_load_records(w, r, lost);
+    free(r);
+    world_start(w);
 }

@@ -1,26 +1,14 @@
 /* Bounds: no better than trying everything says, and as good as the programs they stand for. */
+#include "draw.h"
 #include "base/cleanup.h"
 #include "plan/lp.h"
 #include "plan/pack.h"
 #include "replay/blocking.h"
 #include "replay/clairvoyant.h"
-#include "replay/random.h"
 #include "replay/shuffle.h"
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
-
-static struct replay_random rnd;
-
-static uint32_t draw(uint32_t below)
-{
-    return (uint32_t)(replay_random_next(&rnd) % below);
-}
 
 /* --- a fleet and kinds of request on it --- */
 

@@ -1,25 +1,13 @@
 /* Packing: the closed form, the search and an exhaustive packer must agree. */
+#include "draw.h"
 #include "base/cleanup.h"
 #include "plan/batch.h"
 #include "plan/pack.h"
 #include "replay/models.h"
 #include "replay/pack.h"
-#include "replay/random.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-#include <cmocka.h>
-
-static struct replay_random rnd;
-
-static uint32_t draw(uint32_t below)
-{
-    return (uint32_t)(replay_random_next(&rnd) % below);
-}
 
 struct packer {
     const struct mig_geometry *g;

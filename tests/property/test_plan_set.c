@@ -1,25 +1,12 @@
 /* Sets of slices: plan_place_set() against trying everything. */
+#include "draw.h"
 #include "plan/set.h"
-#include "replay/models.h"
-#include "replay/random.h"
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define GPUS 3
 #define ASKS 4
 #define ROUNDS 3000
-
-static struct replay_random rnd;
-
-static uint32_t draw(uint32_t below)
-{
-    return (uint32_t)(replay_random_next(&rnd) % below);
-}
 
 struct fleet {
     struct mig_geometry geometry[2];
@@ -78,14 +65,8 @@ static void random_gpu(struct fleet *f, uint32_t i)
 static void setup(struct fleet *f)
 {
     memset(f, 0, sizeof(*f));
-    assert_int_equal(replay_model_geometry("H100-SXM5-80GB", &f->geometry[0], NULL), 0);
-    assert_int_equal(replay_model_geometry("A30", &f->geometry[1], NULL), 0);
     f->plan = plan_new(NULL);
-    for (int c = 0; c < 2; c++) {
-        int class_id = -1;
-        assert_int_equal(mig_geometry_init(&f->geometry[c], NULL), 0);
-        assert_int_equal(plan_add_class(f->plan, &f->geometry[c], &class_id, NULL), 0);
-    }
+    add_two_classes(f->plan, f->geometry);
 }
 
 static void random_case(struct fleet *f)

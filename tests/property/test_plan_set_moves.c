@@ -3,29 +3,16 @@
  *
  * It may say no where there is no order without a stop, and more where a dearer set needs none; how
  * often that is is counted. */
+#include "draw.h"
 #include "plan/set.h"
-#include "replay/models.h"
-#include "replay/random.h"
 #include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #define GPUS 4
 #define ROUNDS 2500
 #define MOVES 3
 #define MOVABLE_MAX 24
-
-static struct replay_random rnd;
-
-static uint32_t draw(uint32_t below)
-{
-    return (uint32_t)(replay_random_next(&rnd) % below);
-}
 
 struct fleet {
     struct mig_geometry geometry[2];
@@ -45,19 +32,13 @@ struct fleet {
 
 static void setup(struct fleet *f, bool may_stop)
 {
-    static const char *const models[] = {"H100-SXM5-80GB", "A30"};
     struct plan_settings settings;
 
     memset(f, 0, sizeof(*f));
     plan_settings_default(&settings);
     settings.may_stop = may_stop;
     f->plan = plan_new(&settings);
-    for (int c = 0; c < 2; c++) {
-        int class_id = -1;
-        assert_int_equal(replay_model_geometry(models[c], &f->geometry[c], NULL), 0);
-        assert_int_equal(mig_geometry_init(&f->geometry[c], NULL), 0);
-        assert_int_equal(plan_add_class(f->plan, &f->geometry[c], &class_id, NULL), 0);
-    }
+    add_two_classes(f->plan, f->geometry);
 }
 
 static void random_gpu(struct fleet *f, uint32_t i)

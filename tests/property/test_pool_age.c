@@ -60,9 +60,7 @@ static void begin(struct siege *s, uint64_t seed, enum ends ends, int64_t age_st
     for (unsigned i = 0; i < gpus; i++) {
         world_add_gpu(&s->w, "H100-SXM5-80GB", true);
     }
-    world_boot(&s->w, &settings);
-    world_start(&s->w);
-    world_settle(&s->w);
+    world_run(&s->w, &settings);
 }
 
 /* Everybody asks for as much as he may, and again. */

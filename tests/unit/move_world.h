@@ -70,8 +70,7 @@ static inline unsigned seen(const struct scene *s, enum pool_history what)
 /* Time passes, and the driver does what it has to. */
 static inline void wait_ms(struct scene *s, int64_t ms)
 {
-    world_wait(&s->w, ms);
-    world_settle(&s->w);
+    world_pass(&s->w, ms);
 }
 
 /* The same in steps of a second. */
@@ -86,8 +85,7 @@ static inline void give_back(struct scene *s, char who)
 {
     const char *tenant = lease(s, who)->tenant->name;
 
-    assert_int_equal(world_release(&s->w, tenant, s->id[(unsigned char)who]), POOL_OK);
-    world_settle(&s->w);
+    world_give_back(&s->w, tenant, s->id[(unsigned char)who]);
 }
 
 static inline void play(struct scene *s, const struct act *acts)
@@ -130,9 +128,7 @@ static inline struct scene *scene_on(struct pool_settings settings, const char *
     for (unsigned i = 0; i < gpus; i++) {
         world_add_gpu(&s->w, models[i], true);
     }
-    world_boot(&s->w, &settings);
-    world_start(&s->w);
-    world_settle(&s->w);
+    world_run(&s->w, &settings);
     play(s, acts);
     return s;
 }
@@ -247,8 +243,6 @@ static inline int fail_check(struct world *w, const struct pool_job *job)
     return job->kind == POOL_JOB_CHECK ? -EIO : 0;
 }
 
-#define RECORDS_MAX 64
-
 /* The GPUs again; one of them does not say who it is, if `unknown` is its number. */
 static inline void boot_without(struct scene *s, const struct pool_settings *settings,
                                 unsigned unknown)
@@ -273,37 +267,25 @@ static inline void boot_without(struct scene *s, const struct pool_settings *set
 
 /* The daemon comes back; in any record, where it says the first of a pair it says the second (equally
  * long). */
-static inline void restart_edited(struct scene *s, const char *const (*words)[2], unsigned word_count,
-                                  unsigned unknown)
+static inline void restart_edited(struct scene *s, const char *const (*words)[2],
+                                  unsigned word_count, unsigned unknown)
 {
-    static const enum pool_record_kind order[] = {POOL_RECORD_META, POOL_RECORD_SLICE,
-                                                  POOL_RECORD_LEASE, POOL_RECORD_OPERATION};
+    struct world_records *r = xcalloc(1, sizeof(*r));
     struct pool_settings settings = *pool_settings(s->w.pool);
-    struct pool_record rec[RECORDS_MAX];
-    unsigned count = 0;
 
-    while (pool_next_dirty(s->w.pool, &rec[count])) {
-        for (unsigned i = 0; rec[count].body && i < word_count; i++) {
-            char *at = strstr(rec[count].body, words[i][0]);
-            if (at) {
-                memcpy(at, words[i][1], strlen(words[i][1]));
-            }
+    world_take_records(&s->w, r);
+    for (unsigned i = 0; i < r->count * word_count; i++) {
+        char *body = r->record[i / word_count].body;
+        const char *const *pair = words[i % word_count];
+        char *at = body ? strstr(body, pair[0]) : NULL;
+        if (at) {
+            memcpy(at, pair[1], strlen(pair[1]));
         }
-        assert_true(++count < RECORDS_MAX);
     }
     pool_free(s->w.pool);
     boot_without(s, &settings, unknown);
-    for (unsigned k = 0; k < 4; k++) {
-        for (unsigned i = 0; i < count; i++) {
-            if (rec[i].kind == order[k] && rec[i].body) {
-                assert_int_equal(pool_load_record(s->w.pool, rec[i].kind, rec[i].id, rec[i].body,
-                                                  NULL), 0);
-            }
-        }
-    }
-    for (unsigned i = 0; i < count; i++) {
-        free(rec[i].body);
-    }
+    world_load_records(&s->w, r, 0);
+    free(r);
     world_start(&s->w);
     world_settle(&s->w);
 }

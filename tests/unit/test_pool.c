@@ -7,16 +7,7 @@
 
 static void setup(struct world *w, unsigned gpus)
 {
-    struct pool_settings settings;
-
-    pool_settings_default(&settings);
-    *w = (struct world){.now_ms = 1000000};
-    for (unsigned i = 0; i < gpus; i++) {
-        world_add_gpu(w, "H100-SXM5-80GB", true);
-    }
-    world_boot(w, &settings);
-    world_start(w);
-    world_settle(w);
+    world_make(w, NULL, "H100-SXM5-80GB", gpus);
 }
 
 static void a_slice_is_cut_used_and_given_back(void **state)
@@ -185,34 +176,10 @@ static void compute_instances_share_a_slice_of_one_tenant(void **state)
     world_done(&w);
 }
 
-/* Everything the pool wants to survive, read back into a new pool over the same hardware. */
+/* The daemon comes back, over the same hardware. */
 static void reboot_daemon(struct world *w)
 {
-    struct pool_record rec[256];
-    struct pool_settings settings = *pool_settings(w->pool);
-    unsigned count = 0;
-
-    while (pool_next_dirty(w->pool, &rec[count])) {
-        count++;
-        assert_true(count < 256);
-    }
-    pool_free(w->pool);
-    world_boot(w, &settings);
-    for (int kind = POOL_RECORD_META; kind <= POOL_RECORD_OPERATION; kind++) {
-        enum pool_record_kind order[] = {0, POOL_RECORD_META, POOL_RECORD_SLICE, POOL_RECORD_LEASE,
-                                         POOL_RECORD_OPERATION};
-        for (unsigned i = 0; i < count; i++) {
-            struct error err = {0};
-            if (rec[i].kind == order[kind] && rec[i].body &&
-                pool_load_record(w->pool, rec[i].kind, rec[i].id, rec[i].body, &err) < 0) {
-                fail_msg("%s", err.msg);
-            }
-        }
-    }
-    for (unsigned i = 0; i < count; i++) {
-        free(rec[i].body);
-    }
-    world_start(w);
+    world_restart(w, 0);
     world_settle(w);
 }
 
@@ -260,11 +227,7 @@ static void refused_numbers_do_not_hide_the_highest(void **state)
     (void)state;
     pool_settings_default(&settings);
     settings.keep_ended = 1;
-    w = (struct world){.now_ms = 1000000};
-    world_add_gpu(&w, "H100-SXM5-80GB", true);
-    world_boot(&w, &settings);
-    world_start(&w);
-    world_settle(&w);
+    world_make(&w, &settings, "H100-SXM5-80GB", 1);
     uint64_t a = world_ask(&w, "a", "3g.40gb", (struct pool_request){0});
     world_settle(&w);
     uint64_t b = world_ask(&w, "a", "1g.10gb", (struct pool_request){0});
@@ -291,11 +254,7 @@ static void counters_are_written_when_the_highest_number_goes(void **state)
     (void)state;
     pool_settings_default(&settings);
     settings.keep_ended = 0;
-    w = (struct world){.now_ms = 1000000};
-    world_add_gpu(&w, "H100-SXM5-80GB", true);
-    world_boot(&w, &settings);
-    world_start(&w);
-    world_settle(&w);
+    world_make(&w, &settings, "H100-SXM5-80GB", 1);
     uint64_t a = world_ask(&w, "a", "3g.40gb", (struct pool_request){0});
     uint64_t b = world_ask(&w, "a", "1g.10gb", (struct pool_request){0});
     world_settle(&w);

@@ -9,14 +9,7 @@
 
 static void setup(struct world *w)
 {
-    struct pool_settings settings;
-
-    pool_settings_default(&settings);
-    *w = (struct world){.now_ms = 1000000};
-    world_add_gpu(w, "H100-SXM5-80GB", true);
-    world_boot(w, &settings);
-    world_start(w);
-    world_settle(w);
+    world_make(w, NULL, "H100-SXM5-80GB", 1);
 }
 
 static struct pool_target target;

@@ -7,58 +7,18 @@
 
 #include <cmocka.h>
 
-#define RECORDS_MAX 256
-
 static void setup(struct world *w, unsigned gpus, bool is_mig_enabled)
 {
-    struct pool_settings settings;
-
-    pool_settings_default(&settings);
     *w = (struct world){.now_ms = 1000000};
     for (unsigned i = 0; i < gpus; i++) {
         world_add_gpu(w, "H100-SXM5-80GB", is_mig_enabled);
     }
-    world_boot(w, &settings);
-    world_start(w);
-    world_settle(w);
+    world_run(w, NULL);
 }
 
 static uint64_t ask(struct world *w, const char *tenant, const char *profile)
 {
-    uint64_t id = world_ask(w, tenant, profile, (struct pool_request){0});
-
-    world_settle(w);
-    return id;
-}
-
-/* A crash, and the start after it, with all records but those of one kind (0: all). */
-static void crash(struct world *w, enum pool_record_kind lost)
-{
-    static const int order[] = {POOL_RECORD_META, POOL_RECORD_SLICE, POOL_RECORD_LEASE,
-                                POOL_RECORD_OPERATION};
-    struct pool_record rec[RECORDS_MAX];
-    struct pool_settings settings = *pool_settings(w->pool);
-    unsigned count = 0;
-
-    while (pool_next_dirty(w->pool, &rec[count])) {
-        count++;
-        assert_true(count < RECORDS_MAX);
-    }
-    pool_free(w->pool);
-    world_boot(w, &settings);
-    for (size_t k = 0; k < ARRAY_SIZE(order); k++) {
-        for (unsigned i = 0; i < count; i++) {
-            bool is_there = rec[i].body && rec[i].kind != lost;
-            if (is_there && (int)rec[i].kind == order[k]) {
-                assert_int_equal(pool_load_record(w->pool, rec[i].kind, rec[i].id, rec[i].body,
-                                                  NULL), 0);
-            }
-        }
-    }
-    for (unsigned i = 0; i < count; i++) {
-        free(rec[i].body);
-    }
-    world_start(w);
+    return world_ask_settled(w, tenant, profile, (struct pool_request){0});
 }
 
 /* A slice that was being made when we died, where somebody computes now: it cannot be the one that
@@ -73,7 +33,7 @@ static void what_somebody_uses_is_not_the_unfinished_one(void **state)
     assert_int_equal(world_create(&w, &w.gpu[0], &w.gpu[0].job[0], &unheard), 0);
     w.gpu[0].gi[0].process_count = 1;
     unsigned start = w.gpu[0].gi[0].start;
-    crash(&w, 0);
+    world_restart(&w, 0);
     world_settle(&w);
     assert_int_equal(w.history[POOL_HIST_SLICE_FOREIGN], 1);
     assert_non_null(world_find(&w.gpu[0], start));
@@ -113,7 +73,7 @@ static void a_lost_number_is_not_given_again(void **state)
     (void)state;
     setup(&w, 1, true);
     uint64_t lost = ask(&w, "a", "1g.10gb");
-    crash(&w, POOL_RECORD_LEASE);
+    world_restart(&w, POOL_RECORD_LEASE);
     world_settle(&w);
     assert_null(pool_find_lease(w.pool, lost));
     assert_true(ask(&w, "b", "1g.10gb") > lost);

@@ -15,20 +15,12 @@ static void setup(struct world *w, enum plan_policy policy)
     pool_settings_default(&settings);
     assert_int_equal(settings.plan.policy, PLAN_ALIGN);
     settings.plan.policy = policy;
-    *w = (struct world){.now_ms = 1000000};
-    world_add_gpu(w, "H100-SXM5-80GB", true);
-    world_add_gpu(w, "H100-SXM5-80GB", true);
-    world_boot(w, &settings);
-    world_start(w);
-    world_settle(w);
+    world_make(w, &settings, "H100-SXM5-80GB", 2);
 }
 
 static uint64_t ask(struct world *w, const char *profile, int64_t ttl_ms)
 {
-    uint64_t id = world_ask(w, "a", profile, (struct pool_request){.ttl_ms = ttl_ms});
-
-    world_settle(w);
-    return id;
+    return world_ask_settled(w, "a", profile, (struct pool_request){.ttl_ms = ttl_ms});
 }
 
 static unsigned gpu_of(struct world *w, uint64_t id)

@@ -8,16 +8,11 @@
 
 static void setup(struct world *w, const char *const *models)
 {
-    struct pool_settings settings;
-
-    pool_settings_default(&settings);
     *w = (struct world){.now_ms = 1000000};
     for (unsigned i = 0; models[i]; i++) {
         world_add_gpu(w, models[i], true);
     }
-    world_boot(w, &settings);
-    world_start(w);
-    world_settle(w);
+    world_run(w, NULL);
 }
 
 static const char *const one_h100[] = {"H100-SXM5-80GB", NULL};
@@ -26,16 +21,7 @@ static const char *const mixed[] = {"A30", "H100-SXM5-80GB", NULL};
 
 static uint64_t ask(struct world *w, const char *tenant, const char *profile, unsigned count)
 {
-    uint64_t id = world_ask(w, tenant, profile, (struct pool_request){.count = count});
-
-    world_settle(w);
-    return id;
-}
-
-static void give_back(struct world *w, const char *tenant, uint64_t lease)
-{
-    assert_int_equal(world_release(w, tenant, lease), POOL_OK);
-    world_settle(w);
+    return world_ask_settled(w, tenant, profile, (struct pool_request){.count = count});
 }
 
 static bool preview(struct world *w, const char *const *profiles, const unsigned *counts,
@@ -78,7 +64,7 @@ static void a_gang_destroys_rather_than_opens(void **state)
     uint64_t stays = ask(&w, "b", "1g.10gb", 1);
     const struct pool_gpu *used = pool_find_lease(w.pool, stays)->part[0].gpu;
     assert_ptr_equal(pool_find_lease(w.pool, three)->part[0].gpu, used);
-    give_back(&w, "b", three);
+    world_give_back(&w, "b", three);
     uint64_t id = ask(&w, "a", "2g.20gb", 2);
     const struct pool_lease *l = pool_find_lease(w.pool, id);
     assert_int_equal(l->state, POOL_LEASE_ACTIVE);
@@ -97,8 +83,8 @@ static void a_gang_takes_its_own_idle_slices(void **state)
     uint64_t own = ask(&w, "a", "2g.20gb", 1), other = ask(&w, "b", "2g.20gb", 1);
     char own_uuid[MIG_UUID_SIZE];
     text_copy(own_uuid, sizeof(own_uuid), pool_find_lease(w.pool, own)->part[0].slice->ci[0].mig_uuid);
-    give_back(&w, "a", own);
-    give_back(&w, "b", other);
+    world_give_back(&w, "a", own);
+    world_give_back(&w, "b", other);
     unsigned made = w.history[POOL_HIST_SLICE_CREATED];
     uint64_t id = ask(&w, "a", "2g.20gb", 3);
     const struct pool_lease *l = pool_find_lease(w.pool, id);
@@ -198,7 +184,7 @@ static void the_queue_is_placed_together(void **state)
     uint64_t a = ask(&w, "a", "2g.20gb", 1), b = ask(&w, "b", "2g.20gb", 1);
     uint64_t c = ask(&w, "c", "3g.40gb", 1), d = ask(&w, "d", "1g.10gb", 1);
     assert_int_equal(world_state(&w, d), POOL_LEASE_QUEUED);
-    give_back(&w, "z", all);
+    world_give_back(&w, "z", all);
     assert_int_equal(world_state(&w, a), POOL_LEASE_ACTIVE);
     assert_int_equal(world_state(&w, b), POOL_LEASE_ACTIVE);
     assert_int_equal(world_state(&w, c), POOL_LEASE_ACTIVE);
@@ -215,11 +201,11 @@ static void the_queue_goes_on_without_who_does_not_fit(void **state)
     uint64_t all = ask(&w, "z", "7g.80gb", 1);
     uint64_t a = ask(&w, "a", "3g.40gb", 1), b = ask(&w, "b", "7g.80gb", 1);
     uint64_t c = ask(&w, "c", "1g.10gb", 1);
-    give_back(&w, "z", all);
+    world_give_back(&w, "z", all);
     assert_int_equal(world_state(&w, a), POOL_LEASE_ACTIVE);
     assert_int_equal(world_state(&w, b), POOL_LEASE_QUEUED);
     assert_int_equal(world_state(&w, c), POOL_LEASE_QUEUED); /* kept for b */
-    give_back(&w, "a", a);
+    world_give_back(&w, "a", a);
     assert_int_equal(world_state(&w, b), POOL_LEASE_ACTIVE);
     world_done(&w);
 }

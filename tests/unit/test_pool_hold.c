@@ -8,26 +8,9 @@
 
 #define MINUTE 60000
 
-static void setup(struct world *w, const char *model, unsigned gpus)
-{
-    struct pool_settings settings;
-
-    pool_settings_default(&settings);
-    *w = (struct world){.now_ms = 1000000};
-    for (unsigned i = 0; i < gpus; i++) {
-        world_add_gpu(w, model, true);
-    }
-    world_boot(w, &settings);
-    world_start(w);
-    world_settle(w);
-}
-
 static uint64_t ask(struct world *w, const char *profile, int64_t ttl_ms)
 {
-    uint64_t id = world_ask(w, "a", profile, (struct pool_request){.ttl_ms = ttl_ms});
-
-    world_settle(w);
-    return id;
+    return world_ask_settled(w, "a", profile, (struct pool_request){.ttl_ms = ttl_ms});
 }
 
 static int64_t expected(struct world *w, uint64_t lease)
@@ -50,7 +33,7 @@ static void engines_are_waited_for(void **state)
 {
     struct world w;
     (void)state;
-    setup(&w, "H100-SXM5-80GB", 1);
+    world_make(&w, NULL, "H100-SXM5-80GB", 1);
     uint64_t first = ask(&w, "1g.10gb+me", 60 * MINUTE);
     uint64_t head = ask(&w, "1g.10gb+me", 0);
     assert_int_equal(world_state(&w, head), POOL_LEASE_QUEUED);
@@ -64,7 +47,7 @@ static void the_sooner_engines_are_kept(void **state)
 {
     struct world w;
     (void)state;
-    setup(&w, "H100-SXM5-80GB", 2);
+    world_make(&w, NULL, "H100-SXM5-80GB", 2);
     uint64_t late = ask(&w, "1g.10gb+me", 60 * MINUTE);
     uint64_t soon = ask(&w, "1g.10gb+me", 20 * MINUTE);
     uint64_t head = ask(&w, "1g.10gb+me", 0);
@@ -78,7 +61,7 @@ static void engines_that_never_end_are_not_promised(void **state)
 {
     struct world w;
     (void)state;
-    setup(&w, "H100-SXM5-80GB", 1);
+    world_make(&w, NULL, "H100-SXM5-80GB", 1);
     ask(&w, "1g.10gb+me", 0);
     uint64_t head = ask(&w, "1g.10gb+me", 0);
     assert_int_equal(expected(&w, head), 0);
@@ -91,7 +74,7 @@ static void engines_are_kept_for_the_head(void **state)
 {
     struct world w;
     (void)state;
-    setup(&w, "A30", 1);
+    world_make(&w, NULL, "A30", 1);
     uint64_t filler[4], ends_first = 0;
     for (unsigned i = 0; i < 4; i++) {
         filler[i] = ask(&w, "1g.6gb", (i + 1) * 10 * MINUTE);

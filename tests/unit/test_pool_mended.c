@@ -8,57 +8,12 @@
 
 static void setup(struct world *w, unsigned gpus)
 {
-    struct pool_settings settings;
-
-    pool_settings_default(&settings);
-    *w = (struct world){.now_ms = 1000000};
-    for (unsigned i = 0; i < gpus; i++) {
-        world_add_gpu(w, "H100-SXM5-80GB", true);
-    }
-    world_boot(w, &settings);
-    world_start(w);
-    world_settle(w);
+    world_make(w, NULL, "H100-SXM5-80GB", gpus);
 }
 
 static uint64_t ask(struct world *w, const char *tenant, const char *profile)
 {
-    uint64_t id = world_ask(w, tenant, profile, (struct pool_request){0});
-
-    world_settle(w);
-    return id;
-}
-
-static void give_back(struct world *w, const char *tenant, uint64_t lease)
-{
-    assert_int_equal(world_release(w, tenant, lease), POOL_OK);
-    world_settle(w);
-}
-
-static void restart(struct world *w)
-{
-    static const enum pool_record_kind kinds[] = {POOL_RECORD_META, POOL_RECORD_SLICE,
-                                                  POOL_RECORD_LEASE};
-    struct pool_settings settings = *pool_settings(w->pool);
-    struct pool_record rec[16];
-    unsigned count = 0;
-
-    while (pool_next_dirty(w->pool, &rec[count])) {
-        assert_true(++count < 16);
-    }
-    pool_free(w->pool);
-    world_boot(w, &settings);
-    for (unsigned k = 0; k < ARRAY_SIZE(kinds); k++) {
-        for (unsigned i = 0; i < count; i++) {
-            if (rec[i].kind == kinds[k] && rec[i].body) {
-                assert_int_equal(pool_load_record(w->pool, rec[i].kind, rec[i].id, rec[i].body, NULL),
-                                 0);
-            }
-        }
-    }
-    for (unsigned i = 0; i < count; i++) {
-        free(rec[i].body);
-    }
-    world_start(w);
+    return world_ask_settled(w, tenant, profile, (struct pool_request){0});
 }
 
 /* The GPU has one set of media engines: an idle slice elsewhere on it has to give them up. */
@@ -67,7 +22,7 @@ static void engines_of_idle_slices_are_freed(void **state)
     struct world w;
     (void)state;
     setup(&w, 1);
-    give_back(&w, "a", ask(&w, "a", "1g.10gb+me"));
+    world_give_back(&w, "a", ask(&w, "a", "1g.10gb+me"));
     uint64_t b = ask(&w, "b", "1g.10gb+me");
     assert_int_equal(world_state(&w, b), POOL_LEASE_ACTIVE);
     assert_int_equal(w.gpu[0].gi_count, 1);
@@ -95,7 +50,7 @@ static void an_idle_slice_takes_all_its_compute_instances(void **state)
     struct world w;
     (void)state;
     setup(&w, 1);
-    give_back(&w, "a", ask(&w, "a", "1c.2g.20gb"));
+    world_give_back(&w, "a", ask(&w, "a", "1c.2g.20gb"));
     uint64_t b = world_ask(&w, "a", "1c.2g.20gb", (struct pool_request){.count = 6});
     world_settle(&w);
     assert_int_equal(world_state(&w, b), POOL_LEASE_ACTIVE);
@@ -111,7 +66,7 @@ static void what_a_check_does_not_find_is_not_granted(void **state)
     setup(&w, 1);
     uint64_t a = ask(&w, "a", "2g.20gb");
     w.gpu[0].gi_count = 0;
-    give_back(&w, "a", a);
+    world_give_back(&w, "a", a);
     uint64_t b = world_ask(&w, "a", "2g.20gb", (struct pool_request){0});
     assert_int_equal(world_state(&w, b), POOL_LEASE_CUTTING);
     world_settle(&w);
@@ -242,7 +197,7 @@ static void a_foreign_slice_over_one_that_goes_is_told_apart(void **state)
     struct world w;
     (void)state;
     setup(&w, 1);
-    give_back(&w, "a", ask(&w, "a", "7g.80gb"));
+    world_give_back(&w, "a", ask(&w, "a", "7g.80gb"));
     uint64_t b = world_ask(&w, "b", "3g.40gb", (struct pool_request){0}); /* dooms the 7g */
     world_step(&w, &(struct pool_event){.kind = POOL_EV_SCAN, .gpu = 0});
     struct pool_job destroy = w.gpu[0].job[0], cut = {.profile_id = 9, .start = 4, .size = 4};
@@ -405,7 +360,7 @@ static void backfill_keeps_its_promise(void **state)
     world_step(&w, &renew);
     assert_int_equal(w.reply.answer, POOL_NOT_ALLOWED);
     assert_non_null(strstr(w.reply.text, "ahead of l-2"));
-    restart(&w);
+    world_restart(&w, 0);
     world_settle(&w);
     world_step(&w, &renew);
     assert_int_equal(w.reply.answer, POOL_NOT_ALLOWED);
@@ -434,7 +389,7 @@ static void waiting_outweighs_priority(void **state)
     world_wait(&w, 2 * 600000 + 1);
     uint64_t high = world_ask(&w, "c", "7g.80gb", (struct pool_request){.priority = 1});
     assert_int_equal(pool_queue_position(w.pool, pool_find_lease(w.pool, low)), 1);
-    give_back(&w, "a", a);
+    world_give_back(&w, "a", a);
     assert_int_equal(world_state(&w, low), POOL_LEASE_ACTIVE);
     assert_int_equal(world_state(&w, high), POOL_LEASE_QUEUED);
     world_done(&w);
@@ -450,7 +405,7 @@ static void a_key_is_good_for_one_lease(void **state)
     uint64_t a = world_ask(&w, "a", "1g.10gb", r);
     world_settle(&w);
     assert_int_equal(world_ask(&w, "a", "1g.10gb", r), a);
-    give_back(&w, "a", a);
+    world_give_back(&w, "a", a);
     assert_int_equal(world_ask(&w, "a", "1g.10gb", r), a);
     assert_int_not_equal(world_ask(&w, "b", "1g.10gb", r), a);
     r.request_hash = 2;
@@ -534,8 +489,8 @@ static void a_slice_that_cannot_be_looked_at_holds_nobody_up(void **state)
     uint64_t a = world_ask(&w, "a", "1g.10gb", (struct pool_request){.is_movable = true});
     uint64_t four = ask(&w, "b", "4g.40gb"), two = ask(&w, "b", "2g.20gb");
     ask(&w, "c", "4g.40gb");
-    give_back(&w, "b", four);
-    give_back(&w, "b", two);
+    world_give_back(&w, "b", four);
+    world_give_back(&w, "b", two);
     uint64_t big = ask(&w, "d", "7g.80gb");
     assert_int_equal(pool_find_lease(w.pool, a)->move.phase, POOL_MOVE_ASKED);
     w.fail = fail_checks;
@@ -570,7 +525,7 @@ static void who_waits_for_a_gpu_that_cannot_be_read_looks_elsewhere(void **state
     uint64_t a = world_ask(&w, "a", "7g.80gb", (struct pool_request){0});
     assert_int_equal(world_state(&w, a), POOL_LEASE_CUTTING);
     w.fail = fail_scans;
-    restart(&w);
+    world_restart(&w, 0);
     world_settle(&w);
     assert_int_equal(world_state(&w, a), POOL_LEASE_CUTTING);
     for (unsigned i = 0; i < 20; i++) {
@@ -612,7 +567,7 @@ static void what_was_to_go_stays_when_somebody_runs_on_it(void **state)
     world_settle(&w);
     uint64_t a = ask(&w, "a", "3g.40gb");
     w.gpu[0].gi[0].process_count = 1;
-    give_back(&w, "a", a);
+    world_give_back(&w, "a", a);
     assert_int_equal(world_state(&w, a), POOL_LEASE_RELEASED);
     world_step(&w, &(struct pool_event){.kind = POOL_EV_HEALTH, .gpu = 0, .text = "",
                                         .health = POOL_HEALTH_OK});

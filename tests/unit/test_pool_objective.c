@@ -14,22 +14,13 @@ static void setup(struct world *w, enum plan_objective objective, unsigned gpus)
 
     pool_settings_default(&settings);
     settings.plan.objective = objective;
-    *w = (struct world){.now_ms = 1000000};
-    for (unsigned i = 0; i < gpus; i++) {
-        world_add_gpu(w, "H100-SXM5-80GB", true);
-    }
-    world_boot(w, &settings);
-    world_start(w);
-    world_settle(w);
+    world_make(w, &settings, "H100-SXM5-80GB", gpus);
 }
 
 static uint64_t ask(struct world *w, const char *profile, int64_t ttl_ms, int priority)
 {
-    uint64_t id = world_ask(w, "a", profile,
-                            (struct pool_request){.ttl_ms = ttl_ms, .priority = priority});
-
-    world_settle(w);
-    return id;
+    return world_ask_settled(w, "a", profile,
+                             (struct pool_request){.ttl_ms = ttl_ms, .priority = priority});
 }
 
 /* Half of a GPU comes free while a 7g at the head waits an hour for the other half.  Those behind

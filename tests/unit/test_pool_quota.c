@@ -24,29 +24,17 @@ static void setup(struct world *w, const char *second_model, int64_t age_step_ms
     if (second_model) {
         world_add_gpu(w, second_model, true);
     }
-    world_boot(w, &settings);
-    world_start(w);
-    world_settle(w);
+    world_run(w, &settings);
 }
 
 static uint64_t ask(struct world *w, const char *tenant, const char *profile, int64_t ttl_ms)
 {
-    uint64_t id = world_ask(w, tenant, profile, (struct pool_request){.ttl_ms = ttl_ms});
-
-    world_settle(w);
-    return id;
+    return world_ask_settled(w, tenant, profile, (struct pool_request){.ttl_ms = ttl_ms});
 }
 
 static void give_back(struct world *w, uint64_t id)
 {
-    assert_int_equal(world_release(w, "a", id), POOL_OK);
-    world_settle(w);
-}
-
-static void pass(struct world *w, int64_t ms)
-{
-    world_wait(w, ms);
-    world_settle(w);
+    world_give_back(w, "a", id);
 }
 
 static const char *why(struct world *w, uint64_t id)
@@ -66,7 +54,7 @@ static void an_old_request_keeps_its_quota(void **state)
     assert_int_equal(world_state(&w, big), POOL_LEASE_QUEUED);
     uint64_t one = ask(&w, "a", "1g.10gb", 0);
     assert_int_equal(world_state(&w, one), POOL_LEASE_ACTIVE); /* not yet */
-    pass(&w, STEP + 6000);
+    world_pass(&w, STEP + 6000);
     uint64_t late = ask(&w, "a", "1g.10gb", 0);
     assert_int_equal(world_state(&w, late), POOL_LEASE_QUEUED);
     assert_non_null(strstr(why(&w, late), "are kept for l-2"));
@@ -95,7 +83,7 @@ static void what_is_cancelled_keeps_nothing(void **state)
     setup(&w, "H100-SXM5-80GB", STEP, PLAN_SLICES);
     ask(&w, "a", "3g.40gb", 0);
     uint64_t big = ask(&w, "a", "7g.80gb", 0);
-    pass(&w, STEP + 6000);
+    world_pass(&w, STEP + 6000);
     uint64_t late = ask(&w, "a", "2g.20gb", 0);
     assert_int_equal(world_state(&w, late), POOL_LEASE_QUEUED);
     give_back(&w, big);
@@ -112,7 +100,7 @@ static void the_head_keeps_its_quota(void **state)
     uint64_t other = ask(&w, "b", "4g.40gb", 0);
     ask(&w, "c", "4g.40gb", 0); /* beside which there is room */
     uint64_t big = ask(&w, "a", "7g.80gb", 0);
-    pass(&w, STEP + 6000);
+    world_pass(&w, STEP + 6000);
     uint64_t late = ask(&w, "a", "1g.10gb", MINUTE);
     assert_int_equal(world_state(&w, late), POOL_LEASE_QUEUED);
     assert_non_null(strstr(why(&w, late), "are kept for l-3"));
@@ -132,7 +120,7 @@ static void what_was_kept_is_not_for_smaller_ones(void **state)
     ask(&w, "b", "1g.6gb", 0);
     ask(&w, "c", "4g.24gb", 0); /* the head */
     uint64_t three = ask(&w, "a", "3g.40gb", 0), big = ask(&w, "a", "7g.80gb", 0);
-    pass(&w, STEP + 6000);
+    world_pass(&w, STEP + 6000);
     uint64_t late = ask(&w, "a", "1g.10gb", 0);
     give_back(&w, three);
     assert_int_equal(world_state(&w, big), POOL_LEASE_ACTIVE);
@@ -152,7 +140,7 @@ static void who_was_served_first_stays_served(void **state)
     ask(&w, "c", "4g.24gb", 0); /* the head */
     uint64_t big = ask(&w, "a", "7g.80gb", 0), three = ask(&w, "a", "3g.40gb", 0);
     ask(&w, "e", "7g.80gb", 0); /* tried together with what was served */
-    pass(&w, STEP + 6000);
+    world_pass(&w, STEP + 6000);
     assert_int_equal(world_release(&w, "d", all), POOL_OK);
     world_settle(&w);
     assert_int_equal(world_state(&w, three), POOL_LEASE_ACTIVE);
@@ -168,14 +156,14 @@ static void nothing_is_kept_for_what_cannot_come(void **state)
     setup(&w, "A30", STEP, PLAN_SLICES);
     ask(&w, "a", "2g.12gb", 0);
     uint64_t big = ask(&w, "a", "7g.80gb", 0);
-    pass(&w, STEP + 6000);
+    world_pass(&w, STEP + 6000);
     uint64_t late = ask(&w, "a", "1g.6gb", 0);
     assert_int_equal(world_state(&w, big), POOL_LEASE_QUEUED);
     assert_int_equal(world_state(&w, late), POOL_LEASE_QUEUED);
     world_step(&w, &(struct pool_event){.kind = POOL_EV_HEALTH, .gpu = 0, .text = "gone",
                                         .health = POOL_HEALTH_LOST});
     world_settle(&w);
-    pass(&w, 6000);
+    world_pass(&w, 6000);
     assert_int_equal(world_state(&w, late), POOL_LEASE_ACTIVE);
     world_done(&w);
 }
@@ -191,7 +179,7 @@ static void siege(int64_t age_step_ms, bool is_served)
     uint64_t big = ask(&w, "a", "7g.80gb", 0);
     int64_t asked = w.now_ms;
     while (world_state(&w, big) == POOL_LEASE_QUEUED && w.now_ms - asked < STEP + 8 * MINUTE) {
-        pass(&w, MINUTE);
+        world_pass(&w, MINUTE);
         ask(&w, "a", "1g.10gb", 6 * MINUTE);
     }
     assert_int_equal(world_state(&w, big) == POOL_LEASE_ACTIVE, is_served);
