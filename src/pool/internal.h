@@ -363,6 +363,8 @@ void moves_bind(struct pool *pool, struct pool_lease *lease);
 bool shift_holds_up(const struct pool *pool, const struct pool_lease *lease);
 /* Goes on with what has begun, and gives up what cannot come any more. */
 void moves_pass(struct pool *pool);
+/* Its tenant has no quota left for the request. */
+void shift_on_quota(struct pool *pool, struct pool_lease *lease);
 /* A request for which all moves are done is still blocked. */
 void shift_check_use(struct pool *pool, struct pool_lease *lease);
 /* The request needs no room any more, or cannot have it so. */

@@ -109,6 +109,77 @@ static void a_clock_that_was_set_moves_the_time_to_answer(void **state)
     done(s);
 }
 
+/* Somebody cuts a slice by hand, and the driver tells. */
+static void cut_by_hand(struct scene *s, unsigned gpu, const char *profile, unsigned start)
+{
+    struct world_gpu *g = &s->w.gpu[gpu];
+    const struct mig_profile *p = &g->geometry.profiles[mig_profile_by_name(&g->geometry, profile)];
+    struct mig_instance *gi = &g->gi[g->gi_count++];
+
+    *gi = (struct mig_instance){.gi_id = 90 + gpu, .profile_id = p->id, .start = (uint8_t)start,
+                                .size = p->size, .has_processes = true};
+    world_add_ci(&s->w, g, gi, 0);
+    world_step(&s->w, &(struct pool_event){.kind = POOL_EV_SCAN, .gpu = gpu});
+    world_settle(&s->w);
+}
+
+/* Quota is kept for an old request that could have a place.  Whether it could is not known while a
+ * GPU has not been read: foreign slices are in no record. */
+static struct scene *scene_of_quota(void)
+{
+    static const struct act around[] = {
+        ASK('1', "speech", "2g.20gb"), ASK('s', "vision", "1g.10gb", .is_movable = true),
+        ASK('o', "vision", "1g.10gb", .is_movable = true), BACK('1'),
+        ASK('H', "nlp", "7g.80gb"), {0}};
+    struct pool_settings settings = moves_up_to(2);
+
+    settings.max_compute_per_tenant = 7;
+    struct scene *s = scene_with(settings, 3, (struct act[]){{0}});
+    cut_by_hand(s, 0, "7g.80gb", 0);
+    cut_by_hand(s, 1, "1g.10gb", 6);
+    cut_by_hand(s, 2, "7g.80gb", 0);
+    play(s, around);
+    wait_ms(s, settings.age_step_ms + 6000);
+    ask(s, 'B', "nlp", "4g.40gb");
+    assert_non_null(lease(s, 'B')->shift);
+    return s;
+}
+
+static void quota_that_may_be_kept_calls_no_move_off(void **state)
+{
+    struct scene *s = scene_of_quota();
+    (void)state;
+    restart(s);
+    assert_non_null(lease(s, 'B')->shift);
+    assert_int_equal(seen(s, POOL_HIST_LEASE_MOVE_CANCELLED), 0);
+    confirm(s, 's');
+    confirm(s, 'o');
+    assert_int_equal(state_of(s, 'B'), POOL_LEASE_ACTIVE);
+    done(s);
+}
+
+static int fail_scan_of_2(struct world *w, const struct pool_job *job)
+{
+    (void)w;
+    return job->kind == POOL_JOB_SCAN && job->gpu == 2 ? -EIO : 0;
+}
+
+/* But not for ever. */
+static void a_gpu_that_is_never_read_holds_nobody_up(void **state)
+{
+    struct scene *s = scene_of_quota();
+    (void)state;
+    s->w.fail = fail_scan_of_2;
+    restart(s);
+    assert_non_null(lease(s, 'B')->shift);
+    wait_seconds(s, 50);
+    assert_non_null(lease(s, 'B')->shift);
+    wait_seconds(s, 20);
+    assert_null(lease(s, 'B')->shift);
+    assert_int_equal(seen(s, POOL_HIST_LEASE_MOVE_CANCELLED), 2);
+    done(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -118,6 +189,8 @@ int main(void)
         cmocka_unit_test(a_gpu_that_comes_late_keeps_its_timers),
         cmocka_unit_test(a_release_of_which_the_places_are_lost_ends),
         cmocka_unit_test(a_clock_that_was_set_moves_the_time_to_answer),
+        cmocka_unit_test(quota_that_may_be_kept_calls_no_move_off),
+        cmocka_unit_test(a_gpu_that_is_never_read_holds_nobody_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
