@@ -1,6 +1,6 @@
 #pragma once
-/* The HTTP room over real sockets, for its tests; server and clients share one loop and one thread, so
- * nothing here sleeps: a test runs the loop until what it waits for has happened. */
+/* The HTTP room over real sockets, for its tests; server and clients share one loop and one thread,
+ * so nothing here sleeps: a test runs the loop until what it waits for has happened. */
 #include "base/buf.h"
 #include "base/clock.h"
 #include "http/http.h"
@@ -199,7 +199,8 @@ static const struct http_route routes[] = {
     {0},
 };
 
-static inline bool authenticate(const char *token, char ret[static HTTP_IDENTITY_SIZE], void *userdata)
+static inline bool authenticate(const char *token, char ret[static HTTP_IDENTITY_SIZE],
+                                void *userdata)
 {
     assert_ptr_equal(userdata, &w);
     if (strcmp(token, "good") != 0) {

@@ -33,7 +33,8 @@ struct world {
     uint64_t next_cookie;
     struct pool_action reply; /* the last one */
     unsigned history[POOL_HIST_COUNT];
-    int (*fail)(struct world *w, const struct pool_job *job); /* injected: 0 or -errno; may be NULL */
+    /* Injected: 0 or -errno; may be NULL. */
+    int (*fail)(struct world *w, const struct pool_job *job);
     void *arg;
     /* Sees every action before it is carried out; may be NULL. */
     void (*on_action)(struct world *w, const struct pool_action *action);
@@ -416,7 +417,8 @@ static inline void world_take_records(struct world *w, struct world_records *r)
     }
 }
 
-/* Reads them into a pool that has not started, all but those of one kind (0: all), and frees them. */
+/* Reads them into a pool that has not started, all but those of one kind (0: all),
+ * and frees them. */
 static inline void world_load_records(struct world *w, struct world_records *r,
                                       enum pool_record_kind lost)
 {

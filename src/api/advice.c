@@ -88,7 +88,8 @@ static void describe_use(const struct meter_row *row, const struct meter_advice 
     buf_addf(text, "it used at most %.1f of %.1f GiB", (double)stats->memory_peak_mib / 1024,
              (double)stats->memory_total_mib / 1024);
     if (advice->knows_sm) {
-        buf_addf(text, " and %.0f %% of its multiprocessors on average", meter_stats_sm_mean(stats));
+        buf_addf(text, " and %.0f %% of its multiprocessors on average",
+                 meter_stats_sm_mean(stats));
     } else {
         buf_adds(text, " (this GPU does not tell how busy a slice is)");
     }

@@ -92,8 +92,8 @@ struct api_host {
      * POOL_DO_REPLY action (best not from inside, but that is allowed). */
     void (*step)(void *userdata, struct pool_event *event);
 
-    /* 0 with *ret; -ENOENT: nobody that this machine knows (403); -EAGAIN: it is being asked for, and
-     * api_on_identified() will be called.  For every request: to be quick. */
+    /* 0 with *ret; -ENOENT: nobody that this machine knows (403); -EAGAIN: it is being asked for,
+     * and api_on_identified() will be called.  For every request: to be quick. */
     int (*identify)(void *userdata, const struct http_peer *peer, struct api_identity *ret);
 
     void (*facts)(void *userdata, struct api_facts *ret);

@@ -107,8 +107,8 @@ static void check_queue(struct report *r, const struct api_call *call)
     bool is_stuck = waits_ms > STUCK_MS && !why.expected_start_ms;
     add_check(&(struct api_check){"queue", is_stuck ? API_CHECK_WARNING : API_CHECK_OK, what,
                                   is_stuck ? "'tangram why' says who is in the way; nobody knows "
-                                             "when they end, as leases without a time limit (--ttl) "
-                                             "do not"
+                                             "when they end, as leases without a time limit "
+                                             "(--ttl) do not"
                                            : NULL},
               r);
 }

@@ -243,7 +243,8 @@ void api_learn_grants(struct api *api)
 {
     const struct pool *pool = api->host.pool;
 
-    for (const struct pool_lease *l = pool_next_lease(pool, NULL); l; l = pool_next_lease(pool, l)) {
+    for (const struct pool_lease *l = pool_next_lease(pool, NULL); l;
+         l = pool_next_lease(pool, l)) {
         if (l->granted_ms && !pool_lease_is_ended(l->state)) {
             add_granted(api, l->id);
         }

@@ -212,8 +212,8 @@ static int bad_value(const struct check *c, const struct field *f, const char *w
     } else {
         text_copy(found, sizeof(found), kind_of(v));
     }
-    return err_set(c->err, EINVAL, "%s: must be %s, not %s", place.data ? place.data : f->name, what,
-                   found);
+    return err_set(c->err, EINVAL, "%s: must be %s, not %s", place.data ? place.data : f->name,
+                   what, found);
 }
 
 static int bad(const struct check *c, const struct field *f, const json_t *v)

@@ -32,8 +32,9 @@ static void add_to_use(const struct pool_slice *s, struct mig_use *use)
     }
 }
 
-/* All that stands on the GPU, as the driver counts it.  While it is re-cut, what goes and what comes
- * in its place are both there: then what comes counts, and of what goes the rest of its slots. */
+/* All that stands on the GPU, as the driver counts it.  While it is re-cut, what goes and what
+ * comes in its place are both there: then what comes counts, and of what goes the rest
+ * of its slots. */
 static struct mig_use use_of(const struct pool_gpu *gpu)
 {
     struct mig_use use = {0};

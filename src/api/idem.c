@@ -23,7 +23,8 @@ struct api_idem {
 
 static void forget(struct api *api, struct api_idem *idem)
 {
-    HASH_DEL(api->idem_by_key, idem); /* NOLINT(clang-analyzer-core.NullDereference): it is in there */
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): it is in there. */
+    HASH_DEL(api->idem_by_key, idem);
     TAILQ_REMOVE(&api->idems, idem, link);
     api->idem_count--;
     if (idem->body) {

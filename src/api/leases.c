@@ -194,7 +194,8 @@ void api_list_leases(struct api_call *call)
 
     json_out_object(&w, NULL);
     json_out_array(&w, "leases");
-    for (const struct pool_lease *l = pool_next_lease(pool, NULL); l; l = pool_next_lease(pool, l)) {
+    for (const struct pool_lease *l = pool_next_lease(pool, NULL); l;
+         l = pool_next_lease(pool, l)) {
         if ((is_all || !pool_lease_is_ended(l->state)) &&
             (!tenant || !strcmp(tenant, l->tenant->name)) &&
             (!state || !strcmp(state, pool_lease_state_name(l->state)))) {

@@ -1,9 +1,10 @@
 /* GET /metrics: the text format of Prometheus (0.0.4).
  *
- * One table, one row per metric: how it is named (unit and `_total` in the name, as Prometheus wants
- * it), what it is, what it means, and a function that writes its samples.  docs/howto-metric.md says
- * how to add one.  How many samples there can be is bounded by the hardware and by our own lists:
- * no label holds a tenant's name, a lease's number or any other text of a client. */
+ * One table, one row per metric: how it is named (unit and `_total` in the name, as Prometheus
+ * wants it), what it is, what it means, and a function that writes its samples.
+ * docs/howto-metric.md says how to add one.  How many samples there can be is bounded by the
+ * hardware and by our own lists: no label holds a tenant's name, a lease's number or any other text
+ * of a client. */
 #include "api/call.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -55,7 +56,8 @@ static void put_part(struct writer *w, const char *suffix, const char *const *la
     buf_addf(w->b, " %.15g\n", value);
 }
 
-#define PUT(w, value, ...) put_part(w, "", (const char *const[]){__VA_ARGS__ __VA_OPT__(,) NULL}, value)
+#define PUT(w, value, ...)                                                                         \
+    put_part(w, "", (const char *const[]){__VA_ARGS__ __VA_OPT__(,) NULL}, value)
 
 static void put_histogram(struct writer *w, const struct meter_histogram *h, const char *label,
                           const char *label_value)
@@ -181,7 +183,7 @@ static const struct meter_board *board_of(const struct writer *w, const struct p
     {                                                                                              \
         const struct meter_board *b = board_of(w, gpu);                                            \
         if (b && b->has) {                                                                         \
-            PUT(w, value, "gpu", name_of(w, gpu));                                                  \
+            PUT(w, value, "gpu", name_of(w, gpu));                                                 \
         }                                                                                          \
     }                                                                                              \
     static void write_board_##what(struct writer *w)                                               \
@@ -218,7 +220,7 @@ static void put_slice(struct writer *w, const struct pool_gpu *gpu, unsigned sta
         for (unsigned i = 0; b && i < b->slice_count; i++) {                                       \
             const struct meter_sample *s = &b->slices[i].sample;                                   \
             if (s->has) {                                                                          \
-                put_slice(w, gpu, b->slices[i].start, b->slices[i].size, value);                                      \
+                put_slice(w, gpu, b->slices[i].start, b->slices[i].size, value);                   \
             }                                                                                      \
         }                                                                                          \
     }                                                                                              \
@@ -285,7 +287,8 @@ static void write_leases(struct writer *w)
     uint64_t counts[POOL_LEASE_STATE_COUNT] = {0};
     const struct pool *pool = w->api->host.pool;
 
-    for (const struct pool_lease *l = pool_next_lease(pool, NULL); l; l = pool_next_lease(pool, l)) {
+    for (const struct pool_lease *l = pool_next_lease(pool, NULL); l;
+         l = pool_next_lease(pool, l)) {
         counts[l->state]++;
     }
     for (int s = POOL_LEASE_QUEUED; s < POOL_LEASE_RELEASED; s++) {

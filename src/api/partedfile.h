@@ -19,7 +19,8 @@
  *           mig-devices: {1g.10gb: 2, 2g.20gb: 1, 1c.3g.40gb: 1}
  *
  * A count is of MIG devices: `1c.3g.40gb: 3` are three compute instances, in as few slices as hold
- * them.  When several entries match a GPU the last one counts, as mig-parted applies them in turn. */
+ * them.  When several entries match a GPU the last one counts, as mig-parted applies
+ * them in turn. */
 
 #define PARTED_DEVICES_MAX 64
 #define PARTED_FILTERS_MAX 16

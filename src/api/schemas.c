@@ -101,7 +101,8 @@ SET(schema_gpu_list, "GpuList", NULL, LIST("gpus", schema_gpu, 65536, 0, NULL));
 /* --- leases --------------------------------------------------------------------------------- */
 
 SUBSET(timing, "Timing", "Where the time went.",
-       NUMBER("wait_ms", 0, "waiting for room"), NUMBER("driver_ms", 0, "in the driver's own calls"),
+       NUMBER("wait_ms", 0, "waiting for room"),
+       NUMBER("driver_ms", 0, "in the driver's own calls"),
        NUMBER("overhead_ms", 0, "all the rest, between request and grant"));
 
 SUBSET(lease_slice, "LeaseSlice", "One slice, or one whole GPU, of a lease.",
@@ -116,8 +117,9 @@ SUBSET(lease_move, "LeaseMove", "Another slice that a movable lease is to go to,
             "asked: the holder is to answer; leaving: the slice that is let go is looked at for "
             "processes"),
        BOOL("stop", 0, "this is its only slice: the work has to stop, and the lease gets another"),
-       BOOL("confirmed", 0, "leaving: the holder has agreed; the lease has its new slice, and this is "
-                            "the old one, or its only one with stop"),
+       BOOL("confirmed", 0,
+            "leaving: the holder has agreed; the lease has its new slice, and this is the old one, "
+            "or its only one with stop"),
        TEXT("request", 31, NUL, "for whom room is made; null: to keep the fleet together"),
        TIME("until", NUL, "no answer until then is a refusal"), TEXT("gpu_uuid", 95, 0, NULL),
        COUNT("gpu_index", NULL), OBJ("placement", placement, 0, NULL),
@@ -173,8 +175,8 @@ SET(schema_lease_request, "LeaseRequest", "A request for slices.",
     {.name = "labels", .type = FIELD_LABELS, .flags = NUL, .doc = "for people and programs"},
     {.name = "lifetime", .type = FIELD_ENUM, .words = "lease|client|wait",
      .def = "\"lease\"",
-     .doc = "client: it ends with the process at the other end of the unix socket; wait: only while "
-            "it waits, once granted it stays"});
+     .doc = "client: it ends with the process at the other end of the unix socket; wait: only "
+            "while it waits, once granted it stays"});
 
 SET(schema_lease_patch, "LeasePatch", "A change of a lease.",
     INT("ttl_s", 1, TEN_YEARS_S, REQ | NUL, "new time limit from now; null: none"));
@@ -239,7 +241,8 @@ SUBSET(usage_minute, "UsageMinute", NULL, TIME("time", 0, "its beginning"),
        PERCENT("sm_percent", "mean"), PERCENT("memory_percent", "highest"));
 
 SUBSET(advice, "Advice", "What would fit a lease better.",
-       ENUM("kind", "smaller|idle", 0, "a smaller profile would have done; nothing is done with it"),
+       ENUM("kind", "smaller|idle", 0,
+            "a smaller profile would have done; nothing is done with it"),
        TEXT("lease", 31, 0, NULL), TEXT("tenant", 63, 0, NULL), BOOL("active", 0, "it runs"),
        TEXT("profile", 31, 0, "what each slice is"),
        TEXT("better_profile", 31, NUL, "of the same GPU's table; null when kind is idle"),
@@ -289,12 +292,15 @@ SUBSET(plan_move, "PlanMove", "A movable lease that would be asked to move.",
 SET(schema_plan, "Plan", "What requests would get now.", BOOL("fits", 0, NULL),
     BOOL("possible", 0, "some GPU here could ever hold each of them"),
     TEXT("reason", 255, NUL, NULL), NUMBER("estimate_ms", NUL, "time in the driver; null unknown"),
-    BOOL("proven", NUL, "no better places exist for all together; null: one slice, or it does not fit"),
+    BOOL("proven", NUL,
+         "no better places exist for all together; null: one slice, or it does not fit"),
     INT("gpus_opened", 0, BIG, NUL, "empty GPUs taken; null with proven"),
     INT("gpus_opened_least", 0, BIG, NUL, "no other way opens fewer; null with proven"),
     LIST("steps", plan_step, 64, 0, NULL),
-    LIST("moves", plan_move, 8, 0, "when it does not fit: who would be asked to move, in this order"),
-    LIST("room", plan_step, 64, 0, "what the first request that does not fit would get after the moves"),
+    LIST("moves", plan_move, 8, 0,
+         "when it does not fit: who would be asked to move, in this order"),
+    LIST("room", plan_step, 64, 0,
+         "what the first request that does not fit would get after the moves"),
     NUMBER("moves_ms", NUL, "time in the driver for moves and room, without that of the holders; "
                             "null unknown"),
     LIST("blocking", blocking, 64, 0, NULL));
@@ -331,9 +337,11 @@ SUBSET(event_move, "EventMove", "From where to where a lease is asked to move, o
        OPEN("env", 0, "variables for the workload there"));
 
 SET(schema_event, "Event", "Something that happened.", INT("id", 1, BIG, 0, "grows"),
-    TIME("time", 0, NULL), TEXT("kind", 63, 0, "as in lease.granted"), TEXT("gpu_uuid", 95, NUL, NULL),
-    TEXT("lease", 31, NUL, NULL), TEXT("operation", 31, NUL, NULL), TEXT("tenant", 63, NUL, NULL),
-    OBJ("move", event_move, NUL, "lease.move_asked, lease.moved, lease.move_cancelled, lease.stopped"),
+    TIME("time", 0, NULL), TEXT("kind", 63, 0, "as in lease.granted"),
+    TEXT("gpu_uuid", 95, NUL, NULL), TEXT("lease", 31, NUL, NULL), TEXT("operation", 31, NUL, NULL),
+    TEXT("tenant", 63, NUL, NULL),
+    OBJ("move", event_move, NUL,
+        "lease.move_asked, lease.moved, lease.move_cancelled, lease.stopped"),
     TEXT("message", 320, 0, "one sentence"));
 
 SET(schema_event_list, "EventList", NULL, LIST("events", schema_event, 1000, 0, NULL));
@@ -378,22 +386,25 @@ SET(schema_problem, "Problem", "An error (RFC 9457). `blocking`, `pointer` and `
 /* --- queries -------------------------------------------------------------------------------- */
 
 SET(query_leases, "LeasesQuery", NULL, BOOL("all", 0, "ended ones too"),
-    WORD("tenant", 63, 0, "only this tenant's"), ENUM("state", LEASE_STATES, 0, "only in this state"));
+    WORD("tenant", 63, 0, "only this tenant's"),
+    ENUM("state", LEASE_STATES, 0, "only in this state"));
 
 SET(query_wait, "WaitQuery", NULL,
     INT("wait_s", 0, 60, 0, "hold the answer at most this long for the end of what is under way"));
 
 SET(query_usage, "UsageQuery", NULL,
     ENUM("by", USAGE_BY, 0, "what a row is; a tenant's without it"),
-    WORD("since", 40, 0, "2026-11-21, 2026-11-21T23:59:40Z, or a duration before now; without by=lease "
-                         "whole UTC days count"),
+    WORD("since", 40, 0,
+         "2026-11-21, 2026-11-21T23:59:40Z, or a duration before now; without by=lease whole UTC "
+         "days count"),
     WORD("until", 40, 0, "the same"), WORD("tenant", 63, 0, "only this tenant's"),
     WORD("profile", 31, 0, "only of this profile"));
 
 SET(query_advice, "AdviceQuery", NULL, WORD("tenant", 63, 0, "only this tenant's"),
     BOOL("all", 0, "of leases that have ended too"));
 
-SET(query_dry_run, "DryRunQuery", NULL, BOOL("dry_run", 0, "say what would be done, and do nothing"));
+SET(query_dry_run, "DryRunQuery", NULL,
+    BOOL("dry_run", 0, "say what would be done, and do nothing"));
 
 SET(query_events, "EventsQuery", NULL, INT("after", 0, BIG, 0, "only newer ones than this id"),
     INT("limit", 1, 1000, 0, "at most so many"));

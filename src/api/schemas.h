@@ -20,4 +20,5 @@ extern const struct field_set schema_token_list, schema_token_request, schema_to
 extern const struct field_set schema_problem;
 
 /* Query parameters. */
-extern const struct field_set query_usage, query_advice, query_leases, query_wait, query_dry_run, query_events;
+extern const struct field_set query_usage, query_advice, query_leases, query_wait, query_dry_run,
+    query_events;

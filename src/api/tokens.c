@@ -80,7 +80,8 @@ void api_on_token(struct api *api, uint64_t reply_to, int code, const struct api
         return;
     }
     if (code < 0 || !token) {
-        const char *id = code == -ENOENT && held->call.req ? http_param(held->call.req, "id") : NULL;
+        const char *id =
+            code == -ENOENT && held->call.req ? http_param(held->call.req, "id") : NULL;
         if (id) {
             api_problem(&held->call, 404, "not_found", NULL, "there is no token '%s'", id);
         } else {

@@ -131,8 +131,8 @@ static bool gpu_has_profile(const struct mig_geometry *g, const char *name)
     return false;
 }
 
-/* Could a lease here have had it?  What is not cut into slices is "gpu", slices of several kinds are
- * "mixed". */
+/* Could a lease here have had it?  What is not cut into slices is "gpu", slices of several kinds
+ * are "mixed". */
 static bool is_profile_here(const struct pool *pool, const char *name)
 {
     bool is_here = !strcmp(name, "gpu") || !strcmp(name, "mixed");
@@ -161,8 +161,8 @@ static void refuse_profile(struct api_call *call, const char *asked)
         last = g;
     }
     api_problem(call, 400, "unknown_profile", NULL,
-                "profile: there is no usage of a '%s', and no GPU here has it; known are: %sgpu, mixed", asked,
-                known.data ? known.data : "");
+                "profile: there is no usage of a '%s', and no GPU here has it; known are: %sgpu, "
+                "mixed", asked, known.data ? known.data : "");
 }
 
 /* A time of the query; 0 without.  False: it was answered. */

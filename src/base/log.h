@@ -1,6 +1,8 @@
 #pragma once
 
-enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG, LOG_LEVEL_COUNT };
+enum log_level {
+    LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG, LOG_LEVEL_COUNT
+};
 
 /* One line on standard error, escaped, from any thread.  Under systemd (JOURNAL_STREAM is set) it
  * starts with the syslog priority, "<4>"; else with the time and level.  A message never carries a

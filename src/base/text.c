@@ -89,7 +89,8 @@ bool text_has_control(const char *s)
 }
 
 /* Characters that turn the direction of what follows them, or end the line: text with them can make
- * a screen say something else than it shows (U+061C, U+200E, U+200F, U+2028..202E, U+2066..2069). */
+ * a screen say something else than it shows (U+061C, U+200E,
+ * U+200F, U+2028..202E, U+2066..2069). */
 static bool is_turning(const unsigned char *s, size_t n)
 {
     if (n == 2) {

@@ -297,7 +297,8 @@ char *cli_path(const char *prefix, const char *segment, const char *suffix)
     bool is_number = !segment[strspn(segment, "0123456789")] && *segment;
     bool is_lease = is_number && !strcmp(prefix, "/v1/leases/");
     char *escaped = curl_easy_escape(NULL, is_dots ? "%" : segment, 0);
-    char *path = xasprintf("%s%s%s%s", prefix, is_lease ? "l-" : "", escaped ? escaped : "", suffix);
+    char *path = xasprintf("%s%s%s%s", prefix, is_lease ? "l-" : "", escaped ? escaped : "",
+                           suffix);
 
     curl_free(escaped);
     return path;

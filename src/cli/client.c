@@ -2,7 +2,8 @@
  *
  * Every transfer runs on a multi handle, also the plain ones: curl_multi_poll() can watch one more
  * descriptor, and that is how Ctrl-C (a signalfd of the caller) interrupts a request that waits.
- * The connection is kept between requests.  No proxy is ever used: the daemon is on this machine. */
+ * The connection is kept between requests.  No proxy is ever used: the daemon is
+ * on this machine. */
 #include "cli/client.h"
 #include "base/buf.h"
 #include "base/clock.h"

@@ -107,7 +107,8 @@ static const char *holder_todo(const char *name)
     static const struct {
         const char *name, *todo;
     } known[] = {
-        {"nvidia-persiste", "'systemctl stop nvidia-persistenced', change the mode, start it again"},
+        {"nvidia-persiste",
+         "'systemctl stop nvidia-persistenced', change the mode, start it again"},
         {"nv-hostengine", "'systemctl stop nvidia-dcgm', change the mode, start it again"},
         {"dcgm-exporter", "stop the exporter, change the mode, start it again"},
         {"nvsm", "'systemctl stop nvsm', change the mode, start it again"},

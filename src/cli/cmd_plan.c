@@ -88,8 +88,8 @@ static void print_proof(const json_t *plan)
         printf("\nProven: no other way for all of it together takes fewer empty GPUs (%lld), or "
                "destroys fewer idle slices with as many.\n", opened);
     } else if (json_is_false(json_object_get(plan, "proven"))) {
-        printf("\nNot proven to be the best: it takes %lld empty GPUs, and at least %lld are needed."
-               "\n", opened, least);
+        printf("\nNot proven to be the best: it takes %lld empty GPUs, and at least %lld are "
+               "needed.\n", opened, least);
     }
 }
 

@@ -167,8 +167,9 @@ static int draw_advice(struct cli *cli)
     }
     const json_t *rows = js_array(answer, "advice");
     if (!json_array_size(rows) && (cli->out.format == OUT_TABLE || cli->out.format == OUT_WIDE)) {
+        bool has_all = cli_args_has(&cli->args, OPT_ALL);
         printf("Nothing to advise%s.\n",
-               cli_args_has(&cli->args, OPT_ALL) ? "" : " about leases that run (--all: ended ones too)");
+               has_all ? "" : " about leases that run (--all: ended ones too)");
         return CLI_OK;
     }
     out_print_list(&cli->out, rows, advice_columns, ARRAY_SIZE(advice_columns));

@@ -32,7 +32,8 @@ int cmd_version(struct cli *cli)
     }
     printf("client   %s\n", TANGRAM_VERSION);
     if (!is_there) {
-        print_line("daemon", rc < 0 ? err.msg : js_text(reply.body, "detail", "it does not say"), "");
+        print_line("daemon", rc < 0 ? err.msg : js_text(reply.body, "detail", "it does not say"),
+                   "");
         return CLI_OK;
     }
     print_line("daemon", js_text(reply.body, "version", "?"), "");

@@ -58,8 +58,8 @@ const struct cli_option cli_options[] = {
     {OPT_ALL, 'a', "all", NULL, "also those that have ended", HINT_NONE, NULL, false, false},
     {OPT_TENANT, 0, "tenant", "NAME", "of this tenant", HINT_TENANTS, NULL, false, false},
     {OPT_STATE, 0, "state", "STATE",
-     "only these: queued, cutting, active, releasing, released, expired, rejected, lost", HINT_WORDS,
-     STATES, false, false},
+     "only these: queued, cutting, active, releasing, released, expired, rejected, lost",
+     HINT_WORDS, STATES, false, false},
     {OPT_FOLLOW, 'f', "follow", NULL, "go on with what happens from now on", HINT_NONE, NULL, false,
      false},
     {OPT_AFTER, 0, "after", "ID", "only events after this one", HINT_NONE, NULL, false, false},
@@ -68,11 +68,11 @@ const struct cli_option cli_options[] = {
      "viewer tenant operator", false, false},
     {OPT_BY, 0, "by", "WHAT", "a row for each tenant, profile, day or lease", HINT_WORDS,
      "tenant profile day lease", false, false},
-    {OPT_SINCE, 0, "since", "TIME", "from 2026-11-21 or 2026-11-21T23:59 (UTC), or 2h ago", HINT_NONE,
-     NULL, false, false},
+    {OPT_SINCE, 0, "since", "TIME", "from 2026-11-21 or 2026-11-21T23:59 (UTC), or 2h ago",
+     HINT_NONE, NULL, false, false},
     {OPT_UNTIL, 0, "until", "TIME", "up to that time", HINT_NONE, NULL, false, false},
-    {OPT_ONLY_PROFILE, 'p', "profile", "PROFILE", "only of this profile", HINT_PROFILES, NULL, false,
-     false},
+    {OPT_ONLY_PROFILE, 'p', "profile", "PROFILE", "only of this profile", HINT_PROFILES, NULL,
+     false, false},
     {OPT_ADVICE, 0, "advice", NULL,
      "leases that a smaller profile would have held, or that do nothing", HINT_NONE, NULL, false,
      false},
@@ -107,10 +107,10 @@ const struct cli_command cli_commands[] = {
     {"usage", "", "who used how much, what it cost, what would fit better",
      "Without --since and --until everything counts. Sums are kept by UTC day, so a range grows to "
      "whole days; --by lease is exact, of the leases that are remembered. SM% is the mean share of "
-     "multiprocessors at work, as far as the GPU tells (Hopper and later), MEM-PEAK% the highest use "
-     "of a slice's memory, IDLE% the share of the time without a process or activity. Tenants see "
-     "their own usage, viewers and operators all. --advice stays silent about a lease until enough "
-     "is known of it.",
+     "multiprocessors at work, as far as the GPU tells (Hopper and later), MEM-PEAK% the highest "
+     "use of a slice's memory, IDLE% the share of the time without a process or activity. Tenants "
+     "see their own usage, viewers and operators all. --advice stays silent about a lease until "
+     "enough is known of it.",
      OPTIONS(OPT_BY, OPT_SINCE, OPT_UNTIL, OPT_TENANT, OPT_ONLY_PROFILE, OPT_ADVICE, OPT_ALL, LIST),
      0, 0, HINT_NONE, NULL, false, cmd_usage},
     {"run", "-- CMD [ARG...]", "obtain a slice, run a command on it, give it back",
@@ -124,14 +124,13 @@ const struct cli_command cli_commands[] = {
      "them has to start a process for each. The command of --on-move finds TANGRAM_LEASE, "
      "TANGRAM_OLD_MIG_UUID, TANGRAM_NEW_MIG_UUID (also as CUDA_VISIBLE_DEVICES), "
      "TANGRAM_COMMAND_PID, TANGRAM_MOVE_UNTIL, TANGRAM_MOVE_ID and TANGRAM_MOVE. With 'ask' it "
-     "brings the work to the new slice, or stops it, and ends with 0, or with another status to stay; "
-     "with -n this is one of the slices, the old one, and the others stay. "
-     "With 'stop' there is no new slice yet: the work has to stop, and the command is run again with "
-     "'moved' when there is one.",
+     "brings the work to the new slice, or stops it, and ends with 0, or with another status to "
+     "stay; with -n this is one of the slices, the old one, and the others stay. With 'stop' there "
+     "is no new slice yet: the work has to stop, and the command is run again with 'moved' when "
+     "there is one.",
      OPTIONS(OPT_PROFILE, OPT_COUNT_N, OPT_WAIT, OPT_MODEL, OPT_NAME, OPT_PRIORITY, OPT_MOVABLE,
              OPT_ON_MOVE),
-     1, -1,
-     HINT_COMMAND, NULL, true, cmd_run},
+     1, -1, HINT_COMMAND, NULL, true, cmd_run},
     {"lease", "", "obtain a slice and keep it until it is released",
      "Without --wait nothing waits in the queue: if it cannot be had now, the exit status is 3. "
      "With it, Ctrl-C cancels the request.",
@@ -146,13 +145,13 @@ const struct cli_command cli_commands[] = {
     {"move", "ID [MOVE]", "answer when a movable lease is asked to move to another slice",
      "Without an option it shows what is asked. Confirm when the work runs on the new slice, or "
      "has stopped: the old slice goes as soon as no process uses it. Refused, or not answered in "
-     "time, the lease keeps its slice and is not asked again for a while. MOVE, as in l-7.2, or the "
-     "UUID of the new slice, says what is answered: if something else is asked by then, the answer "
-     "does not count (exit status 5). A script should always give it.",
+     "time, the lease keeps its slice and is not asked again for a while. MOVE, as in l-7.2, or "
+     "the UUID of the new slice, says what is answered: if something else is asked by then, the "
+     "answer does not count (exit status 5). A script should always give it.",
      OPTIONS(OPT_CONFIRM, OPT_REFUSE, OPT_OUTPUT), 1, 2, HINT_LEASES, NULL, false, cmd_move},
     {"plan", "[PROFILE[:N]...]", "would it fit, where, what would be cut; nothing is changed",
-     "Several are placed together, with as few empty GPUs as can be, and it is said whether that is "
-     "proven. The exit status is 0 when it fits now and 3 when not.",
+     "Several are placed together, with as few empty GPUs as can be, and it is said whether that "
+     "is proven. The exit status is 0 when it fits now and 3 when not.",
      OPTIONS(OPT_PROFILE, OPT_MODEL, OPT_EXPLAIN, OPT_OUTPUT), 0, -1, HINT_PROFILES, NULL, false,
      cmd_plan},
     {"why", "ID", "why a request waits, and what would let it through", NULL, OPTIONS(OPT_OUTPUT),

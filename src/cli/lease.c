@@ -172,8 +172,8 @@ void lease_print(const struct out *out, const json_t *lease, const char *used)
         printf("To use it in this shell (or let eval \"$(tangram lease --env ...)\" do it):\n");
         lease_each_variable(lease, lease_print_export, indent);
         if (has_several_mig(lease)) {
-            printf("A CUDA program uses one MIG device, the first that is visible to it: start one\n"
-                   "program for each slice, with one of these in CUDA_VISIBLE_DEVICES.\n");
+            printf("A CUDA program uses one MIG device, the first that is visible to it: start "
+                   "one\nprogram for each slice, with one of these in CUDA_VISIBLE_DEVICES.\n");
         }
         printf("To give it back:\n  tangram release %s\n", js_text(lease, "id", "ID"));
     }

@@ -56,8 +56,8 @@ static int start(struct cli *cli, int argc, char **argv)
     return run_command(cli);
 }
 
-/* A standard descriptor that is closed (`>&-`) would become a socket's.  For the command of `run` it
- * is closed as before. */
+/* A standard descriptor that is closed (`>&-`) would become a socket's.  For the command of `run`
+ * it is closed as before. */
 static void fill_standard_fds(void)
 {
     int fd = open("/dev/null", O_RDWR | O_CLOEXEC);

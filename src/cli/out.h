@@ -83,7 +83,8 @@ static inline bool out_is_tree(const struct out *out)
 int out_flush(void);
 
 /* A descriptor that becomes readable when nobody reads standard output any more (`| head -1`), for
- * those that wait and do not write meanwhile; -1 when that cannot be told.  The caller closes it. */
+ * those that wait and do not write meanwhile; -1 when that cannot be told.  The
+ * caller closes it. */
 int out_reader_fd(void);
 /* Ends the process, as writing to it would have, when nobody reads standard output any more. */
 void out_end_if_unread(void);

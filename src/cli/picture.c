@@ -251,7 +251,8 @@ static bool is_untaken(const struct picture *p, const struct span *s, int x)
 {
     unsigned slot = s->start + (unsigned)x / ((unsigned)p->cell + 1);
 
-    return s->slice && slot / p->per_compute - s->start / p->per_compute >= leased_compute(s->slice);
+    return s->slice &&
+           slot / p->per_compute - s->start / p->per_compute >= leased_compute(s->slice);
 }
 
 static void add_bar(const struct picture *p, bool is_compute)

@@ -1,5 +1,6 @@
-/* A plan as steps in the order in which they would be taken: what is destroyed, what is made, who is
- * asked.  Times are what the driver took for the like here; a step without one was not measured. */
+/* A plan as steps in the order in which they would be taken: what is destroyed, what is made, who
+ * is asked.  Times are what the driver took for the like here; a step without one
+ * was not measured. */
 #include "cli/plan_steps.h"
 #include "base/text.h"
 
@@ -179,7 +180,7 @@ void plan_print_moves(const struct out *out, const json_t *plan)
     const json_t *moves = js_array(plan, "moves");
 
     if (json_array_size(moves)) {
-        printf("\nIt would fit if their holders agree to move (a request that may wait asks them):\n");
+        puts("\nIt would fit if their holders agree to move (a request that may wait asks them):");
         out_print_list(out, moves, columns, ARRAY_SIZE(columns));
     }
 }

@@ -166,7 +166,8 @@ SET(root_set,
 
 /* --- values --------------------------------------------------------------------------------- */
 
-/* The member, or its default as the table says (then *ret_own has it); NULL for null and nothing. */
+/* The member, or its default as the table says (then *ret_own has it); NULL for
+ * null and nothing. */
 static const json_t *value_of(const struct field_set *set, const json_t *object, const char *name,
                               json_t **ret_own)
 {

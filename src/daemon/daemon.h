@@ -152,8 +152,8 @@ void daemon_close(struct daemon *d);
 
 /* setclock.c: the wall clock may be set while nobody looks. */
 int setclock_load(struct daemon *d, const char *body, size_t len);
-/* Moves what is on record by what the clock was moved since, and notes the clock of this start.  With
- * all records, before pool_start(). */
+/* Moves what is on record by what the clock was moved since, and notes the clock of this start.
+ * With all records, before pool_start(). */
 void setclock_mend(struct daemon *d);
 
 /* identity.c */

@@ -1,12 +1,13 @@
 /* Who is at the other end: a user id becomes a tenant and a role.
  *
- * The configuration's tenants are asked first, by user, then by group; whoever is not named there is
- * a tenant under his own name, and root and the daemon's own user are operators.
+ * The configuration's tenants are asked first, by user, then by group; whoever is not named there
+ * is a tenant under his own name, and root and the daemon's own user are operators.
  *
- * The user database may be slow or hang (LDAP), so it is asked on threads of its own (userdb.h), and
- * a request waits for the answer without stopping others.  An answer is good for a minute; for ten
- * more it is still used while a new one is on its way.  Root and the daemon's own user are let in as
- * operators when the database does not answer: somebody must be able to look after the machine. */
+ * The user database may be slow or hang (LDAP), so it is asked on threads of its own (userdb.h),
+ * and a request waits for the answer without stopping others.  An answer is good for a minute; for
+ * ten more it is still used while a new one is on its way.  Root and the daemon's own user are let
+ * in as operators when the database does not answer: somebody must be able to look
+ * after the machine. */
 #include "base/log.h"
 #include "base/text.h"
 #include "daemon/daemon.h"

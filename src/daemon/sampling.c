@@ -11,8 +11,8 @@
  *   * only leased slices are looked at: an idle one may be about to go, and a MIG device that a
  *     program has looked at may count as in use;
  *   * a GPU without any process is looked at in full every QUIET_ROUNDS rounds only, and between
- *     them asked whether anybody runs there.  Activity is measured between two full looks, so that what ran
- *     unseen between two brief ones still counts.
+ *     them asked whether anybody runs there.  Activity is measured between two full looks, so that
+ *     what ran unseen between two brief ones still counts.
  *
  * What the meter has learnt is written every CHECKPOINT_ROUNDS rounds, and every CHECKPOINT_MS if
  * that is more often: a crash loses no more than that. */
@@ -75,8 +75,8 @@ static void ask(struct daemon *d, unsigned id, bool is_brief, uint16_t starts)
     }
 }
 
-/* Quiet until somebody is seen, which is then looked at in full at once; and not all GPUs have their
- * turn in the same round. */
+/* Quiet until somebody is seen, which is then looked at in full at once; and not all GPUs have
+ * their turn in the same round. */
 static struct look new_look(unsigned id)
 {
     return (struct look){.rounds = id % QUIET_ROUNDS};

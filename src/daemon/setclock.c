@@ -1,7 +1,8 @@
-/* The wall clock is set now and then: by an administrator, or by NTP on a machine that began without
- * knowing the time.  While tangramd runs this changes nothing (loop.c counts from the boot clock).
- * Times on record are the wall clock's, so at each start it is noted what that showed together with
- * the boot clock, and the next start can tell time that has passed from time that was set. */
+/* The wall clock is set now and then: by an administrator, or by NTP on a machine that began
+ * without knowing the time.  While tangramd runs this changes nothing (loop.c counts from the boot
+ * clock).  Times on record are the wall clock's, so at each start it is noted what that showed
+ * together with the boot clock, and the next start can tell time that has passed from time
+ * that was set. */
 #include "base/log.h"
 #include "base/tree.h"
 #include "daemon/daemon.h"

@@ -90,7 +90,8 @@ static int run_tool(const char *tool, const char *const *argv, struct buf *compl
     return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EINVAL;
 }
 
-/* tangram-sim create DIR --gpu A:2 --gpu B --latency typical; without a folder it is only checked. */
+/* tangram-sim create DIR --gpu A:2 --gpu B --latency typical; without a folder it
+ * is only checked. */
 static int make_machine(const struct daemon_config *c, const char *folder, const char *dir,
                         struct error *err)
 {

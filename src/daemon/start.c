@@ -1,8 +1,8 @@
 /* From a configuration to a running daemon.
  *
  * The journal first (nothing is done that cannot be written down), then the driver, then the pool
- * from both; clients are let in last.  /readyz answers 503 until every GPU has been read once, or has
- * shown that it cannot be. */
+ * from both; clients are let in last.  /readyz answers 503 until every GPU has been read once, or
+ * has shown that it cannot be. */
 #include "base/log.h"
 #include "base/text.h"
 #include "daemon/daemon.h"
@@ -46,8 +46,8 @@ static int add_gpus(struct daemon *d, struct error *err)
     int rc = driver_open(&settings, &d->driver, err);
 
     if (rc < 0 && d->is_simulated) {
-        return err_wrap(err, "the simulated machine %.200s/machine cannot be used; one that another "
-                        "version has made has to be removed", d->config.state_dir);
+        return err_wrap(err, "the simulated machine %.200s/machine cannot be used; one that "
+                        "another version has made has to be removed", d->config.state_dir);
     }
     if (rc < 0) {
         return err_wrap(err, "driver");
@@ -56,7 +56,8 @@ static int add_gpus(struct daemon *d, struct error *err)
         const struct mig_gpu_info *info = driver_gpu_info(d->driver, i);
         struct config_gpu rule = config_gpu_rule_for(&d->config, info);
         if (d->config.simulate && !d->config.gpu_count) {
-            rule.mig_policy = POOL_MIG_ON_DEMAND; /* nothing to protect, and it starts with MIG off */
+            /* Nothing to protect, and it starts with MIG off. */
+            rule.mig_policy = POOL_MIG_ON_DEMAND;
         }
         unsigned id = 0;
         rc = pool_add_gpu(d->pool, info, driver_gpu_geometry(d->driver, i), rule.is_managed,

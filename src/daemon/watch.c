@@ -84,8 +84,8 @@ static void sweep(struct daemon *d)
     }
 }
 
-/* 0: it is watched; -ESRCH: the process has ended; else it cannot be watched now, which says nothing
- * about the process. */
+/* 0: it is watched; -ESRCH: the process has ended; else it cannot be watched now, which says
+ * nothing about the process. */
 static int begin(struct watch *w)
 {
     uint64_t start = 0;

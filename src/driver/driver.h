@@ -67,8 +67,8 @@ struct driver_job {
      * count as in use. */
     bool has_instances;
     uint16_t starts;
-    /* SAMPLE: how many processes run there, nothing else.  What is measured between two samples goes
-     * on being measured. */
+    /* SAMPLE: how many processes run there, nothing else.  What is measured between two samples
+     * goes on being measured. */
     bool is_brief;
 };
 

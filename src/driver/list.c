@@ -204,8 +204,8 @@ static int list_gis_once(struct gpu *gpu, struct gpu_gi_list *ret, struct driver
     if (r == 0 && is_enabled) {
         r = gpu_need_profiles(gpu, result);
         if (r == 0 && gpu->profile_count == 0) {
-            r = doubt(result, NVML_SUCCESS, "GPU %u tells no MIG profiles though its MIG mode is on.",
-                      gpu->index);
+            r = doubt(result, NVML_SUCCESS,
+                      "GPU %u tells no MIG profiles though its MIG mode is on.", gpu->index);
         }
         for (uint32_t i = 0; r == 0 && i < gpu->profile_count; i++) {
             r = list_gis_of(gpu, &gpu->profiles[i], &list, result);
@@ -534,8 +534,8 @@ static int verify(struct gpu *gpu, const struct driver_job *job,
     }
     if (job->is_bare && instance->ci_count) {
         return gpu_refuse(result, ESTALE,
-                          "The instance at slot %u of GPU %u was to have no compute instance, and has "
-                          "%s. Somebody changed it; nothing was touched.",
+                          "The instance at slot %u of GPU %u was to have no compute instance, and "
+                          "has %s. Somebody changed it; nothing was touched.",
                           job->start, gpu->index, instance->ci[0].mig_uuid);
     }
     /* Without compute instances it is what an earlier destroy, or a crash in one, has left. */

@@ -1,10 +1,10 @@
 /* One connection: bytes in, requests, answers, bytes out.
  *
- * It takes one turn after the other (turn()): understand a head, then its body, then have it handled,
- * then write the answer; and again, because the next request may have come with this one.  A turn
- * that cannot go on says what it waits for: more bytes, a holder's answer, room in the socket.  While
- * a request is under way nothing is read, so that what a client can make us keep is bounded: one head
- * or one piece beside the body.
+ * It takes one turn after the other (turn()): understand a head, then its body, then have it
+ * handled, then write the answer; and again, because the next request may have come with this one.
+ * A turn that cannot go on says what it waits for: more bytes, a holder's answer, room in the
+ * socket.  While a request is under way nothing is read, so that what a client can make us keep is
+ * bounded: one head or one piece beside the body.
  *
  * A malformed request is answered, and as nobody knows where the next would begin, it is the last.
  * Closing a socket on data that nobody has read would destroy the answer on its way, so whatever

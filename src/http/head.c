@@ -128,8 +128,8 @@ static bool is_number(const struct http_text *value)
 }
 
 /* The fields that say where the request ends, and whose it is. */
-static enum http_head_state note_field(const struct http_text *field, size_t name, struct seen *seen,
-                                       struct http_head_fault *ret)
+static enum http_head_state note_field(const struct http_text *field, size_t name,
+                                       struct seen *seen, struct http_head_fault *ret)
 {
     struct http_text value = value_of(field, name);
 

@@ -78,8 +78,9 @@ int http_server_new(sd_event *event, const struct http_settings *settings,
 void http_server_push(struct http_server *server);
 /* No new connections from here on; those that exist, and held requests, go on. */
 void http_server_stop_listening(struct http_server *server);
-/* Cuts the connections over which this identity (as `authenticate` told it) last asked for something:
- * its streams and held requests see their on_gone.  Not the one whose handler is running. */
+/* Cuts the connections over which this identity (as `authenticate` told it) last asked for
+ * something: its streams and held requests see their on_gone.  Not the one whose
+ * handler is running. */
 void http_server_drop(struct http_server *server, const char *identity);
 /* Cuts what is left: held requests and streams see their on_gone.  Answers that were given and
  * streams that were closed before are sent as far as the clients take them at once.  Removes the

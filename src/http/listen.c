@@ -68,9 +68,9 @@ static int make_parents(const char *path, struct error *err)
     return 0;
 }
 
-/* Connections inherit it: nobody sends us descriptors.  They would be closed by reading what they came
- * with, and the last close of a socket takes as long as its owner has set (SO_LINGER): all that time
- * nobody would be served.  Before Linux 6.16 there is no way to refuse them. */
+/* Connections inherit it: nobody sends us descriptors.  They would be closed by reading what they
+ * came with, and the last close of a socket takes as long as its owner has set (SO_LINGER): all
+ * that time nobody would be served.  Before Linux 6.16 there is no way to refuse them. */
 static void refuse_descriptors(int fd)
 {
     int none = 0;
@@ -200,8 +200,8 @@ int http_check_listen(const char *where, struct error *err)
     return parse_loopback(where, &addr, err);
 }
 
-/* Connections inherit it: an event, or the second of two answers, does not wait until the client has
- * acknowledged the one before (40 ms). */
+/* Connections inherit it: an event, or the second of two answers, does not wait until the client
+ * has acknowledged the one before (40 ms). */
 static int send_at_once(int fd)
 {
     int one = 1;

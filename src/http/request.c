@@ -1,7 +1,8 @@
 /* One request from its head to its answer.
  *
  * Everything that can be refused from the head alone is refused there, but the answer to a request
- * with a body is given after the body was read (up to a limit), so that the connection can go on. */
+ * with a body is given after the body was read (up to a limit), so that the connection
+ * can go on. */
 #include "base/log.h"
 #include "base/text.h"
 #include "http/internal.h"

@@ -6,8 +6,8 @@
  * source of the loop: many requests that come at once cost the loop one turn.
  *
  * Time limits are not limits of inactivity, which a client that sends one byte now and then never
- * meets.  Each kind of waiting has one fixed length, so a queue per kind is sorted by itself, and one
- * timer, armed only while a connection exists, serves them all.
+ * meets.  Each kind of waiting has one fixed length, so a queue per kind is sorted by itself, and
+ * one timer, armed only while a connection exists, serves them all.
  *
  * A connection ends, and is freed, only in conn.c's turns, by its time limit, by http_server_drop()
  * and with the server; an answer given from elsewhere only puts it on the list of those that are
@@ -105,8 +105,8 @@ static void uid_release(struct http_server *server, uid_t uid)
     }
 }
 
-/* Anybody on the machine can come over TCP, and stay a while without showing a token: the one who has
- * done so for longest makes room. */
+/* Anybody on the machine can come over TCP, and stay a while without showing a token: the one who
+ * has done so for longest makes room. */
 static bool displace_stranger(struct http_server *server)
 {
     struct conn *conn;
@@ -276,7 +276,8 @@ static void go_on_with_ready(struct http_server *server)
 {
     struct conn *conn;
 
-    for (unsigned left = server->ready_count; left && (conn = TAILQ_FIRST(&server->ready)); left--) {
+    for (unsigned left = server->ready_count; left && (conn = TAILQ_FIRST(&server->ready));
+         left--) {
         forget_ready(conn);
         conn_go(conn);
     }

@@ -1,5 +1,5 @@
-/* Event streams: an answer without an end, fed from a backlog of its own; in it lie whole chunks, as
- * they are sent.  A quiet stream costs nothing but its memory. */
+/* Event streams: an answer without an end, fed from a backlog of its own; in it lie whole chunks,
+ * as they are sent.  A quiet stream costs nothing but its memory. */
 #include "base/log.h"
 #include "http/internal.h"
 #include <string.h>

@@ -23,8 +23,8 @@ struct meter_advice {
     uint64_t memory_mib_saved;
 };
 
-/* `held`: what each slice of the lease is, index in the geometry; MIG_PROFILE_NONE: the whole GPU of
- * memory_mib.  False: nothing to say, or not yet: less than after_ms was looked at. */
+/* `held`: what each slice of the lease is, index in the geometry; MIG_PROFILE_NONE: the whole GPU
+ * of memory_mib.  False: nothing to say, or not yet: less than after_ms was looked at. */
 bool meter_advise(const struct mig_geometry *geometry, int held, uint64_t memory_mib,
                   const struct meter_stats *stats, const struct meter_rates *rates,
                   int64_t after_ms, struct meter_advice *ret);

@@ -1,5 +1,5 @@
-/* What was used by UTC day, tenant and profile.  A lease that runs over midnight counts for each day
- * what it held in it. */
+/* What was used by UTC day, tenant and profile.  A lease that runs over midnight counts for each
+ * day what it held in it. */
 #include "meter/internal.h"
 #include <string.h>
 

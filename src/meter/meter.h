@@ -44,7 +44,8 @@ double meter_price(const struct meter *meter, double compute_slot_hours, double 
 /* --- what happens --------------------------------------------------------------------------- */
 
 /* The lease holds this from now on: slices of that profile, on that GPU (the first of them).  A
- * lease that is known already is left as it is; one whose record was read back goes on from there. */
+ * lease that is known already is left as it is; one whose record was read back goes
+ * on from there. */
 void meter_begin(struct meter *meter, uint64_t lease, const char *tenant, const char *profile,
                  const char *gpu, const struct meter_load *load, int64_t since_ms);
 /* Of a slice of a lease that runs; of any other it is dropped. */

@@ -173,7 +173,8 @@ uint16_t mig_free_starts(const struct mig_geometry *g, const struct mig_use *use
     unsigned size = g->profiles[profile].size, have = 1;
     uint16_t run = (uint16_t)~use->mask;
 
-    /* Bit s: `have` slots from s on are free.  Doubled, so that no placement is looked at by itself. */
+    /* Bit s: `have` slots from s on are free.  Doubled, so that no placement is looked
+     * at by itself. */
     while (have < size) {
         unsigned step = have < size - have ? have : size - have;
         run &= (uint16_t)(run >> step);

@@ -17,9 +17,9 @@ static const char usage[] =
     "           [--bounds auto|none|fast|lp] [--seed N] [--svg FILE] [-o table|csv|json]\n"
     "FILE is CSV: arrival_ms,profile,duration_ms[,tenant,priority,movable].  Without the column\n"
     "movable every slice may be moved.  The trace goes through the pool of the daemon; with\n"
-    "--max-moves above 0 every holder who is asked to move agrees at once, and a request of the loss\n"
-    "system waits only while room is made for it.  Nothing here is random: --seed is accepted and\n"
-    "not used.";
+    "--max-moves above 0 every holder who is asked to move agrees at once, and a request of the\n"
+    "loss system waits only while room is made for it.  Nothing here is random: --seed is\n"
+    "accepted and not used.";
 
 struct options {
     struct replay_fleet fleet;

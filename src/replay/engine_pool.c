@@ -4,8 +4,8 @@
  * worker that takes its jobs in turn: making a slice takes create_ms, destroying one delete_ms, all
  * else no time.  A request's time limit is its duration, so that the pool knows when it ends; no
  * process runs on a slice when it does.  At equal times driver results come first, then what is due
- * in the pool; when no more of that is to come those who wait are served, and then come arrivals, one
- * by one in the order of the trace.  Records are not taken: nothing here has to survive.
+ * in the pool; when no more of that is to come those who wait are served, and then come arrivals,
+ * one by one in the order of the trace.  Records are not taken: nothing here has to survive.
  *
  * The hardware's books are kept apart from the pool's, and a slice that would not fit there, or is
  * destroyed without being there, ends the run with an error. */

@@ -85,8 +85,8 @@ static void new_fleet(struct run *r)
            (size_t)r->setup->gpus * r->setup->geometry->slots * sizeof(*r->end_at));
 }
 
-/* One arrival is a second on the clock of the plan.  Drawn apart, so that arrivals are the same with
- * and without limits. */
+/* One arrival is a second on the clock of the plan.  Drawn apart, so that arrivals are the same
+ * with and without limits. */
 static void declare_limits(struct run *r, int run)
 {
     struct replay_random random;

@@ -3,7 +3,8 @@
  * What is there is split among the models; whether a model's share fits is told by its closed form.
  * One more is put where it fits; else one other goes to another model for it; else the search
  * decides for the whole fleet (plan/batch.h), and what it finds is the new split.  Before that most
- * of what cannot fit is told by a face of the polytope: what is outside cannot be held in any way. */
+ * of what cannot fit is told by a face of the polytope: what is outside cannot be held
+ * in any way. */
 #include "replay/shuffle.h"
 #include "plan/batch.h"
 #include "plan/pack.h"

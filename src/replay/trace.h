@@ -26,5 +26,6 @@ struct replay_trace {
 };
 
 void replay_trace_done(struct replay_trace *trace);
-/* "-" is standard input.  -EINVAL names file, line and byte; caps: a million jobs, 1,000 profiles. */
+/* "-" is standard input.  -EINVAL names file, line and byte; caps: a million
+ * jobs, 1,000 profiles. */
 int replay_trace_read(const char *path, struct replay_trace *ret, struct error *err);

@@ -6,15 +6,15 @@
  *
  * SQLite runs in WAL mode with synchronous=FULL: a commit is one write to the end of the log and
  * one fdatasync.  Moving the log into the file (a checkpoint, two fsyncs) and refreshing the second
- * copy are left for quiet moments.  One client that never pauses leaves none, so between two commits
- * a checkpoint is made each CHECKPOINT_PAGES (far apart, that it stays out of the 99th percentile of
- * a lease); under unbroken load the log may grow to CHECKPOINT_FORCED_PAGES.
- * The log is written over from its beginning after a checkpoint.  Before it has grown so far, each
- * commit would change the file's length, and its fdatasync wait for the file system's own journal,
- * which takes twice as long; so in the first quiet moment its file is filled with zeros up to
- * where the next checkpoint comes.  What the next commit writes over is read into the
- * system's cache ahead of it: it may have been dropped there since, and the commit would wait for
- * the disk once for each of its pages.
+ * copy are left for quiet moments.  One client that never pauses leaves none, so between two
+ * commits a checkpoint is made each CHECKPOINT_PAGES (far apart, that it stays out of the 99th
+ * percentile of a lease); under unbroken load the log may grow to CHECKPOINT_FORCED_PAGES.  The log
+ * is written over from its beginning after a checkpoint.  Before it has grown so far, each commit
+ * would change the file's length, and its fdatasync wait for the file system's own journal, which
+ * takes twice as long; so in the first quiet moment its file is filled with zeros up to where the
+ * next checkpoint comes.  What the next commit writes over is read into the system's cache ahead of
+ * it: it may have been dropped there since, and the commit would wait for the disk once for each of
+ * its pages.
  *
  * Shared between the threads, under `lock`: queue, is_expecting, submitted, committed, failure,
  * is_closing.

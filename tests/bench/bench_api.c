@@ -143,8 +143,8 @@ int main(int argc, char **argv)
     double wall = (double)(clock_mono_ns() - start_ns) / 1e9;
     cpu = cpu_s(peer.pid) - cpu;
     qsort(took_ns, (size_t)requests, sizeof(*took_ns), by_size);
-    printf("%4d connections: %8.0f/s (wall), %8.0f/s per core of the daemon; an answer took %.0f us "
-           "at the median, %.0f us at p99\n",
+    printf("%4d connections: %8.0f/s (wall), %8.0f/s per core of the daemon; an answer took "
+           "%.0f us at the median, %.0f us at p99\n",
            connections, requests / wall, requests / cpu, (double)took_ns[requests / 2] / 1e3,
            (double)took_ns[(size_t)requests * 99 / 100] / 1e3);
     for (int i = 0; i < connections; i++) {

@@ -4,11 +4,11 @@
  *
  * In turns, so that both meet the same disk and the same neighbours: (a) one pwrite and fdatasync
  * of BYTES over FILE, which already has its size, by a thread that is woken for it and wakes us
- * again, as a journal's worker is; (b) the same without the thread; (c) POST /v1/leases for an idle slice until the 201 is
- * there; (d) DELETE of it until the answer.  Between (d) and the next (a) it waits until the
- * slice is free again; the last commit of that may still be under way in (a), not in (b).  Prints a
- * JSON line for each.  WARM_UP rounds before that are not counted: what the system has dropped from
- * memory while nobody asked, code and files, is read again in them. */
+ * again, as a journal's worker is; (b) the same without the thread; (c) POST /v1/leases for an idle
+ * slice until the 201 is there; (d) DELETE of it until the answer.  Between (d) and the next (a) it
+ * waits until the slice is free again; the last commit of that may still be under way in (a), not
+ * in (b).  Prints a JSON line for each.  WARM_UP rounds before that are not counted: what the
+ * system has dropped from memory while nobody asked, code and files, is read again in them. */
 #include "base/clock.h"
 #include "base/cleanup.h"
 #include "client.h"

@@ -47,7 +47,8 @@ static void drain_records(struct pool *pool)
 /* A request of an idle slice, its release, and the look for processes that ends it. */
 static void cycle(struct world *w, const struct pool_request *r, bool has_records)
 {
-    struct pool_event e = {.kind = POOL_EV_REQUEST, .request = r, .reply_to = 1, .now_ms = w->now_ms,
+    struct pool_event e = {.kind = POOL_EV_REQUEST, .request = r, .reply_to = 1,
+                           .now_ms = w->now_ms,
                            .actor = {.tenant = "vision", .role = POOL_ROLE_TENANT}};
     struct pool_job_result result = {0};
     uint64_t lease = 0;

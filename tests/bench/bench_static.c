@@ -3,7 +3,8 @@
  *     bench_static SOCKET BYTES
  *
  * Answers whatever comes with the same ready answer, of BYTES of body and the headers that tangramd
- * sends, without understanding any of it: one read, one write.  On one thread, until its input ends. */
+ * sends, without understanding any of it: one read, one write.  On one thread, until
+ * its input ends. */
 #include "base/buf.h"
 #include "client.h"
 #include <stdio.h>

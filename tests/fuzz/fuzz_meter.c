@@ -12,7 +12,8 @@ static void look(const struct meter_row *row, void *arg)
 {
     (void)arg;
     meter_sums_sm_mean(&row->sums);
-    if (row->stats && (meter_stats_sm_p95(row->stats) > 43e6 || meter_stats_idle_for_ms(row->stats) < 0)) {
+    if (row->stats &&
+        (meter_stats_sm_p95(row->stats) > 43e6 || meter_stats_idle_for_ms(row->stats) < 0)) {
         abort();
     }
 }

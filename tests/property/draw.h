@@ -8,8 +8,8 @@
 
 #include <cmocka.h>
 
-/* What the random tests of plan/ have in common: one source of random numbers for a file, and a fleet
- * of two kinds of GPU. */
+/* What the random tests of plan/ have in common: one source of random numbers for a file, and a
+ * fleet of two kinds of GPU. */
 
 static struct replay_random rnd;
 

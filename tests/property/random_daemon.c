@@ -112,7 +112,8 @@ static void check_job(struct machine *m, const struct pool_job *job)
     struct machine_gpu *g = &m->gpu[job->gpu];
     const struct pool_gpu *pg = pool_gpu(m->pool, job->gpu);
 
-    CHECK(pg->health == POOL_HEALTH_OK || job->kind == POOL_JOB_CHECK || job->kind == POOL_JOB_SCAN);
+    CHECK(pg->health == POOL_HEALTH_OK || job->kind == POOL_JOB_CHECK ||
+          job->kind == POOL_JOB_SCAN);
     if (job->kind == POOL_JOB_MIG_MODE) {
         CHECK(g->policy == POOL_MIG_ON_DEMAND && g->is_managed && !pg->lease);
     }
@@ -351,7 +352,8 @@ void lose_batch(struct machine *m, struct batch *b)
     free_batch(b);
 }
 
-/* The transaction of the oldest step, and then its actions, of which a crash leaves the first few. */
+/* The transaction of the oldest step, and then its actions, of which a crash leaves
+ * the first few. */
 void commit_one(struct machine *m, unsigned action_limit)
 {
     struct batch b = m->batch[0];
@@ -472,7 +474,8 @@ bool deliver(struct machine *m, struct machine_gpu *g)
     r.scan = r.job.kind == POOL_JOB_SCAN && !r.code ? &scan : NULL;
     for (unsigned i = 0; r.scan && i < scan.instance_count; i++) {
         struct unit *u = unit_at(g, scan.instances[i].start);
-        if (u && scan.instances[i].ci_count && unit_by_uuid(g, scan.instances[i].ci[0].mig_uuid) == u) {
+        if (u && scan.instances[i].ci_count &&
+            unit_by_uuid(g, scan.instances[i].ci[0].mig_uuid) == u) {
             u->told = scan.instances[i].process_count;
         }
     }

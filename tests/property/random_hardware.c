@@ -123,7 +123,8 @@ static int hw_create(struct machine *m, struct machine_gpu *g, const struct pool
     if (!failure || (is_told && chance(m, 3))) { /* what could not be undone may be whole */
         add_ci(m, g, u, job->ci_slices);
     }
-    r->has_instance = is_told; /* a driver that fails may be one that cannot be asked what is left */
+    /* A driver that fails may be one that cannot be asked what is left. */
+    r->has_instance = is_told;
     r->instance = is_told ? u->gi : (struct mig_instance){0};
     return failure;
 }

@@ -146,7 +146,7 @@ void check_now(struct machine *m)
     }
 }
 
-/* --- calm: what must be true when everything has been done --------------------------------------*/
+/* --- calm: what must be true when everything has been done -------------------------------------*/
 
 void work_off(struct machine *m)
 {
@@ -172,8 +172,9 @@ void check_same_as_hardware(struct machine *m)
             CHECK(!s->job && s->state != POOL_SLICE_CREATING);
             CHECK(u && u->gi.profile_id == s->profile_id && u->gi.size == s->size);
             if ((s->state == POOL_SLICE_FOREIGN) != !u->is_ours) { /* law 5 */
-                fail_msg("seed %" PRIu64 " step %u: GPU %u slot %u is %s, and is_ours is %d", m->seed,
-                         m->step, i, s->start, pool_slice_state_name(s->state), u->is_ours);
+                fail_msg("seed %" PRIu64 " step %u: GPU %u slot %u is %s, and is_ours is %d",
+                         m->seed, m->step, i, s->start, pool_slice_state_name(s->state),
+                         u->is_ours);
             }
             if (s->state == POOL_SLICE_IDLE || s->state == POOL_SLICE_LEASED) {
                 CHECK(s->ci_count == u->gi.ci_count && s->gi_id == u->gi.gi_id);
@@ -353,10 +354,11 @@ static char *summary(const struct pool *pool)
     struct buf b = BUF_INIT(1 << 20);
     buf_addf(&b, "depth %u\n", pool_settings(pool)->backfill_depth);
 
-    for (const struct pool_lease *l = pool_next_lease(pool, NULL); l; l = pool_next_lease(pool, l)) {
+    for (const struct pool_lease *l = pool_next_lease(pool, NULL); l;
+         l = pool_next_lease(pool, l)) {
         buf_addf(&b, "l%" PRIu64 " %d %s %s %" PRId64 " %" PRId64 " %u %u %" PRId64 ":", l->id,
-                 (int)l->state, l->tenant->name, l->profile, l->expires_ms, l->ttl_ms, l->compute_slots,
-                 l->count, l->queue_key);
+                 (int)l->state, l->tenant->name, l->profile, l->expires_ms, l->ttl_ms,
+                 l->compute_slots, l->count, l->queue_key);
         for (unsigned i = 0; i < l->part_count; i++) {
             buf_addf(&b, " %u/%s", l->part[i].gpu->id,
                      l->part[i].slice ? l->part[i].slice->ci[l->part[i].ci].mig_uuid : "gpu");
@@ -367,20 +369,22 @@ static char *summary(const struct pool *pool)
                  pool_lease_is_ended(l->state) ? 0 : l->tenant->max_queued,
                  pool_lease_is_ended(l->state) ? 0 : l->tenant->max_compute);
     }
-    for (const struct pool_lease *l = pool_next_queued(pool, NULL); l; l = pool_next_queued(pool, l)) {
+    for (const struct pool_lease *l = pool_next_queued(pool, NULL); l;
+         l = pool_next_queued(pool, l)) {
         buf_addf(&b, "q%" PRIu64 "\n", l->id);
     }
     for (unsigned i = 0; i < pool_gpu_count(pool); i++) {
         const struct pool_gpu *g = pool_gpu(pool, i);
-        buf_addf(&b, "g%u %s lease %" PRIu64 " mig %d managed %d policy %d processes %u wish %d rests %d\n",
-                 i, g->info.name, g->lease, g->info.is_mig_enabled, g->is_managed,
-                 (int)g->mig_policy, g->processes, g->has_mode_wish,
-                 g->cooldown_until_ms > machine->now_ms);
+        buf_addf(
+            &b,
+            "g%u %s lease %" PRIu64 " mig %d managed %d policy %d processes %u wish %d rests %d\n",
+            i, g->info.name, g->lease, g->info.is_mig_enabled, g->is_managed, (int)g->mig_policy,
+            g->processes, g->has_mode_wish, g->cooldown_until_ms > machine->now_ms);
         for (unsigned k = 0; k < g->slice_count; k++) {
             const struct pool_slice *s = g->slices[k];
-            buf_addf(&b, "s%" PRIu64 " %d %s %u %s %s p%u", s->state == POOL_SLICE_FOREIGN ? 0 : s->id,
-                     (int)s->state, s->profile_name, s->start, s->tenant,
-                     s->ci_count ? s->ci[0].mig_uuid : "", s->processes);
+            buf_addf(&b, "s%" PRIu64 " %d %s %u %s %s p%u",
+                     s->state == POOL_SLICE_FOREIGN ? 0 : s->id, (int)s->state, s->profile_name,
+                     s->start, s->tenant, s->ci_count ? s->ci[0].mig_uuid : "", s->processes);
             for (unsigned c = 0; c < s->ci_count; c++) {
                 buf_addf(&b, " %s=%" PRIu64, s->ci[c].name, s->ci[c].lease);
             }
@@ -406,8 +410,8 @@ static char *reasons(struct machine *m)
 /* Law 5: what the journal gives is the state. */
 void check_restart(struct machine *m)
 {
-    /* What a cut takes is measured anew after a restart: nobody may end just as a window opens.  And
-     * the queue has been looked at just now, as it is after a restart. */
+    /* What a cut takes is measured anew after a restart: nobody may end just as a window opens.
+     * And the queue has been looked at just now, as it is after a restart. */
     for (unsigned granted = UINT_MAX; granted != m->seen_granted;) {
         granted = m->seen_granted;
         tick(m, 5000);
@@ -487,8 +491,9 @@ void check_queue_empties(struct machine *m)
         pool_explain(m->pool, head, m->now_ms, m->why);
         fputs(all, stderr);
         free(all);
-        fail_msg("seed %" PRIu64 " step %u: l-%" PRIu64 " %u x %s of %s waits for ever: %s", m->seed,
-                 m->step, head->id, head->count, head->profile, head->tenant->name, m->why->reason);
+        fail_msg("seed %" PRIu64 " step %u: l-%" PRIu64 " %u x %s of %s waits for ever: %s",
+                 m->seed, m->step, head->id, head->count, head->profile, head->tenant->name,
+                 m->why->reason);
     }
     for (unsigned id = 1; id < 10000; id++) {
         const struct pool_operation *op = pool_find_operation(m->pool, id);

@@ -386,8 +386,9 @@ static bool can_share(const struct scene *s, const uint32_t *counts, size_t kind
 
 static void a_shuffle_agrees_with_trying_everything(void **state)
 {
-    static const char *const fleets[] = {"H100-SXM5-80GB:1,A30:1", "A100-SXM4-40GB:1,H100-SXM5-80GB:1",
-                                         "A30:2,RTX-PRO-6000-BSE:1", "A30:1,H100-SXM5-80GB:1,A30:1"};
+    static const char *const fleets[] = {
+        "H100-SXM5-80GB:1,A30:1", "A100-SXM4-40GB:1,H100-SXM5-80GB:1", "A30:2,RTX-PRO-6000-BSE:1",
+        "A30:1,H100-SXM5-80GB:1,A30:1"};
     unsigned fits = 0, fails = 0;
 
     (void)state;
@@ -398,7 +399,8 @@ static void a_shuffle_agrees_with_trying_everything(void **state)
         struct error err = {0};
         struct scene s;
         scene_init(&s, fleets[round % 4], any_kinds);
-        assert_int_equal(replay_shuffle_new(&s.fleet, s.asks, s.kinds, s.polytope, &shuffle, &err), 0);
+        assert_int_equal(replay_shuffle_new(&s.fleet, s.asks, s.kinds, s.polytope, &shuffle, &err),
+                         0);
         for (int i = 0; i < 60; i++) {
             uint32_t q = draw((uint32_t)s.kinds);
             if (counts[q] && draw(3) == 0) {

@@ -360,13 +360,14 @@ static void draw_wants(struct fleet *f, bool is_written, unsigned percent)
     }
 }
 
-/* Within a second each, which so many linear programs do not take.  TANGRAM_ROUNDS=... for more, and
- * TANGRAM_ROUND=... for one of them alone.  Branching on columns only, the one of round 122 is open
- * after 2,000 programs. */
+/* Within a second each, which so many linear programs do not take.  TANGRAM_ROUNDS=... for more,
+ * and TANGRAM_ROUND=... for one of them alone.  Branching on columns only, the one of round 122 is
+ * open after 2,000 programs. */
 static void mixed_fleets_are_proven(void **state)
 {
     static const unsigned percents[] = {20, 40, 50, 60, 70, 80, 90, 100};
-    const char *text = getenv("TANGRAM_ROUNDS"), *seed = getenv("TANGRAM_SEED"), *only = getenv("TANGRAM_ROUND");
+    const char *text = getenv("TANGRAM_ROUNDS"), *seed = getenv("TANGRAM_SEED"),
+               *only = getenv("TANGRAM_ROUND");
     unsigned rounds = text ? (unsigned)strtoul(text, NULL, 10) : 130, fits = 0, open = 0, nodes = 0;
     double slowest_ms = 0;
 

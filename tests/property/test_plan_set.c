@@ -17,7 +17,8 @@ struct fleet {
     struct plan_exclusion out;
     struct plan_set_ask ask[ASKS];
     unsigned ask_count;
-    int owner[2]; /* their addresses are the owners; the second may keep what starts at an odd slot */
+    /* Their addresses are the owners; the second may keep what starts at an odd slot. */
+    int owner[2];
 };
 
 struct price {

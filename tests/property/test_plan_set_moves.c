@@ -1,5 +1,5 @@
-/* Moves for several slices at once: what plan_find_set_moves() says is carried out step by step, and
- * its cost is held against every set of leases that could go.
+/* Moves for several slices at once: what plan_find_set_moves() says is carried out step by step,
+ * and its cost is held against every set of leases that could go.
  *
  * It may say no where there is no order without a stop, and more where a dearer set needs none; how
  * often that is is counted. */
@@ -93,7 +93,7 @@ static void random_case(struct fleet *f)
     f->count = 1 + draw(4);
 }
 
-/* --- what was found is carried out --------------------------------------------------------------- */
+/* --- what was found is carried out ------------------------------------------------------------ */
 
 static void check_place(const struct fleet *f, uint32_t gpu, struct mig_slice s,
                         const struct mig_use *use)
@@ -131,8 +131,8 @@ static void carry_out(const struct fleet *f, const struct plan_set_moves *found)
     for (unsigned i = 0; i < found->moves.count; i++) { /* who stops goes before all others */
         const struct plan_move *m = &found->moves.moves[i];
         if (m->stops) {
-            mig_use_remove(&f->geometry[f->class_of[m->from_gpu]], &use[m->from_gpu], m->from.profile,
-                           m->from.start);
+            mig_use_remove(&f->geometry[f->class_of[m->from_gpu]], &use[m->from_gpu],
+                           m->from.profile, m->from.start);
         }
     }
     for (unsigned i = 0; i < found->moves.count; i++) {
@@ -157,7 +157,7 @@ static void carry_out(const struct fleet *f, const struct plan_set_moves *found)
     }
 }
 
-/* --- every set of leases ------------------------------------------------------------------------- */
+/* --- every set of leases ---------------------------------------------------------------------- */
 
 /* Do the request and these leases have places together once they are out of theirs? */
 static bool fits_without(struct fleet *f, uint32_t gone)

@@ -95,7 +95,8 @@ static void request(struct machine *m)
     CHECK(l->state != POOL_LEASE_QUEUED || l->tenant->queued <= l->tenant->max_queued);
     CHECK(l->state != POOL_LEASE_QUEUED || !r.must_not_wait);
     if (has_preview) {
-        /* A move that keeps the fleet together is called off for who waits: a preview is no such. */
+        /* A move that keeps the fleet together is called off for who waits: a preview
+         * is no such. */
         bool may_yield = m->settings.consolidate_per_hour;
         CHECK(is_fitting ? l->state != POOL_LEASE_QUEUED
                          : l->state == POOL_LEASE_QUEUED || may_yield);
@@ -133,7 +134,8 @@ static void release_or_renew(struct machine *m, enum pool_event_kind kind)
     bool is_own = !strcmp(l->tenant->name, tenants[tenant]) && role >= POOL_ROLE_TENANT;
     bool may = is_own || role == POOL_ROLE_OPERATOR, was_ended = pool_lease_is_ended(l->state);
     struct pool_event e = {.kind = kind, .lease = l->id, .actor = actor_of(tenant, role),
-                           .reply_to = ++m->next_cookie, .ttl_ms = chance(m, 4) ? 0 : draw(m, 90000)};
+                           .reply_to = ++m->next_cookie,
+                           .ttl_ms = chance(m, 4) ? 0 : draw(m, 90000)};
     m->is_renewing = kind == POOL_EV_RENEW;
     m->asking_ms = e.ttl_ms;
     step(m, &e);
@@ -366,7 +368,8 @@ static void trouble(struct machine *m)
         bool was_lost = g->is_lost;
         g->is_hung = g->is_lost = false;
         if (was_lost) {
-            step(m, &(struct pool_event){.kind = POOL_EV_HEALTH, .gpu = i, .health = POOL_HEALTH_OK});
+            step(m, &(struct pool_event){.kind = POOL_EV_HEALTH, .gpu = i,
+                                         .health = POOL_HEALTH_OK});
         }
     } else if (chance(m, 2)) {
         g->is_hung = true;
@@ -580,7 +583,8 @@ static void the_laws_hold(void **state)
     m->preview = xcalloc(1, sizeof(*m->preview));
     print_message("TANGRAM_SEED=%" PRIu64 " TANGRAM_STEPS=%u\n", m->seed, count);
     for (unsigned e = 0; m->step < count; e++) {
-        replay_random_seed(&m->random, m->seed * 1000003 + e); /* so that a late episode is found again fast */
+        /* So that a late episode is found again fast. */
+        replay_random_seed(&m->random, m->seed * 1000003 + e);
         episode_begin(m);
         for (unsigned i = 0; i < EPISODE; i++, m->step++) {
             random_step(m);

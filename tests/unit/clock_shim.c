@@ -1,7 +1,7 @@
 /* Loaded before a program, it shows another wall clock: CLOCK_SHIM_S seconds ahead (or, negative,
- * behind), or as many as the file CLOCK_SHIM_FILE says at that moment.  CLOCK_SHIM_BOOT_FILE does the
- * same for the time since the boot, which never goes back.  Nothing else is touched, so that timers
- * run as always. */
+ * behind), or as many as the file CLOCK_SHIM_FILE says at that moment.  CLOCK_SHIM_BOOT_FILE does
+ * the same for the time since the boot, which never goes back.  Nothing else is touched, so that
+ * timers run as always. */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/syscall.h>

@@ -265,8 +265,8 @@ static inline void boot_without(struct scene *s, const struct pool_settings *set
     }
 }
 
-/* The daemon comes back; in any record, where it says the first of a pair it says the second (equally
- * long). */
+/* The daemon comes back; in any record, where it says the first of a pair it says the second
+ * (equally long). */
 static inline void restart_edited(struct scene *s, const char *const (*words)[2],
                                   unsigned word_count, unsigned unknown)
 {

@@ -1,5 +1,5 @@
-/* Loaded before a program, it makes the user database hang: while the file NSS_SHIM_GATE is there, no
- * user is told but those below NSS_SHIM_FROM. */
+/* Loaded before a program, it makes the user database hang: while the file NSS_SHIM_GATE is there,
+ * no user is told but those below NSS_SHIM_FROM. */
 #include <dlfcn.h>
 #include <pwd.h>
 #include <stdlib.h>

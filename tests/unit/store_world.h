@@ -110,7 +110,8 @@ static inline uint64_t put(struct store *store, int kind, const char *id, const 
     return store_submit(store, batch);
 }
 
-static inline int print_record(int kind, const char *id, const char *body, size_t len, void *userdata)
+static inline int print_record(int kind, const char *id, const char *body, size_t len,
+                               void *userdata)
 {
     assert_int_equal(strlen(body), len);
     buf_addf(userdata, "%d/%s=%s ", kind, id, body);
@@ -135,7 +136,8 @@ static inline void assert_contents(struct store *store, const char *want)
     assert_string_equal(got, want);
 }
 
-static inline void print_event(int64_t seq, int64_t time_ms, const char *body, size_t len, void *userdata)
+static inline void print_event(int64_t seq, int64_t time_ms, const char *body, size_t len,
+                               void *userdata)
 {
     assert_int_equal(strlen(body), len);
     buf_addf(userdata, "%lld@%lld=%s ", (long long)seq, (long long)time_ms, body);

@@ -1,5 +1,5 @@
-/* The REST resources over a real pool and a real socket: what is answered, when (not before it is on
- * disk), and to whom. */
+/* The REST resources over a real pool and a real socket: what is answered, when (not before it is
+ * on disk), and to whom. */
 #include "../api_world.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -46,7 +46,8 @@ static void assert_problem(const struct aw_answer *a, int status, const char *re
 static void a_lease_is_granted_read_and_released(void **state)
 {
     (void)state;
-    ANSWER made = post_lease("{\"profile\":\"2g.20gb\",\"name\":\"train\",\"labels\":{\"a\":\"b\"}}");
+    ANSWER made = post_lease("{\"profile\":\"2g.20gb\",\"name\":\"train\","
+                             "\"labels\":{\"a\":\"b\"}}");
     assert_int_equal(made.status, 201);
     assert_non_null(strstr(made.head, "Location: /v1/leases/l-1"));
     assert_string_equal(aw_text(&made, "state"), "active");
@@ -187,7 +188,8 @@ static void a_client_that_leaves_costs_nothing(void **state)
     assert_int_equal(json_array_size(aw_at(list.body, "leases")), 3);
 }
 
-/* While it is being asked who the operator is, a client of the token that he revokes comes to wait. */
+/* While it is being asked who the operator is, a client of the token that he revokes
+ * comes to wait. */
 static void revoking_a_token_ends_what_waits_for_it(void **state)
 {
     (void)state;
@@ -213,7 +215,8 @@ static void revoking_a_token_ends_what_waits_for_it(void **state)
 static void others_see_that_it_is_there_and_no_more(void **state)
 {
     (void)state;
-    ANSWER made = post_lease("{\"profile\":\"1g.10gb\",\"name\":\"secret\",\"labels\":{\"a\":\"b\"}}");
+    ANSWER made = post_lease("{\"profile\":\"1g.10gb\",\"name\":\"secret\","
+                             "\"labels\":{\"a\":\"b\"}}");
     assert_int_equal(made.status, 201);
     aw_be(aw, "speech", POOL_ROLE_TENANT);
     ANSWER seen = aw_ask(aw, "GET", "/v1/leases/l-1", NULL, NULL);
@@ -252,7 +255,8 @@ static void repeats_are_recognised(void **state)
     aw_be(aw, "root", POOL_ROLE_OPERATOR);
     ANSWER d = aw_ask(aw, "POST", "/v1/leases", key, "{\"profile\":\"1g.10gb\"}");
     assert_string_equal(aw_text(&d, "id"), "l-2"); /* another tenant's key is another key */
-    ANSWER bad = aw_ask(aw, "POST", "/v1/leases", "Idempotency-Key: a b\r\n", "{\"profile\":\"7g\"}");
+    ANSWER bad = aw_ask(aw, "POST", "/v1/leases", "Idempotency-Key: a b\r\n",
+                        "{\"profile\":\"7g\"}");
     assert_problem(&bad, 400, "bad_field", "printable");
     /* tokens: remembered here */
     int first = aw_send(aw, "POST", "/v1/tokens", key, "{\"name\":\"ci\",\"tenant\":\"vision\"}");
@@ -409,8 +413,9 @@ static void shutting_down_answers_everybody(void **state)
 
 /* --- layout --------------------------------------------------------------------------------- */
 
-#define LAYOUT(devices) "{\"version\":\"v1\",\"mig-configs\":{\"a\":[{\"devices\":\"all\","           \
-                        "\"mig-enabled\":true,\"mig-devices\":" devices "}]}}"
+#define LAYOUT(devices)                                                                            \
+    "{\"version\":\"v1\",\"mig-configs\":{\"a\":[{\"devices\":\"all\","                        \
+    "\"mig-enabled\":true,\"mig-devices\":" devices "}]}}"
 
 static void a_layout_is_applied_and_exported(void **state)
 {
@@ -434,7 +439,8 @@ static void a_layout_is_applied_and_exported(void **state)
     CLEANUP(json_decrefp) json_t *want = json_pack("{s:i, s:i}", "3g.40gb", 1, "1g.10gb", 2);
     assert_true(json_equal(aw_at(now.body, "mig-configs.current.0.mig-devices"), want));
     char *text = json_dumps(now.body, 0);
-    ANSWER same = aw_ask(aw, "PUT", "/v1/layout", NULL, text); /* what was exported changes nothing */
+    /* What was exported changes nothing. */
+    ANSWER same = aw_ask(aw, "PUT", "/v1/layout", NULL, text);
     free(text);
     assert_int_equal(same.status, 200);
     assert_true(json_is_false(aw_at(same.body, "changes")));
@@ -480,7 +486,8 @@ static void a_plan_says_what_would_be(void **state)
 {
     (void)state;
     ANSWER fits = aw_ask(aw, "POST", "/v1/plan", NULL,
-                         "{\"requests\":[{\"profile\":\"3g\"},{\"profile\":\"2g.20gb\",\"count\":2}]}");
+                         "{\"requests\":[{\"profile\":\"3g\"},"
+                         "{\"profile\":\"2g.20gb\",\"count\":2}]}");
     assert_int_equal(fits.status, 200);
     assert_true(json_is_true(aw_at(fits.body, "fits")));
     assert_int_equal(json_array_size(aw_at(fits.body, "steps")), 3);
@@ -564,8 +571,8 @@ static void bad_requests_are_told_what_is_wrong(void **state)
         {"", 400, "bad_json", "no body", "(none)"},
         {"[]", 400, "bad_field", "must be an object, not a list", ""},
         {"{}", 400, "bad_field", "profile: is missing", ""},
-        {"{\"profile\":\"1g\",\"gpu\":1}", 400, "unknown_field", "gpu: there is no such field; "
-                                                                "known are: profile, count", "/gpu"},
+        {"{\"profile\":\"1g\",\"gpu\":1}", 400, "unknown_field",
+         "gpu: there is no such field; known are: profile, count", "/gpu"},
         {"{\"profile\":7}", 400, "bad_field", "profile: must be text of 1 to 63 bytes", "/profile"},
         {"{\"profile\":\"2x\"}", 400, "unknown_profile", "profile:", "/profile"},
         {"{\"profile\":\"1g\",\"count\":0}", 400, "bad_field", "from 1 to 64, not 0", "/count"},
@@ -578,8 +585,8 @@ static void bad_requests_are_told_what_is_wrong(void **state)
         {"{\"profile\":\"1g\",\"name\":\"a\\u0000b\"}", 400, "bad_json",
          "\\u0000 is not allowed in text", "(none)"},
         {"{\"profile\":\"1g\",\"labels\":{\"\":\"x\"}}", 400, "bad_field", "labels:", "/labels/"},
-        {"{\"profile\":\"1g\",\"labels\":{\"a/b\":1}}", 400, "bad_field", "labels.a/b: must be text",
-         "/labels/a~1b"},
+        {"{\"profile\":\"1g\",\"labels\":{\"a/b\":1}}", 400, "bad_field",
+         "labels.a/b: must be text", "/labels/a~1b"},
         {"{\"profile\":\"1g\",\"movable\":\"yes\"}", 400, "bad_field", "true or false", "/movable"},
         {"{\"profile\":\"1g\",\"lifetime\":\"x\"}", 400, "bad_field", "\"client\" or \"wait\"",
          "/lifetime"},
@@ -605,8 +612,8 @@ static void bad_requests_are_told_what_is_wrong(void **state)
     assert_problem(&wait, 400, "bad_field", "from 0 to 60, not 61");
     ANSWER id = aw_ask(aw, "GET", "/v1/leases/l-01x", NULL, NULL);
     assert_problem(&id, 404, "not_found", "l-01x");
-    ANSWER last = aw_ask(aw, "GET", "/v1/events", "Accept: text/event-stream\r\nLast-Event-ID: x\r\n",
-                         NULL);
+    ANSWER last = aw_ask(aw, "GET", "/v1/events",
+                         "Accept: text/event-stream\r\nLast-Event-ID: x\r\n", NULL);
     assert_problem(&last, 400, "bad_field", "Last-Event-ID");
     assert_null(pool_find_lease(aw->w.pool, 1)); /* none of it did anything */
 }

@@ -417,7 +417,8 @@ static void check_slice_is_not_denied(const char *what)
 
     if (driver_open(&settings, &fix.driver, NULL) == 0 && driver_gpu_count(fix.driver)) {
         struct driver_result scan = run(0, (struct driver_job){.kind = DRIVER_SCAN});
-        if (scan.code == 0 && (scan.scan.instance_count != 1 || scan.scan.instances[0].ci_count != 1)) {
+        if (scan.code == 0 &&
+            (scan.scan.instance_count != 1 || scan.scan.instances[0].ci_count != 1)) {
             fail_msg("%s: a scan does not show the slice", what);
         }
         struct driver_job check = {.kind = DRIVER_CHECK, .start = 2, .size = 2, .profile_id = 14};

@@ -112,7 +112,8 @@ static void who_is_dropped_is_out(void **state)
     assert_int_equal(w.gone, 1);
     hear(waits, &held, NULL); /* the end */
     hear(stream, &got, NULL);
-    ask_on(dial_tcp(), &got, "GET /v1/drop HTTP/1.1\r\n" CLOSE "Authorization: Bearer good\r\n\r\n");
+    ask_on(dial_tcp(), &got,
+           "GET /v1/drop HTTP/1.1\r\n" CLOSE "Authorization: Bearer good\r\n\r\n");
     assert_has(&got, "dropped");
     ask_on(local, &got, "GET /healthz HTTP/1.1\r\n" CLOSE "\r\n");
     assert_has(&got, "fine");

@@ -1,5 +1,5 @@
-/* The head of a request: what is taken, what is refused, and that whoever is refused reads a problem
- * document. */
+/* The head of a request: what is taken, what is refused, and that whoever is refused reads a
+ * problem document. */
 #include "http/head.h"
 #include "../http_world.h"
 

@@ -147,7 +147,8 @@ static void dial_many(int *fds, int count, bool has_token)
         fds[i] = dial_tcp();
         if (has_token) {
             buf_clear(&got);
-            say(fds[i], "GET /v1/things/7 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer good\r\n\r\n");
+            say(fds[i],
+                "GET /v1/things/7 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer good\r\n\r\n");
             hear(fds[i], &got, "identity");
         }
     }

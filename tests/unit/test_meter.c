@@ -343,8 +343,8 @@ static void compare(struct meter *m, const struct truth *truth, int64_t now, int
     }
 }
 
-/* Random leases over some days, settled, written and read back at random times, against sums that are
- * made from the leases themselves. */
+/* Random leases over some days, settled, written and read back at random times, against sums that
+ * are made from the leases themselves. */
 static void days_agree_with_the_leases(void **state)
 {
     (void)state;
@@ -362,7 +362,8 @@ static void days_agree_with_the_leases(void **state)
                 *t = (struct truth){.is_begun = true, .since_ms = now, .tenant = (unsigned)draw(2),
                                     .profile = (unsigned)draw(3)};
                 t->load = (struct meter_load){t->profile + 1, 10};
-                meter_begin(m, id, tenants[t->tenant], profiles[t->profile], "GPU-1", &t->load, now);
+                meter_begin(m, id, tenants[t->tenant], profiles[t->profile], "GPU-1", &t->load,
+                            now);
             } else if (!t->is_ended && draw(2)) {
                 t->is_ended = true;
                 t->until_ms = now;
@@ -378,8 +379,8 @@ static void days_agree_with_the_leases(void **state)
                 m = disk_load(&disk);
                 for (unsigned i = 0; i < TRUE_LEASES; i++) {
                     if (truth[i].is_begun && !truth[i].is_ended) {
-                        meter_begin(m, i + 1, tenants[truth[i].tenant],
-                                    profiles[truth[i].profile], "GPU-1", &truth[i].load, truth[i].since_ms);
+                        meter_begin(m, i + 1, tenants[truth[i].tenant], profiles[truth[i].profile],
+                                    "GPU-1", &truth[i].load, truth[i].since_ms);
                     }
                 }
             }

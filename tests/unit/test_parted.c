@@ -50,7 +50,8 @@ static void all_disabled_and_enabled(void **state)
 
 static void uniform_and_mixed(void **state)
 {
-    CLEANUP(parted_config_freep) struct parted_config *one = read_file("all-1g.10gb", "all-1g.10gb");
+    CLEANUP(parted_config_freep) struct parted_config *one = read_file("all-1g.10gb",
+                                                                       "all-1g.10gb");
     CLEANUP(parted_config_freep) struct parted_config *mixed = read_file("mixed", NULL);
     (void)state;
     assert_int_equal(count_of(parted_find(one, 0, 0), "1g.10gb"), 7);
@@ -109,9 +110,11 @@ static void wrong_files_are_refused_with_the_place(void **state)
         {FILE_OF("{devices: all}"), "/mig-configs/a/0", "mig-enabled: is missing"},
         {FILE_OF("{devices: all, mig-enabled: true}"), "/mig-configs/a/0", "mig-devices: is missi"},
         {FILE_OF("{devices: some, mig-enabled: false}"), "/mig-configs/a/0/devices", "\"all\""},
-        {FILE_OF("{devices: [0, -1], mig-enabled: false}"), "/mig-configs/a/0/devices/1", "indices"},
+        {FILE_OF("{devices: [0, -1], mig-enabled: false}"), "/mig-configs/a/0/devices/1",
+         "indices"},
         {FILE_OF("{devices: [0, all], mig-enabled: false}"), "/mig-configs/a/0/devices/1", "indic"},
-        {FILE_OF("{devices: all, mig-enabled: 1}"), "/mig-configs/a/0/mig-enabled", "true or false"},
+        {FILE_OF("{devices: all, mig-enabled: 1}"), "/mig-configs/a/0/mig-enabled",
+         "true or false"},
         {FILE_OF("{devices: all, mig-enabled: false, mig-devices: {1g.5gb: 1}}"),
          "/mig-configs/a/0/mig-devices", "must be empty"},
         {FILE_OF("{devices: all, mig-enabled: true, mig-devices: {1g: 1}}"),
@@ -156,8 +159,9 @@ static void profiles_are_told_by_their_form(void **state)
     static const char *const good[] = {"1g.5gb",       "7g.80gb",      "1g.10gb+me", "1g.24gb-me",
                                        "4g.96gb+gfx",  "1c.3g.40gb",   "2g.48gb+me.all",
                                        "1c.1g.5gb+me", "10g.160gb"};
-    static const char *const bad[] = {"",        "1g.",      "1g.5g",    "g.5gb",  "1g.5gb+", "1g.5gb me",
-                                      "1c.5gb",  "1c.1c.1g.5gb", "1g.5gbx", "1g.5gb+ME", "gpu",
+    static const char *const bad[] = {"",       "1g.",          "1g.5g",   "g.5gb",
+                                      "1g.5gb+", "1g.5gb me",   "1c.5gb",  "1c.1c.1g.5gb",
+                                      "1g.5gbx", "1g.5gb+ME",   "gpu",
                                       "1g.5gb+aaaaaaaaaaaaaaaaaaaaaaaaaaaaa"};
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(good) + ARRAY_SIZE(bad); i++) {

@@ -325,7 +325,8 @@ static void foreign_slices_are_left_alone(void **state)
     world_start(&w);
     world_settle(&w);
     assert_int_equal(w.history[POOL_HIST_SLICE_FOREIGN], 1);
-    assert_int_equal(world_ask(&w, "a", "7g.80gb", (struct pool_request){.must_not_wait = true}), 0);
+    assert_int_equal(world_ask(&w, "a", "7g.80gb", (struct pool_request){.must_not_wait = true}),
+                     0);
     uint64_t a = world_ask(&w, "a", "3g.40gb", (struct pool_request){0});
     world_settle(&w);
     assert_int_equal(world_state(&w, a), POOL_LEASE_ACTIVE);
@@ -407,7 +408,8 @@ static void a_preview_changes_nothing(void **state)
     struct world w;
     struct pool_preview *p = xcalloc(1, sizeof(*p));
     struct pool_actor actor = {.tenant = "a", .role = POOL_ROLE_TENANT};
-    struct pool_request r[2] = {{.profile = "4g.40gb", .count = 1}, {.profile = "3g.40gb", .count = 1}};
+    struct pool_request r[2] = {{.profile = "4g.40gb", .count = 1},
+                                {.profile = "3g.40gb", .count = 1}};
     (void)state;
     setup(&w, 1);
     for (int i = 0; i < 2; i++) {

@@ -1,8 +1,8 @@
 /* Crashes at every point of a re-cut: two idle slices go, one comes, it is used and given back, and
  * goes.  A point lies before and after each commit, and before and after each effect on the
  * hardware.  Whatever the point, what is in use stays as it is, nothing is left that nobody owns,
- * and the request is served in the end, or has ended as it was told.  The same for a move: the lease
- * has one slice at any time, and the new one only if its holder said so. */
+ * and the request is served in the end, or has ended as it was told.  The same for a move: the
+ * lease has one slice at any time, and the new one only if its holder said so. */
 #include "../pool_world.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,11 +31,12 @@ struct run {
     const struct move_case *moving;
 };
 
-/* A lease in the left half of the GPU that moves, or stops (one with media engines has to break before
- * it makes), for somebody. */
+/* A lease in the left half of the GPU that moves, or stops (one with media engines has to break
+ * before it makes), for somebody. */
 struct move_case {
     const char *moved, *asked;
-    unsigned count; /* that are asked for; several: the right half has room for the moved one only */
+    /* That are asked for; several: the right half has room for the moved one only. */
+    unsigned count;
 };
 
 static bool crashes(struct run *r)
@@ -324,7 +325,7 @@ static void a_crash_while_recovering_is_mended(void **state)
     }
 }
 
-/* --- a move: two crashes, or one crash and a crash of the recovery, at every pair of points -------- */
+/* --- a move: two crashes, or one crash and a crash of the recovery, at every pair of points --- */
 
 static uint64_t movable(struct run *r)
 {

@@ -1,5 +1,5 @@
-/* Conditions of the pool that the larger stories walk past: each of these fails when its condition is
- * left out of the code. */
+/* Conditions of the pool that the larger stories walk past: each of these fails when its condition
+ * is left out of the code. */
 #include "../pool_world.h"
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,5 @@
-/* Where a slice is cut when leases have time limits: plan.policy align, and what the pool tells it. */
+/* Where a slice is cut when leases have time limits: plan.policy align, and what the
+ * pool tells it. */
 #include "../pool_world.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,7 +29,8 @@ static unsigned gpu_of(struct world *w, uint64_t id)
     return pool_find_lease(w->pool, id)->part[0].gpu->id;
 }
 
-/* Two left halves for so long (0: for ever), on GPU 0 and 1; then the GPU of a 3g for 50 minutes. */
+/* Two left halves for so long (0: for ever), on GPU 0 and 1; then the GPU of a 3g
+ * for 50 minutes. */
 static unsigned third_goes_to(enum plan_policy policy, int64_t first_ms, int64_t second_ms,
                               int64_t renewed_ms)
 {

@@ -82,7 +82,8 @@ static void a_gang_takes_its_own_idle_slices(void **state)
     setup(&w, one_h100);
     uint64_t own = ask(&w, "a", "2g.20gb", 1), other = ask(&w, "b", "2g.20gb", 1);
     char own_uuid[MIG_UUID_SIZE];
-    text_copy(own_uuid, sizeof(own_uuid), pool_find_lease(w.pool, own)->part[0].slice->ci[0].mig_uuid);
+    text_copy(own_uuid, sizeof(own_uuid),
+              pool_find_lease(w.pool, own)->part[0].slice->ci[0].mig_uuid);
     world_give_back(&w, "a", own);
     world_give_back(&w, "b", other);
     unsigned made = w.history[POOL_HIST_SLICE_CREATED];

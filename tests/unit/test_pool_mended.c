@@ -58,7 +58,8 @@ static void an_idle_slice_takes_all_its_compute_instances(void **state)
     world_done(&w);
 }
 
-/* The slice was destroyed by hand while it was leased: its tenant's next request must not get it. */
+/* The slice was destroyed by hand while it was leased: its tenant's next request must
+ * not get it. */
 static void what_a_check_does_not_find_is_not_granted(void **state)
 {
     struct world w;
@@ -294,7 +295,7 @@ static void a_lease_ends_when_it_was_last_told_to(void **state)
     world_done(&w);
 }
 
-/* --- backfill ---------------------------------------------------------------------------------- */
+/* --- backfill --------------------------------------------------------------------------------- */
 
 /* Leases with known ends, a large head, and small requests behind it; when does the head start? */
 static int64_t start_of_head(unsigned depth, unsigned *ret_passed)
@@ -448,7 +449,8 @@ static void what_nobody_was_told_of_is_not_left_behind(void **state)
     world_done(&w);
 }
 
-/* Asked for before the GPU fell off the bus, told after it came back: it shows what was there then. */
+/* Asked for before the GPU fell off the bus, told after it came back: it shows what
+ * was there then. */
 static void a_scan_of_before_a_loss_says_nothing(void **state)
 {
     struct world w;

@@ -151,7 +151,7 @@ static void silence_is_a_refusal(void **state)
     done(s);
 }
 
-/* --- asked in vain ----------------------------------------------------------------------------- */
+/* --- asked in vain ---------------------------------------------------------------------------- */
 
 static void a_request_that_ends_calls_it_off(void **state)
 {
@@ -215,7 +215,7 @@ static void a_request_that_is_served_otherwise_calls_it_off(void **state)
     done(s);
 }
 
-/* --- ends in the middle ------------------------------------------------------------------------ */
+/* --- ends in the middle ----------------------------------------------------------------------- */
 
 /* Released in the middle: its processes are waited for on both slices. */
 static void a_holder_may_release_in_the_middle(void **state)
@@ -248,7 +248,7 @@ static void a_time_limit_ends_it_in_the_middle(void **state)
     done(s);
 }
 
-/* --- trouble with the driver ------------------------------------------------------------------- */
+/* --- trouble with the driver ------------------------------------------------------------------ */
 
 static void a_driver_that_fails_changes_nothing(void **state)
 {
@@ -305,8 +305,8 @@ static void count_checks(struct world *w, const struct pool_action *action)
     checks += action->kind == POOL_DO_JOB && action->job.kind == POOL_JOB_CHECK;
 }
 
-/* The driver does not say whether anything runs on the old slice: nobody waits for that for ever, and
- * it is not asked ever faster. */
+/* The driver does not say whether anything runs on the old slice: nobody waits for that for ever,
+ * and it is not asked ever faster. */
 static void looks_that_fail_are_not_waited_for(void **state)
 {
     struct scene *s = scene_of_two();
@@ -330,7 +330,7 @@ static void looks_that_fail_are_not_waited_for(void **state)
     done(s);
 }
 
-/* --- while nobody waits ------------------------------------------------------------------------ */
+/* --- while nobody waits ----------------------------------------------------------------------- */
 
 static struct scene *scene_to_consolidate(void)
 {

@@ -111,7 +111,8 @@ static void the_head_keeps_its_quota(void **state)
     world_done(&w);
 }
 
-/* The smallest goes first where requests count; but not with the quota that was kept for another. */
+/* The smallest goes first where requests count; but not with the quota that was
+ * kept for another. */
 static void what_was_kept_is_not_for_smaller_ones(void **state)
 {
     struct world w;

@@ -1,6 +1,6 @@
 /* Journals that earlier versions have left (tests/data/records/, one file for each form of the
- * records): today's pool makes of them what was meant.  Each tells the same story; what stands on the
- * GPUs is rebuilt from it. */
+ * records): today's pool makes of them what was meant.  Each tells the same story; what stands on
+ * the GPUs is rebuilt from it. */
 #include "../pool_world.h"
 #include "base/tree.h"
 #include <setjmp.h>

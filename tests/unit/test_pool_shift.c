@@ -1,8 +1,8 @@
-/* Room for one request by several moves: sets, gangs, holders who have to stop first, and what bounds
- * it all. */
+/* Room for one request by several moves: sets, gangs, holders who have to stop first, and what
+ * bounds it all. */
 #include "move_world.h"
 
-/* --- several moves for one slice --------------------------------------------------------------- */
+/* --- several moves for one slice -------------------------------------------------------------- */
 
 static void several_are_asked_at_once(void **state)
 {
@@ -60,7 +60,7 @@ static void what_has_moved_stays_when_another_refuses(void **state)
     done(s);
 }
 
-/* --- several slices for one request ------------------------------------------------------------ */
+/* --- several slices for one request ----------------------------------------------------------- */
 
 /* Two GPUs, a movable 1g in the left half of each ('s', 'o'): 2 x 4g need both away. */
 static const struct act two_left[] = {
@@ -189,7 +189,7 @@ static void a_gang_goes_on_after_a_restart(void **state)
     done(s);
 }
 
-/* --- one part of a lease of several ------------------------------------------------------------- */
+/* --- one part of a lease of several ----------------------------------------------------------- */
 
 /* Both of its slices are in the way: its holder is asked for one, and then for the other. */
 static void parts_move_one_after_the_other(void **state)
@@ -240,7 +240,7 @@ static void who_has_several_is_not_asked_to_stop(void **state)
     done(s);
 }
 
-/* --- break before make --------------------------------------------------------------------------- */
+/* --- break before make ------------------------------------------------------------------------ */
 
 static void who_cannot_be_in_two_places_is_asked_to_stop(void **state)
 {
@@ -358,7 +358,8 @@ static void a_stop_that_cannot_be_seen_is_called_off(void **state)
     done(s);
 }
 
-/* What it had still counts on its tenant while it has nothing: it comes back before anything new. */
+/* What it had still counts on its tenant while it has nothing: it comes back
+ * before anything new. */
 static void who_has_stopped_keeps_its_quota(void **state)
 {
     struct pool_settings settings = moves_up_to(1);
@@ -386,8 +387,8 @@ static int fail_media(struct world *w, const struct pool_job *job)
     return job->kind == POOL_JOB_CREATE && strstr(g->profiles[p].name, "+me") ? -EBUSY : 0;
 }
 
-/* Two have stopped, and the first of them has no place any more: it is the head then.  The other goes
- * before all those behind it, whatever is made much of. */
+/* Two have stopped, and the first of them has no place any more: it is the head then.  The other
+ * goes before all those behind it, whatever is made much of. */
 static void who_has_stopped_goes_first_whatever_counts(void **state)
 {
     static const char *const models[] = {"A30", "H100-SXM5-80GB"};
@@ -416,10 +417,10 @@ static void who_has_stopped_goes_first_whatever_counts(void **state)
     done(s);
 }
 
-/* --- bounds ------------------------------------------------------------------------------------- */
+/* --- bounds ----------------------------------------------------------------------------------- */
 
-/* A process on the old slice is not waited for without end: the request looks elsewhere then, and who
- * has two slices pays for two. */
+/* A process on the old slice is not waited for without end: the request looks elsewhere then, and
+ * who has two slices pays for two. */
 static void who_does_not_leave_holds_nobody_up(void **state)
 {
     struct scene *s = scene_of_two();
@@ -459,7 +460,8 @@ static int fail_scan_of_1(struct world *w, const struct pool_job *job)
 /* After a restart one of the two GPUs cannot be read, for ever. */
 static void a_gpu_that_cannot_be_read_is_not_waited_for(void **state)
 {
-    int (*const fails[])(struct world *, const struct pool_job *) = {fail_scan_of_0, fail_scan_of_1};
+    int (*const fails[])(struct world *, const struct pool_job *) = {fail_scan_of_0,
+                                                                     fail_scan_of_1};
     (void)state;
     for (unsigned i = 0; i < 2; i++) {
         struct pool_settings settings = moves_up_to(1);
@@ -509,8 +511,8 @@ static void nothing_is_kept_for_a_request_over_its_quota(void **state)
     done(s);
 }
 
-/* All seven slots of one GPU are had by 1g, and then: movable ones at 0 and 2, others at 4 and 6, an
- * idle one with the media engines at 5, nothing at 1 and 3. */
+/* All seven slots of one GPU are had by 1g, and then: movable ones at 0 and 2, others at 4 and 6,
+ * an idle one with the media engines at 5, nothing at 1 and 3. */
 static struct scene *scene_of_seven(void)
 {
     struct scene *s = scene(1, 1, (const struct act[]){{0}});
@@ -536,9 +538,9 @@ static struct scene *scene_of_seven(void)
     return s;
 }
 
-/* In one pass: the first has a place, for which the idle one has to go because of its engines; for the
- * second somebody is to move to where that one stands; and for the third the first gives his place
- * back for a moment. */
+/* In one pass: the first has a place, for which the idle one has to go because of its engines; for
+ * the second somebody is to move to where that one stands; and for the third the first gives his
+ * place back for a moment. */
 static void what_has_to_go_for_a_move_goes(void **state)
 {
     struct scene *s = scene_of_seven();

@@ -22,7 +22,8 @@ static void the_copy_follows_by_itself(void **state)
     close_store(store);
 }
 
-/* Commits into a log of full length are the quick ones; zeros behind the last frame are no damage. */
+/* Commits into a log of full length are the quick ones; zeros behind the last frame
+ * are no damage. */
 /* Rows without a body, by which the second copy learns that a record has gone. */
 static int count_dead(void)
 {

@@ -71,7 +71,8 @@ static void escape_shows_control_characters(void **state)
     assert_string_equal(b.data, "a\\x1b[2J\xc3\xbc\\xff");
     buf_clear(&b);
     text_add_escaped(&b, "\xe2\x80\xae\xe2\x80\xa8\xe2\x81\xa6\xd8\x9c\xe2\x80\xa6");
-    assert_string_equal(b.data, "\\xe2\\x80\\xae\\xe2\\x80\\xa8\\xe2\\x81\\xa6\\xd8\\x9c\xe2\x80\xa6");
+    assert_string_equal(b.data,
+                        "\\xe2\\x80\\xae\\xe2\\x80\\xa8\\xe2\\x81\\xa6\\xd8\\x9c\xe2\x80\xa6");
 }
 
 static void buffer_stops_at_its_cap(void **state)
