@@ -10,7 +10,9 @@
 /* A machine for tests of the pool: GPUs as plain tables, a job queue per GPU that the test empties
  * when it likes, and the laws of the house checked against the tables at every job. */
 
+#ifndef WORLD_GPUS
 #define WORLD_GPUS 4
+#endif
 #define WORLD_JOBS 512
 
 struct world_gpu {

@@ -761,6 +761,8 @@ static bool may_stay(const struct pool_gpu *gpu, const struct pool_slice *s)
 
 void lease_ungrant(struct pool *pool, struct pool_lease *lease)
 {
+    bool wanted_pass = pool->wants_queue_pass; /* nothing comes free by what has not happened */
+
     while (lease->part_count) {
         struct pool_part *part = &lease->part[--lease->part_count];
         struct pool_gpu *gpu = part->gpu;
@@ -776,4 +778,6 @@ void lease_ungrant(struct pool *pool, struct pool_lease *lease)
         gpu_refresh_plan(pool, gpu);
     }
     free(TAKE_PTR(lease->part));
+    lease->ahead_of = 0;
+    pool->wants_queue_pass = wanted_pass;
 }

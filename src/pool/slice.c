@@ -317,12 +317,27 @@ int64_t slice_until_ms(const struct pool *pool, const struct pool_slice *slice)
 
 /* --- GPUs ----------------------------------------------------------------------------------- */
 
+/* In their order, so that what was only tried does not change who is pumped first. */
+static void list_to_pump(struct pool *pool, struct pool_gpu *gpu)
+{
+    struct pool_gpu *after = TAILQ_LAST(&pool->pump, pool_gpu_list);
+
+    while (after && after->id > gpu->id) {
+        after = TAILQ_PREV(after, pool_gpu_list, pump_link);
+    }
+    if (after) {
+        TAILQ_INSERT_AFTER(&pool->pump, after, gpu, pump_link);
+    } else {
+        TAILQ_INSERT_HEAD(&pool->pump, gpu, pump_link);
+    }
+}
+
 void gpu_changed(struct pool *pool, struct pool_gpu *gpu)
 {
     gpu->is_plan_stale = true;
     if (!gpu->wants_pump) {
         gpu->wants_pump = true;
-        TAILQ_INSERT_TAIL(&pool->pump, gpu, pump_link);
+        list_to_pump(pool, gpu);
     }
 }
 
@@ -414,18 +429,37 @@ static float move_cost(const struct pool *pool, const struct pool_slice *s)
                ? (float)(s->size * lease_weight(lease)) : 1.0F;
 }
 
+/* When nobody is to have it any more; 0: nobody has said.  Unlike slice_until_ms() the same at whatever
+ * time it is asked for, as long as nothing changes: plan/ keeps it. */
+static int64_t slice_end_ms(const struct pool *pool, const struct pool_slice *slice)
+{
+    int64_t last = 0;
+
+    for (unsigned c = 0; c < slice->ci_count; c++) {
+        const struct pool_lease *l =
+            slice->ci[c].lease ? pool_find_lease(pool, slice->ci[c].lease) : NULL;
+        if (l && !l->ttl_ms) {
+            return 0;
+        }
+        int64_t from = l && l->state == POOL_LEASE_CUTTING ? l->started_ms : pool->now_ms;
+        int64_t end = l ? (l->expires_ms ? l->expires_ms : from + l->ttl_ms) : 0;
+        last = end > last ? end : last;
+    }
+    return last;
+}
+
 /* When the last of what is in use ends; 0: of one of them nobody knows. */
-static int64_t gpu_until_ms(const struct pool *pool, const struct pool_gpu *gpu)
+static int64_t gpu_end_ms(const struct pool *pool, const struct pool_gpu *gpu)
 {
     int64_t last = 0;
 
     for (unsigned i = 0; i < gpu->slice_count; i++) {
         if (!slice_is_spare(gpu->slices[i])) {
-            int64_t until = slice_until_ms(pool, gpu->slices[i]);
-            if (!until) {
+            int64_t end = slice_end_ms(pool, gpu->slices[i]);
+            if (!end) {
                 return 0;
             }
-            last = until > last ? until : last;
+            last = end > last ? end : last;
         }
     }
     return last;
@@ -455,7 +489,7 @@ void gpu_refresh_plan(struct pool *pool, struct pool_gpu *gpu)
             }
         }
     }
-    view.end_ms = pool->settings.plan.policy == PLAN_ALIGN ? gpu_until_ms(pool, gpu) : 0;
+    view.end_ms = pool->settings.plan.policy == PLAN_ALIGN ? gpu_end_ms(pool, gpu) : 0;
     plan_update_gpu(pool->plan, gpu->id, &view);
 }
 
