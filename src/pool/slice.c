@@ -429,8 +429,8 @@ static float move_cost(const struct pool *pool, const struct pool_slice *s)
                ? (float)(s->size * lease_weight(lease)) : 1.0F;
 }
 
-/* When nobody is to have it any more; 0: nobody has said.  Unlike slice_until_ms() the same at whatever
- * time it is asked for, as long as nothing changes: plan/ keeps it. */
+/* When nobody is to have it any more; 0: nobody has said.  Unlike slice_until_ms() the same at
+ * whatever time it is asked for, as long as nothing changes: plan/ keeps it. */
 static int64_t slice_end_ms(const struct pool *pool, const struct pool_slice *slice)
 {
     int64_t last = 0;
