@@ -82,7 +82,7 @@ struct pool {
     /* `held`, and with it what is kept where room is being made for others (moves_bind()) */
     struct plan_exclusion bound[POOL_MAX_COUNT + SHIFTS_MAX * (PLAN_MOVES_MAX + POOL_MAX_COUNT)];
     struct plan_set last_set; /* how good the places of the last gang are */
-    int64_t now_ms;
+    int64_t now_ms, started_ms;
     struct pool_actions *out; /* of the current step */
     struct pool_change *changes;
     unsigned change_count;
@@ -363,8 +363,6 @@ void moves_bind(struct pool *pool, struct pool_lease *lease);
 bool shift_holds_up(const struct pool *pool, const struct pool_lease *lease);
 /* Goes on with what has begun, and gives up what cannot come any more. */
 void moves_pass(struct pool *pool);
-/* Its tenant has no quota left for the request. */
-void shift_on_quota(struct pool *pool, struct pool_lease *lease);
 /* A request for which all moves are done is still blocked. */
 void shift_check_use(struct pool *pool, struct pool_lease *lease);
 /* The request needs no room any more, or cannot have it so. */

@@ -212,7 +212,7 @@ static void serve(struct pool *pool, struct pass *pass, struct pool_lease *l)
         pool_explain(pool, l, pool->now_ms, pool->explanation);
         lease_end(pool, l, POOL_LEASE_REJECTED, pool->explanation->reason);
     } else if (result == GRANT_QUOTA) {
-        shift_on_quota(pool, l);
+        shift_end(pool, l, "the tenant of the request has no quota left for it");
     } else {
         shift_check_use(pool, l);
         moves_seek(pool, l, hold_if(pool, pass->is_held));

@@ -3,9 +3,15 @@
  * A request over its tenant's quota keeps nobody else waiting: it is not the head of the queue, and
  * those of its own tenant behind it may take what comes free.  So that they do not do so for ever,
  * it is the elder of its tenant when it has waited for a step of age: from then on as much as it
- * takes is kept for it against those of its tenant behind it.  So it is for the head. */
+ * takes is kept for it against those of its tenant behind it.  So it is for the head.
+ *
+ * Who is the elder is recorded.  A request that no GPU could hold is none, and what could hold it is
+ * not known after a restart before the GPUs have been read: foreign slices are in no record.  Until
+ * then, or for so long as a GPU is waited for, it stays as it was. */
 #include "pool/internal.h"
 #include <limits.h>
+
+#define READING_MS 60000
 
 /* Of the tenant's leases that have stopped for somebody: they come back before anything new.  They
  * stand first in the queue. */
@@ -78,6 +84,33 @@ bool lease_is_over_quota(const struct pool *pool, const struct pool_lease *lease
     return left != UINT_MAX && !takes_at_most(pool, lease, left);
 }
 
+static bool is_being_read(const struct pool *pool)
+{
+    bool is_early = pool->now_ms - pool->started_ms < READING_MS;
+
+    for (unsigned i = 0; is_early && i < pool->gpu_count; i++) {
+        const struct pool_gpu *gpu = pool->gpus[i];
+        if (gpu->is_managed && gpu->health == POOL_HEALTH_OK && !gpu->is_scanned) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void set_elder(struct pool *pool, struct pool_tenant *t, struct pool_lease *lease)
+{
+    if (t->elder == lease) {
+        return;
+    }
+    if (t->elder) {
+        pool_mark_lease(pool, t->elder);
+    }
+    t->elder = lease;
+    if (lease) {
+        pool_mark_lease(pool, lease);
+    }
+}
+
 void lease_note_elder(struct pool *pool, struct pool_lease *lease, bool is_blocked)
 {
     struct pool_tenant *t = lease->tenant;
@@ -85,8 +118,11 @@ void lease_note_elder(struct pool *pool, struct pool_lease *lease, bool is_block
     bool is_old = is_blocked && t->max_compute && step &&
                   pool->now_ms - lease->created_ms >= step;
 
+    if (is_being_read(pool)) {
+        return;
+    }
     if (t->elder == lease && !is_old) {
-        t->elder = NULL;
+        set_elder(pool, t, NULL);
     }
     if (!is_old || (t->elder && lease_is_before(t->elder, lease)) ||
         !takes_at_most(pool, lease, t->max_compute)) {
@@ -94,7 +130,7 @@ void lease_note_elder(struct pool *pool, struct pool_lease *lease, bool is_block
     }
     struct hold where;
     hold_for(pool, lease, &where); /* nothing is kept for what could not come anyway */
-    t->elder = where.count ? lease : t->elder == lease ? NULL : t->elder;
+    set_elder(pool, t, where.count ? lease : t->elder == lease ? NULL : t->elder);
 }
 
 void lease_bind_quota(const struct pool *pool, struct pool_lease *lease)

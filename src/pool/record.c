@@ -161,6 +161,9 @@ static char *lease_body(const struct pool_lease *l)
         json_out_int(w, "ahead_of", (int64_t)l->ahead_of);
         json_out_int(w, "ahead_until_ms", l->ahead_until_ms);
     }
+    if (l->tenant->elder == l) {
+        json_out_bool(w, "elder", true);
+    }
     if (l->shift) {
         add_shift(w, l->shift);
     }
@@ -626,6 +629,15 @@ static void load_lease_fields(struct pool_lease *l, const json_t *tree)
     text_copy(l->end_reason, sizeof(l->end_reason), get_text(tree, "end_reason"));
 }
 
+static void load_elder(struct pool_lease *l, const json_t *tree)
+{
+    const struct pool_lease *other = l->tenant->elder;
+
+    if (json_is_true(json_object_get(tree, "elder")) && (!other || lease_is_before(l, other))) {
+        l->tenant->elder = l;
+    }
+}
+
 /* Puts a lease that was read where its state says. */
 static void place_lease(struct pool *pool, struct pool_lease *l, enum pool_lease_state state,
                         const json_t *tree)
@@ -643,6 +655,7 @@ static void place_lease(struct pool *pool, struct pool_lease *l, enum pool_lease
     }
     if (state == POOL_LEASE_QUEUED) {
         lease_enqueue(pool, l);
+        load_elder(l, tree);
         load_shift(pool, l, json_object_get(tree, "shift"));
         return;
     }

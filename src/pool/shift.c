@@ -116,26 +116,6 @@ void shift_end(struct pool *pool, struct pool_lease *lease, const char *why)
     pool->wants_queue_pass = pool->wants_next_pass = true; /* what was kept may be had */
 }
 
-/* One that has not been read since the start, when quota may be kept from the request for an elder one
- * that perhaps no GPU could hold: foreign slices are in no record.  NULL: none. */
-static const struct pool_gpu *find_unread(const struct pool *pool, const struct pool_lease *request)
-{
-    for (unsigned i = 0; lease_elder(request) && i < pool->gpu_count; i++) {
-        const struct pool_gpu *gpu = pool->gpus[i];
-        if (gpu->is_managed && gpu->health == POOL_HEALTH_OK && !gpu->is_scanned) {
-            return gpu;
-        }
-    }
-    return NULL;
-}
-
-void shift_on_quota(struct pool *pool, struct pool_lease *lease)
-{
-    if (!find_unread(pool, lease)) { /* else moves_pass() waits for that, and not for ever */
-        shift_end(pool, lease, "the tenant of the request has no quota left for it");
-    }
-}
-
 void shift_check_use(struct pool *pool, struct pool_lease *lease)
 {
     for (unsigned i = 0; lease->shift && i < lease->shift->count; i++) {
@@ -314,10 +294,9 @@ static bool go_on(struct pool *pool, struct pool_lease *request)
 }
 
 /* A GPU that it needs and that cannot be read, for too long now; NULL: none. */
-static const struct pool_gpu *find_blind(const struct pool *pool, const struct pool_lease *request)
+static const struct pool_gpu *find_blind(const struct pool *pool, struct pool_shift *shift)
 {
-    struct pool_shift *shift = request->shift;
-    const struct pool_gpu *blind = find_unread(pool, request);
+    const struct pool_gpu *blind = NULL;
 
     for (unsigned i = 0; i < shift->window_count && !blind; i++) {
         blind = is_blind(shift->window[i].gpu) ? shift->window[i].gpu : NULL;
@@ -346,7 +325,7 @@ void moves_pass(struct pool *pool)
     for (unsigned i = 0; i < pool->shift_count;) {
         struct pool_lease *request = pool->shifts[i];
         unsigned before = pool->shift_count;
-        const struct pool_gpu *blind = find_blind(pool, request);
+        const struct pool_gpu *blind = find_blind(pool, request->shift);
         if (blind) {
             char why[160];
             say_blind(blind, why, sizeof(why));

@@ -138,7 +138,7 @@ void pool_start(struct pool *pool, int64_t now_ms, struct pool_actions *actions)
     struct pool_lease *l = NULL, *next = NULL;
     struct pool_operation *op = NULL;
 
-    pool->now_ms = now_ms;
+    pool->now_ms = pool->started_ms = now_ms;
     pool->out = actions;
     end_lost_releases(pool);
     for (unsigned i = 0; i < pool->gpu_count; i++) {

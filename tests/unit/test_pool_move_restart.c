@@ -180,6 +180,33 @@ static void a_gpu_that_is_never_read_holds_nobody_up(void **state)
     done(s);
 }
 
+/* Those for whom it is kept keep it meanwhile. */
+static void quota_stays_kept_until_the_gpus_are_read(void **state)
+{
+    static const struct act around[] = {ASK('f', "speech", "7g.80gb"), ASK('H', "nlp", "7g.80gb"),
+                                        {0}};
+    struct pool_settings settings = moves_up_to(0);
+    (void)state;
+    settings.max_compute_per_tenant = 7;
+    struct scene *s = scene_with(settings, 3, (struct act[]){{0}});
+    cut_by_hand(s, 0, "7g.80gb", 0);
+    cut_by_hand(s, 1, "1g.10gb", 6);
+    play(s, around);
+    wait_ms(s, settings.age_step_ms + 6000);
+    ask(s, 'B', "nlp", "1g.10gb");
+    assert_int_equal(state_of(s, 'B'), POOL_LEASE_QUEUED);
+    s->w.fail = fail_scan_of_2;
+    restart(s);
+    wait_seconds(s, 50);
+    assert_int_equal(state_of(s, 'B'), POOL_LEASE_QUEUED);
+    s->w.fail = NULL;
+    wait_seconds(s, 300);
+    assert_int_equal(state_of(s, 'B'), POOL_LEASE_QUEUED);
+    give_back(s, 'f');
+    assert_int_equal(state_of(s, 'H'), POOL_LEASE_ACTIVE);
+    done(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,6 +218,7 @@ int main(void)
         cmocka_unit_test(a_clock_that_was_set_moves_the_time_to_answer),
         cmocka_unit_test(quota_that_may_be_kept_calls_no_move_off),
         cmocka_unit_test(a_gpu_that_is_never_read_holds_nobody_up),
+        cmocka_unit_test(quota_stays_kept_until_the_gpus_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
