@@ -274,12 +274,15 @@ def measure_lease(bench, daemon, rows, count):
     size, commits = lease_bytes(daemon)
     raw_file = bench.folder / "raw"
     out = bench.run("bench_lease", daemon.socket, raw_file, size, count, SMALL)
-    disk, lease = out["fdatasync"], out["lease"]
+    disk, served, lease = out["fdatasync"], out["fdatasync_served"], out["lease"]
     for p in ("p50", "p99"):
         ratio = lease[f"{p}_us"] / disk[f"{p}_us"]
         rows.add(f"lease of an idle slice, durable: {p}", f"{lease[f'{p}_us'] / 1e3:.2f} ms",
                  f"fdatasync of {size} bytes {disk[f'{p}_us'] / 1e3:.2f} ms", f"{ratio:.2f}",
                  "<= 2" if p == "p99" else "", ratio <= 2 if p == "p99" else None)
+        rows.add(f"the same through a bare server that only writes: {p}",
+                 f"{served[f'{p}_us'] / 1e3:.2f} ms", f"the lease {lease[f'{p}_us'] / 1e3:.2f} ms",
+                 f"{served[f'{p}_us'] / disk[f'{p}_us']:.2f}", "", None)
     return dict(out, bytes=size, commits=commits)
 
 

@@ -3,12 +3,13 @@
  *     bench_lease SOCKET FILE BYTES LEASES PROFILE
  *
  * In turns, so that both meet the same disk and the same neighbours: (a) one pwrite and fdatasync
- * of BYTES over FILE, which already has its size, by a thread that is woken for it and wakes us
- * again, as a journal's worker is; (b) the same without the thread; (c) POST /v1/leases for an idle
- * slice until the 201 is there; (d) DELETE of it until the answer.  Between (d) and the next (a) it
- * waits until the slice is free again; the last commit of that may still be under way in (a), not
- * in (b).  Prints a JSON line for each.  WARM_UP rounds before that are not counted: what the
- * system has dropped from memory while nobody asked, code and files, is read again in them. */
+ * of BYTES over FILE, which already has its size, asked of a bare server: one thread reads the
+ * request and sends the answer, another writes, as tangramd's loop and its journal's worker do, and
+ * nothing else is done; (b) the same write without a server; (c) POST /v1/leases for an idle slice until the 201 is
+ * there; (d) DELETE of it until the answer.  Between (d) and the next (a) it waits until the
+ * slice is free again; the last commit of that may still be under way in (a), not in (b).  Prints a
+ * JSON line for each.  WARM_UP rounds before that are not counted: what the system has dropped from
+ * memory while nobody asked, code and files, is read again in them. */
 #include "base/clock.h"
 #include "base/cleanup.h"
 #include "client.h"
@@ -18,13 +19,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 
 #define RAW_FILE_BYTES (4 * 1024 * 1024)
 
 #define WARM_UP 200
+#define MESSAGE_BYTES 128
+#define STOP 1000 /* no eventfd here counts so far */
 
 struct raw {
     int fd, ask_fd, done_fd;
+    int client_fd, server_fd; /* the two ends of one connection */
     size_t bytes;
     off_t at;
     char data[256 * 1024];
@@ -47,16 +52,34 @@ static void *raw_worker(void *arg)
     struct raw *raw = arg;
     eventfd_t n;
 
-    while (eventfd_read(raw->ask_fd, &n) == 0 && n < 1000) {
+    while (eventfd_read(raw->ask_fd, &n) == 0 && n < STOP) {
         write_raw(raw);
         eventfd_write(raw->done_fd, 1);
     }
     return NULL;
 }
 
+static void *raw_server(void *arg)
+{
+    struct raw *raw = arg;
+    char message[MESSAGE_BYTES];
+    eventfd_t n;
+
+    while (recv(raw->server_fd, message, sizeof(message), 0) > 0) {
+        eventfd_write(raw->ask_fd, 1);
+        eventfd_read(raw->done_fd, &n);
+        if (send(raw->server_fd, message, sizeof(message), 0) < 0) {
+            bench_die("bare server: %m");
+        }
+    }
+    eventfd_write(raw->ask_fd, STOP);
+    return NULL;
+}
+
 static void raw_init(struct raw *raw, const char *path, size_t bytes)
 {
     CLEANUP(freep) char *zero = xcalloc(1, RAW_FILE_BYTES);
+    int pair[2];
 
     raw->bytes = bytes;
     raw->fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -66,18 +89,29 @@ static void raw_init(struct raw *raw, const char *path, size_t bytes)
         pwrite(raw->fd, zero, RAW_FILE_BYTES, 0) != RAW_FILE_BYTES || fsync(raw->fd) < 0) {
         bench_die("%s: %m", path);
     }
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+        bench_die("bare server: %m");
+    }
+    raw->client_fd = pair[0];
+    raw->server_fd = pair[1];
 }
 
-static int64_t time_raw(struct raw *raw, bool is_handed_over)
+static int64_t time_raw(struct raw *raw)
 {
     int64_t start_ns = clock_mono_ns();
-    eventfd_t n;
 
-    if (is_handed_over) {
-        eventfd_write(raw->ask_fd, 1);
-        eventfd_read(raw->done_fd, &n);
-    } else {
-        write_raw(raw);
+    write_raw(raw);
+    return clock_mono_ns() - start_ns;
+}
+
+static int64_t time_served(struct raw *raw)
+{
+    char message[MESSAGE_BYTES] = "";
+    int64_t start_ns = clock_mono_ns();
+
+    if (send(raw->client_fd, message, sizeof(message), 0) < 0 ||
+        recv(raw->client_fd, message, sizeof(message), 0) <= 0) {
+        bench_die("bare server: %m");
     }
     return clock_mono_ns() - start_ns;
 }
@@ -113,7 +147,7 @@ int main(int argc, char **argv)
 {
     static struct bench_client client;
     static struct raw raw;
-    pthread_t thread;
+    pthread_t worker, server;
     char path[64];
 
     if (argc != 6) {
@@ -121,23 +155,25 @@ int main(int argc, char **argv)
     }
     size_t count = strtoul(argv[4], NULL, 10);
     CLEANUP(freep) int64_t *plain = xcalloc(count, sizeof(*plain));
-    CLEANUP(freep) int64_t *handed = xcalloc(count, sizeof(*handed));
+    CLEANUP(freep) int64_t *served = xcalloc(count, sizeof(*served));
     CLEANUP(freep) int64_t *lease = xcalloc(count, sizeof(*lease));
     CLEANUP(freep) int64_t *release = xcalloc(count, sizeof(*release));
     raw_init(&raw, argv[2], strtoul(argv[3], NULL, 10));
     bench_dial(&client, argv[1]);
-    pthread_create(&thread, NULL, raw_worker, &raw);
+    pthread_create(&worker, NULL, raw_worker, &raw);
+    pthread_create(&server, NULL, raw_server, &raw);
     for (size_t round = 0; round < WARM_UP + count; round++) {
         size_t i = round < WARM_UP ? 0 : round - WARM_UP;
-        handed[i] = time_raw(&raw, true);
-        plain[i] = time_raw(&raw, false);
+        served[i] = time_served(&raw);
+        plain[i] = time_raw(&raw);
         lease[i] = time_lease(&client, argv[5], path);
         release[i] = time_release(&client, path);
     }
-    eventfd_write(raw.ask_fd, 1000);
-    pthread_join(thread, NULL);
+    close(raw.client_fd);
+    pthread_join(server, NULL);
+    pthread_join(worker, NULL);
     bench_print("fdatasync", plain, count);
-    bench_print("fdatasync_thread", handed, count);
+    bench_print("fdatasync_served", served, count);
     bench_print("lease", lease, count);
     bench_print("release", release, count);
     unlink(argv[2]);
