@@ -3,13 +3,16 @@
  *     bench_lease SOCKET FILE BYTES LEASES PROFILE
  *
  * In turns, so that both meet the same disk and the same neighbours: (a) one pwrite and fdatasync
- * of BYTES over FILE, which already has its size, asked of a bare server: one thread reads the
+ * of BYTES over a file, which already has its size, asked of a bare server: one thread reads the
  * request and sends the answer, another writes, as tangramd's loop and its journal's worker do, and
- * nothing else is done; (b) the same write without a server; (c) POST /v1/leases for an idle slice until the 201 is
- * there; (d) DELETE of it until the answer.  Between (d) and the next (a) it waits until the
- * slice is free again; the last commit of that may still be under way in (a), not in (b).  Prints a
- * JSON line for each.  WARM_UP rounds before that are not counted: what the system has dropped from
- * memory while nobody asked, code and files, is read again in them. */
+ * nothing else is done; (b) the same write without a server, over a file of its own: of two writes
+ * within one tick of the clock only the first changes a file's time, which some file systems write
+ * with an I/O of its own, and the journal's file has not been written for as long either; (c) POST
+ * /v1/leases for an idle slice until the 201 is there; (d) DELETE of it until the answer.  Between
+ * (d) and the next (a) it waits until the slice is free again; the last commit of that may still be
+ * under way in (a), not in (b).  Prints a JSON line for each.  WARM_UP rounds before that are not
+ * counted: what the system has dropped from memory while nobody asked, code and files, is read
+ * again in them. */
 #include "base/clock.h"
 #include "base/cleanup.h"
 #include "client.h"
@@ -28,11 +31,16 @@
 #define STOP 1000 /* no eventfd here counts so far */
 
 struct raw {
-    int fd, ask_fd, done_fd;
-    int client_fd, server_fd; /* the two ends of one connection */
+    int fd;
     size_t bytes;
     off_t at;
     char data[256 * 1024];
+};
+
+struct server {
+    struct raw raw;
+    int ask_fd, done_fd;
+    int client_fd, server_fd; /* the two ends of one connection */
 };
 
 static void write_raw(struct raw *raw)
@@ -47,53 +55,59 @@ static void write_raw(struct raw *raw)
     raw->at += (off_t)raw->bytes;
 }
 
-static void *raw_worker(void *arg)
-{
-    struct raw *raw = arg;
-    eventfd_t n;
-
-    while (eventfd_read(raw->ask_fd, &n) == 0 && n < STOP) {
-        write_raw(raw);
-        eventfd_write(raw->done_fd, 1);
-    }
-    return NULL;
-}
-
-static void *raw_server(void *arg)
-{
-    struct raw *raw = arg;
-    char message[MESSAGE_BYTES];
-    eventfd_t n;
-
-    while (recv(raw->server_fd, message, sizeof(message), 0) > 0) {
-        eventfd_write(raw->ask_fd, 1);
-        eventfd_read(raw->done_fd, &n);
-        if (send(raw->server_fd, message, sizeof(message), 0) < 0) {
-            bench_die("bare server: %m");
-        }
-    }
-    eventfd_write(raw->ask_fd, STOP);
-    return NULL;
-}
-
 static void raw_init(struct raw *raw, const char *path, size_t bytes)
 {
     CLEANUP(freep) char *zero = xcalloc(1, RAW_FILE_BYTES);
-    int pair[2];
 
     raw->bytes = bytes;
     raw->fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    raw->ask_fd = eventfd(0, EFD_CLOEXEC);
-    raw->done_fd = eventfd(0, EFD_CLOEXEC);
-    if (bytes > sizeof(raw->data) || raw->fd < 0 ||
+    if (bytes > sizeof(raw->data) || raw->fd < 0 || unlink(path) < 0 ||
         pwrite(raw->fd, zero, RAW_FILE_BYTES, 0) != RAW_FILE_BYTES || fsync(raw->fd) < 0) {
         bench_die("%s: %m", path);
     }
+}
+
+static void *server_write(void *arg)
+{
+    struct server *server = arg;
+    eventfd_t n;
+
+    while (eventfd_read(server->ask_fd, &n) == 0 && n < STOP) {
+        write_raw(&server->raw);
+        eventfd_write(server->done_fd, 1);
+    }
+    return NULL;
+}
+
+static void *server_serve(void *arg)
+{
+    struct server *server = arg;
+    char message[MESSAGE_BYTES];
+    eventfd_t n;
+
+    while (recv(server->server_fd, message, sizeof(message), 0) > 0) {
+        eventfd_write(server->ask_fd, 1);
+        eventfd_read(server->done_fd, &n);
+        if (send(server->server_fd, message, sizeof(message), 0) < 0) {
+            bench_die("bare server: %m");
+        }
+    }
+    eventfd_write(server->ask_fd, STOP);
+    return NULL;
+}
+
+static void server_init(struct server *server, const char *path, size_t bytes)
+{
+    int pair[2];
+
+    raw_init(&server->raw, path, bytes);
+    server->ask_fd = eventfd(0, EFD_CLOEXEC);
+    server->done_fd = eventfd(0, EFD_CLOEXEC);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
         bench_die("bare server: %m");
     }
-    raw->client_fd = pair[0];
-    raw->server_fd = pair[1];
+    server->client_fd = pair[0];
+    server->server_fd = pair[1];
 }
 
 static int64_t time_raw(struct raw *raw)
@@ -104,13 +118,13 @@ static int64_t time_raw(struct raw *raw)
     return clock_mono_ns() - start_ns;
 }
 
-static int64_t time_served(struct raw *raw)
+static int64_t time_served(struct server *server)
 {
     char message[MESSAGE_BYTES] = "";
     int64_t start_ns = clock_mono_ns();
 
-    if (send(raw->client_fd, message, sizeof(message), 0) < 0 ||
-        recv(raw->client_fd, message, sizeof(message), 0) <= 0) {
+    if (send(server->client_fd, message, sizeof(message), 0) < 0 ||
+        recv(server->client_fd, message, sizeof(message), 0) <= 0) {
         bench_die("bare server: %m");
     }
     return clock_mono_ns() - start_ns;
@@ -146,8 +160,9 @@ static int64_t time_release(struct bench_client *client, const char *path)
 int main(int argc, char **argv)
 {
     static struct bench_client client;
+    static struct server server;
     static struct raw raw;
-    pthread_t worker, server;
+    pthread_t writes, serves;
     char path[64];
 
     if (argc != 6) {
@@ -159,23 +174,23 @@ int main(int argc, char **argv)
     CLEANUP(freep) int64_t *lease = xcalloc(count, sizeof(*lease));
     CLEANUP(freep) int64_t *release = xcalloc(count, sizeof(*release));
     raw_init(&raw, argv[2], strtoul(argv[3], NULL, 10));
+    server_init(&server, argv[2], raw.bytes);
     bench_dial(&client, argv[1]);
-    pthread_create(&worker, NULL, raw_worker, &raw);
-    pthread_create(&server, NULL, raw_server, &raw);
+    pthread_create(&writes, NULL, server_write, &server);
+    pthread_create(&serves, NULL, server_serve, &server);
     for (size_t round = 0; round < WARM_UP + count; round++) {
         size_t i = round < WARM_UP ? 0 : round - WARM_UP;
-        served[i] = time_served(&raw);
+        served[i] = time_served(&server);
         plain[i] = time_raw(&raw);
         lease[i] = time_lease(&client, argv[5], path);
         release[i] = time_release(&client, path);
     }
-    close(raw.client_fd);
-    pthread_join(server, NULL);
-    pthread_join(worker, NULL);
+    close(server.client_fd);
+    pthread_join(serves, NULL);
+    pthread_join(writes, NULL);
     bench_print("fdatasync", plain, count);
     bench_print("fdatasync_served", served, count);
     bench_print("lease", lease, count);
     bench_print("release", release, count);
-    unlink(argv[2]);
     return 0;
 }
