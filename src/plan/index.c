@@ -10,6 +10,8 @@
  *   states[s].blocks   which blocks of 64 GPUs may have one in state s; the block itself is searched
  *   choices[s, p]      best start, key (what it costs) and rank of state s for profile p
  *   orders[p].states   the states by rank; has_gpu are the bits
+ *   scores[s, place]   what a slice costs there, worked out when first asked for: for idle slices and
+ *                      beside reservations any start may be the one
  *
  * Taking a slice is: find the rank's bit, which leads to the state and its first GPU; look up the
  * next state, set its block's bit, and find the first GPU of those left in the old one.  Nobody looks
@@ -54,6 +56,7 @@ void plan_index_done(struct plan_index *x)
             free(x->rankings[k].orders[p].has_gpu);
         }
         free(x->rankings[k].choices);
+        free(x->rankings[k].scores);
     }
     free(x->states);
     free(x->hash);
@@ -71,6 +74,7 @@ size_t plan_index_bytes(const struct plan_index *x)
         n += x->rankings[k].is_built
                  ? x->state_size * profiles * (sizeof(struct plan_choice) + sizeof(uint32_t) + 1)
                  : 0;
+        n += x->rankings[k].scores ? x->state_size * links * sizeof(int64_t) : 0;
     }
     for (uint32_t s = 0; s < x->state_count; s++) {
         n += x->states[s].word_count * sizeof(uint64_t);
@@ -80,8 +84,19 @@ size_t plan_index_bytes(const struct plan_index *x)
 
 /* --- ranks --- */
 
-/* The best start of a profile in a state.  Idle slots are counted, not idle slices: which slices
- * there are is not part of the state, and to destroy as few slots as possible comes to the same. */
+/* Idle slots are counted, not idle slices: which slices there are is not part of the state, and to
+ * destroy as few slots as possible comes to the same. */
+static int64_t key_of(const struct plan_index *x, enum plan_policy policy,
+                      const struct plan_state *s, const struct plan_look *look,
+                      struct mig_slice slice)
+{
+    uint16_t window = mig_window(&x->geometry, slice.profile, slice.start);
+
+    return plan_key(__builtin_popcount(window & s->idle),
+                    plan_cost(policy, x->settings, &x->geometry, &x->mix, look, slice));
+}
+
+/* The best start of a profile in a state. */
 static void choose(const struct plan_index *x, enum plan_policy policy, const struct plan_state *s,
                    const struct plan_look *look, int profile, struct plan_choice *ret)
 {
@@ -94,10 +109,7 @@ static void choose(const struct plan_index *x, enum plan_policy policy, const st
         if (!mig_fits(&x->geometry, &s->busy, profile, slice.start)) {
             continue;
         }
-        int destroyed =
-            __builtin_popcount(mig_window(&x->geometry, profile, slice.start) & s->idle);
-        double cost = plan_cost(policy, x->settings, &x->geometry, &x->mix, look, slice);
-        int64_t key = plan_key(destroyed, cost);
+        int64_t key = key_of(x, policy, s, look, slice);
         double among = plan_slot_cost(policy, &x->geometry, &s->busy, slice);
         if (key < ret->key || (key == ret->key && among < least)) {
             ret->key = key;
@@ -182,6 +194,7 @@ static void rebuild_ranking(struct plan_index *x, enum plan_ranking_kind kind)
 {
     struct plan_ranking *r = &x->rankings[kind];
 
+    free(TAKE_PTR(r->scores));
     for (uint32_t s = 0; s < x->state_count; s++) {
         choose_all(x, r, s);
     }
@@ -215,6 +228,7 @@ static void grow_ranking(struct plan_index *x, struct plan_ranking *r)
 {
     size_t words = x->state_size / 64 + 1;
 
+    free(TAKE_PTR(r->scores));
     r->choices = xreallocarray(r->choices, (size_t)x->state_size * x->geometry.profile_count,
                                sizeof(*r->choices));
     for (int p = 0; p < x->geometry.profile_count; p++) {
@@ -387,6 +401,24 @@ uint32_t plan_index_given(struct plan_index *x, uint32_t state, struct mig_slice
         x->given[link] = to;
     }
     return x->given[link];
+}
+
+int64_t plan_index_score(struct plan_index *x, enum plan_ranking_kind kind, uint32_t state,
+                         struct mig_slice slice)
+{
+    struct plan_ranking *r = &x->rankings[kind];
+    const struct plan_state *s = &x->states[state];
+
+    if (!r->scores) {
+        r->scores = xcalloc((size_t)x->state_size * x->placement_count, sizeof(*r->scores));
+    }
+    int64_t *score = &r->scores[link_of(x, state, slice)];
+    if (!*score) {
+        struct plan_look look;
+        plan_look_at(&x->geometry, &x->mix, &s->busy, &look);
+        *score = key_of(x, r->policy, s, &look, slice);
+    }
+    return *score;
 }
 
 /* --- GPUs --- */

@@ -45,6 +45,7 @@ struct plan_ranking {
     enum plan_policy policy;
     bool is_built;
     struct plan_choice *choices; /* [state * profiles + profile] */
+    int64_t *scores; /* [state * placements + placement], 0: not yet known; NULL: none yet */
     struct plan_order orders[MIG_PROFILES_MAX];
 };
 
@@ -76,6 +77,10 @@ uint32_t plan_index_state(struct plan_index *index, const struct mig_use *busy, 
  * covers are no longer idle. */
 uint32_t plan_index_taken(struct plan_index *index, uint32_t state, struct mig_slice slice);
 uint32_t plan_index_given(struct plan_index *index, uint32_t state, struct mig_slice slice);
+
+/* The key of a slice that fits there: what plan_choice has for the best start. */
+int64_t plan_index_score(struct plan_index *index, enum plan_ranking_kind kind, uint32_t state,
+                         struct mig_slice slice);
 
 /* Moves a GPU between states (PLAN_NO_STATE: out of the index). */
 void plan_index_move(struct plan_index *index, uint32_t *seats, uint32_t gpu, uint32_t from,

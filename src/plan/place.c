@@ -190,22 +190,18 @@ static void search_numbers(const struct plan *p, const struct plan_ask *ask, str
 static int64_t spot_key(const struct plan *p, enum plan_ranking_kind kind,
                         const struct plan_ask *ask, uint32_t gpu, struct mig_slice slice)
 {
-    const struct plan_index *x = plan_gpu_index(p, gpu);
-    const struct plan_state *s = &x->states[plan_gpu_state(p, gpu)];
-    uint16_t window = mig_window(&x->geometry, slice.profile, slice.start);
-    int destroyed = __builtin_popcount(window & s->idle);
+    struct plan_index *x = plan_gpu_index(p, gpu);
+    uint32_t state = plan_gpu_state(p, gpu);
+    const struct plan_state *s = &x->states[state];
 
     if (!mig_fits(&x->geometry, &s->busy, slice.profile, slice.start)) {
         return INT64_MAX;
     }
     if (goes_by_number(p, kind)) {
-        return numbered_key(p, destroyed, gpu, slice.start);
+        uint16_t window = mig_window(&x->geometry, slice.profile, slice.start);
+        return numbered_key(p, __builtin_popcount(window & s->idle), gpu, slice.start);
     }
-    struct plan_look look;
-    plan_look_at(&x->geometry, &x->mix, &s->busy, &look);
-    return plan_key(destroyed, plan_cost(x->rankings[kind].policy, &p->settings, &x->geometry,
-                                         &x->mix, &look, slice)) +
-           stay_key(p, kind, ask, gpu);
+    return plan_index_score(x, kind, state, slice) + stay_key(p, kind, ask, gpu);
 }
 
 static void search_excluded(const struct plan *p, enum plan_ranking_kind kind,

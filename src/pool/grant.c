@@ -14,12 +14,9 @@
  * be over its tenant's quota are left out of it, and places that are kept for others excluded. */
 #include "pool/internal.h"
 #include <limits.h>
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-
-#define IDLE_CANDIDATES_MAX 64 /* idle slices of one profile that are scored for one request */
 
 bool lease_allows_gpu(const struct pool_lease *lease, const struct pool_gpu *gpu)
 {
@@ -172,44 +169,59 @@ static bool take_whole_gpu(struct pool *pool, struct pool_lease *lease)
     return false;
 }
 
-/* Index of the one compute instance that makes the slice what the lease wants, or -1. */
-static int matching_ci(const struct pool_lease *lease, const struct pool_slice *s)
+static bool has_one_free_ci(const struct pool_slice *s)
 {
-    bool is_single = s->ci_count == 1 && s->ci[0].is_settled && !s->ci[0].lease;
-
-    return is_single && s->ci[0].profile == lease_ci_profile_on(lease, s->gpu, s->profile) ? 0 : -1;
+    return s->ci_count == 1 && s->ci[0].is_settled && !s->ci[0].lease;
 }
 
-static struct pool_slice *best_idle(struct pool *pool, struct pool_lease *lease)
+/* Is the one compute instance in it what makes the slice what the lease wants? */
+static bool is_as_wanted(const struct pool_lease *lease, const struct pool_slice *s)
 {
-    struct pool_slice *best = NULL, *s = NULL;
-    double best_score = INFINITY;
-    unsigned looked_at = 0;
+    return has_one_free_ci(s) &&
+           s->ci[0].profile == lease_ci_profile_on(lease, s->gpu, s->profile);
+}
 
-    for (int c = 0; c < pool->class_count; c++) {
-        int profile = lease->ask.profile[c];
-        if (profile < 0) {
+struct idle_choice {
+    struct pool_slice *slice;
+    double score;
+};
+
+/* All of the class that the lease may have as they are.  plan/ knows what most of them cost: that
+ * depends on what the GPU looks like only. */
+static void look_at_idle(const struct pool *pool, const struct pool_lease *lease, int class_id,
+                         struct idle_choice *best)
+{
+    int profile = lease->ask.profile[class_id];
+    const struct pool_slice_list *idle = &pool->classes[class_id].idle[profile];
+    struct pool_slice *s = TAILQ_FIRST(idle);
+    int ci = s ? lease_ci_profile_on(lease, s->gpu, profile) : MIG_PROFILE_NONE;
+
+    TAILQ_FOREACH(s, idle, idle_link)
+    {
+        if (!may_reuse(lease, s) || !has_one_free_ci(s) || s->ci[0].profile != ci ||
+            !gpu_is_usable(pool, s->gpu, NULL) || held_mask(lease, s->gpu) & slice_mask(s)) {
             continue;
         }
-        TAILQ_FOREACH(s, &pool->classes[c].idle[profile], idle_link)
-        {
-            if (!may_reuse(lease, s) || !gpu_is_usable(pool, s->gpu, NULL) ||
-                held_mask(lease, s->gpu) & slice_mask(s) || matching_ci(lease, s) < 0) {
-                continue;
-            }
-            struct mig_slice m = {(uint8_t)profile, s->start};
-            double score = plan_score(pool->plan, &lease->ask, s->gpu->id, m);
-            /* The order of the list depends on what was tried and taken back. */
-            if (!best || score < best_score || (score == best_score && s->id < best->id)) {
-                best = s;
-                best_score = score;
-            }
-            if (++looked_at == IDLE_CANDIDATES_MAX) {
-                return best;
-            }
+        struct mig_slice m = {(uint8_t)profile, s->start};
+        double score = plan_score(pool->plan, &lease->ask, s->gpu->id, m);
+        /* The order of the list depends on what was tried and taken back. */
+        if (!best->slice || score < best->score ||
+            (score == best->score && s->id < best->slice->id)) {
+            *best = (struct idle_choice){s, score};
         }
     }
-    return best;
+}
+
+static struct pool_slice *best_idle(const struct pool *pool, const struct pool_lease *lease)
+{
+    struct idle_choice best = {0};
+
+    for (int c = 0; c < pool->class_count; c++) {
+        if (lease->ask.profile[c] >= 0) {
+            look_at_idle(pool, lease, c, &best);
+        }
+    }
+    return best.slice;
 }
 
 static void take_as_it_is(struct pool *pool, struct pool_lease *lease, struct pool_slice *s)
@@ -434,7 +446,7 @@ static struct pool_slice *reusable_at(const struct pool *pool, const struct pool
     for (unsigned i = 0; i < gpu->slice_count; i++) {
         struct pool_slice *s = gpu->slices[i];
         if (s->start == where.start && s->profile == where.profile &&
-            s->state == POOL_SLICE_IDLE && may_reuse(lease, s) && matching_ci(lease, s) >= 0) {
+            s->state == POOL_SLICE_IDLE && may_reuse(lease, s) && is_as_wanted(lease, s)) {
             return s;
         }
     }
@@ -709,7 +721,7 @@ struct pool_slice *lease_put(struct pool *pool, struct pool_lease *lease, struct
     for (unsigned i = 0; i < gpu->slice_count; i++) {
         s = gpu->slices[i];
         if (s->state == POOL_SLICE_IDLE && s->profile == profile && s->start == start &&
-            slice_is_spare(s) && may_reuse(lease, s) && matching_ci(lease, s) == 0) {
+            slice_is_spare(s) && may_reuse(lease, s) && is_as_wanted(lease, s)) {
             s->ci[0].lease = lease->id;
             slice_set_state(pool, s, POOL_SLICE_LEASED);
             return s;

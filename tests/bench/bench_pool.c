@@ -1,10 +1,9 @@
 /* How long the pool takes to decide: bench_pool [ROUNDS].  Figures are nanoseconds of one core; the
  * last column is the ratio to a plain hash lookup of a lease, measured in the same run. */
+#define WORLD_GPUS 12
 #include "../pool_world.h"
 #include <stdlib.h>
 #include <time.h>
-
-#define GPUS 4
 
 static int64_t now_ns(void)
 {
@@ -75,25 +74,19 @@ static void cycle(struct world *w, const struct pool_request *r, bool has_record
     }
 }
 
-static void setup(struct world *w)
+/* Every slice is leased, but for each so many-th. */
+static void setup(struct world *w, unsigned gpus, unsigned idle_each)
 {
-    struct pool_settings settings;
-
-    pool_settings_default(&settings);
     *w = (struct world){.now_ms = 1000000};
-    for (unsigned i = 0; i < GPUS; i++) {
+    for (unsigned i = 0; i < gpus; i++) {
         world_add_gpu(w, "H100-SXM5-80GB", true);
     }
-    world_boot(w, &settings);
-    world_start(w);
-    world_settle(w);
-    for (unsigned i = 0; i < 7 * GPUS; i++) { /* every slice leased but three */
-        uint64_t id = world_ask(w, "vision", "1g.10gb", (struct pool_request){0});
-        world_settle(w);
-        if (i % 10 == 9) {
-            world_release(w, "vision", id);
-            world_settle(w);
-        }
+    world_run(w, NULL);
+    for (unsigned i = 0; i < 7 * gpus; i++) {
+        world_ask_settled(w, "vision", "1g.10gb", (struct pool_request){.must_not_wait = true});
+    }
+    for (uint64_t id = idle_each; id <= 7 * gpus; id += idle_each) {
+        world_give_back(w, "vision", id);
     }
 }
 
@@ -109,43 +102,54 @@ static int64_t lookup_ns(const struct world *w, unsigned rounds)
     return (now_ns() - begin) / rounds;
 }
 
+struct bench {
+    struct world w;
+    struct pool_request request;
+    int64_t *ns, unit_ns;
+    unsigned rounds;
+};
+
+static void measure(struct bench *b, const char *what, bool has_keys, bool has_records)
+{
+    char key[32];
+
+    for (unsigned i = 0; i < b->rounds; i++) {
+        snprintf(key, sizeof(key), "key-%u", i);
+        b->request.idempotency_key = has_keys ? key : NULL;
+        int64_t begin = now_ns();
+        cycle(&b->w, &b->request, has_records);
+        b->ns[i] = now_ns() - begin;
+        if (i % 64 == 0) {
+            drain_records(b->w.pool);
+        }
+    }
+    report(what, b->ns, b->rounds, b->unit_ns);
+}
+
 int main(int argc, char **argv)
 {
-    unsigned rounds = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 20000;
-    int64_t *ns = xcalloc(rounds + 1, sizeof(*ns));
-    struct pool_request r = {.profile = "1g.10gb", .count = 1};
+    static struct bench b;
     struct pool_request large = {.profile = "7g.80gb", .count = 1};
-    static struct world w;
 
-    setup(&w);
-    mig_want_parse(r.profile, &r.want, NULL);
-    mig_want_parse(large.profile, &large.want, NULL);
-    int64_t unit = lookup_ns(&w, rounds);
-    for (unsigned pass = 0; pass < 4; pass++) {
-        static const char *const what[] = {
-            "request + release + check, steps alone", "the same with its records as JSON",
-            "the same with a key among 1000", "the same with 50 in the queue"};
-        char key[32];
-        if (pass == 3) {
-            for (unsigned i = 0; i < 50; i++) {
-                world_ask(&w, "late", "7g.80gb", large);
-            }
-        }
-        for (unsigned i = 0; i < rounds; i++) {
-            snprintf(key, sizeof(key), "key-%u-%u", pass, i);
-            r.idempotency_key = pass == 2 ? key : NULL;
-            int64_t begin = now_ns();
-            cycle(&w, &r, pass == 1);
-            ns[i] = now_ns() - begin;
-            if (i % 64 == 0) {
-                drain_records(w.pool);
-            }
-        }
-        report(what[pass], ns, rounds, unit);
+    b.rounds = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 20000;
+    b.ns = xcalloc(b.rounds + 1, sizeof(*b.ns));
+    b.request = (struct pool_request){.profile = "1g.10gb", .count = 1};
+    mig_want_parse(b.request.profile, &b.request.want, NULL);
+    setup(&b.w, 4, 10);
+    b.unit_ns = lookup_ns(&b.w, b.rounds);
+    measure(&b, "request + release + check, steps alone", false, false);
+    measure(&b, "the same with its records as JSON", false, true);
+    measure(&b, "the same with a key among 1000", true, false);
+    for (unsigned i = 0; i < 50; i++) {
+        world_ask(&b.w, "late", "7g.80gb", large);
     }
+    measure(&b, "the same with 50 in the queue", false, false);
+    world_done(&b.w);
+    setup(&b.w, WORLD_GPUS, 1);
+    measure(&b, "the same with 84 idle slices to choose from", false, false);
+    world_done(&b.w);
     printf("sizes: lease %zu, slice %zu, GPU %zu, action %zu bytes\n", sizeof(struct pool_lease),
            sizeof(struct pool_slice), sizeof(struct pool_gpu), sizeof(struct pool_action));
-    free(ns);
-    world_done(&w);
+    free(b.ns);
     return 0;
 }

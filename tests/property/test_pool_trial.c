@@ -181,11 +181,24 @@ static void boot(struct world *w, const struct pool_settings *settings,
     world_settle(w);
 }
 
+/* As many idle slices of one tenant as go onto the machine: more than a request looks at. */
+static void leave_idle(struct world *w)
+{
+    for (unsigned i = 0; i < 7 * w->gpu_count; i++) {
+        (void)world_ask(w, "a", "1g", (struct pool_request){.must_not_wait = true});
+    }
+    world_settle(w);
+    for (uint64_t id = 1; id <= 7 * w->gpu_count; id++) {
+        (void)world_release(w, "a", id);
+    }
+    world_settle(w);
+}
+
 static void run(struct twins *t)
 {
     struct pool_settings settings;
     unsigned gpus = draw(t, 2) ? 1 + draw(t, 4) : WORLD_GPUS;
-    bool is_mixed = draw(t, 2);
+    bool is_mixed = draw(t, 2), is_idle = draw(t, 2);
 
     pool_settings_default(&settings);
     settings.plan.policy = draw(t, 2) ? PLAN_ALIGN : (enum plan_policy)draw(t, PLAN_POLICY_COUNT);
@@ -195,6 +208,9 @@ static void run(struct twins *t)
     begin_step(t);
     for (unsigned i = 0; i < 2; i++) {
         boot(&t->w[i], &settings, gpus, is_mixed);
+        if (is_idle) {
+            leave_idle(&t->w[i]);
+        }
     }
     for (unsigned i = 0; i < 2; i++) {
         fclose(t->out[i]);
