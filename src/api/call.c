@@ -86,6 +86,7 @@ static const struct {
     [POOL_ALREADY_ENDED] = {409, "already_ended"},
     [POOL_IN_USE] = {409, "in_use"},
     [POOL_NO_MOVE] = {409, "no_move"},
+    [POOL_WRONG_OWNER] = {409, "wrong_owner"},
     [POOL_NOT_ALLOWED] = {403, "not_allowed_by_configuration"},
 };
 

@@ -545,13 +545,29 @@ static bool has_double(const struct pool_slice *s)
     return false;
 }
 
+/* It is ours already; who has it, or what it does. */
+static void refuse_to_adopt(struct pool *pool, uint64_t reply_to, const struct pool_slice *s)
+{
+    const struct pool_lease *holder = slice_holder(pool, s);
+    char label[96];
+
+    slice_label(s, label);
+    if (holder) {
+        pool_reply(pool, reply_to, POOL_WRONG_OWNER, 0,
+                   "%s is tangram's already, leased to %s as l-%" PRIu64, label,
+                   holder->tenant->name, holder->id);
+    } else {
+        pool_reply(pool, reply_to, POOL_WRONG_OWNER, 0, "%s is tangram's already, and %s", label,
+                   pool_slice_state_name(s->state));
+    }
+}
+
 static void adopt(struct pool *pool, const struct pool_event *event, struct pool_slice *s)
 {
     char label[96];
 
     if (s->state != POOL_SLICE_FOREIGN) {
-        pool_reply(pool, event->reply_to, POOL_BAD_REQUEST, 0, "%s is tangram's already",
-                   slice_label(s, label));
+        refuse_to_adopt(pool, event->reply_to, s);
     } else if (has_double(s)) {
         pool_reply(pool, event->reply_to, POOL_IN_USE, 0, "%s stands where one of tangram's is "
                    "thought to be; try again when that is sorted out", slice_label(s, label));
@@ -576,7 +592,8 @@ static void disown(struct pool *pool, const struct pool_event *event, struct poo
     char label[96];
 
     if (s->state == POOL_SLICE_FOREIGN) {
-        pool_reply(pool, event->reply_to, POOL_BAD_REQUEST, 0, "%s is not tangram's",
+        pool_reply(pool, event->reply_to, POOL_WRONG_OWNER, 0,
+                   "%s is foreign already: tangram did not make it, or has let it go",
                    slice_label(s, label));
     } else if (s->state != POOL_SLICE_IDLE || s->job || s->operation) {
         bool is_cut = s->state == POOL_SLICE_IDLE; /* an apply puts compute instances into it */

@@ -482,6 +482,7 @@ enum pool_answer {
     POOL_IN_USE,
     POOL_NOT_ALLOWED,  /* by the configuration */
     POOL_NO_MOVE,      /* nothing was asked that could be answered so */
+    POOL_WRONG_OWNER,  /* adopted, or let go, it is already */
     POOL_ANSWER_COUNT
 };
 

@@ -279,6 +279,8 @@ def test_disown_and_adopt(h100):
         assert done.returncode == 1 and says in done.stderr, done
     h100.ok("adopt", name)
     assert h100.states()[f"{start}:1"] == "idle"
+    again = h100("adopt", name)
+    assert again.returncode == 5 and "tangram's already, and idle" in again.stderr, again
 
 
 def test_events_tell_the_story(h100):

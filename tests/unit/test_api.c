@@ -518,15 +518,21 @@ static void slices_change_hands(void **state)
     aw_be(aw, "root", POOL_ROLE_OPERATOR);
     ANSWER used = aw_ask(aw, "POST", "/v1/slices/disown", NULL, body);
     assert_problem(&used, 409, "in_use", "");
+    ANSWER ours = aw_ask(aw, "POST", "/v1/slices/adopt", NULL, body);
+    assert_problem(&ours, 409, "wrong_owner", "leased to vision as l-1");
     ANSWER gone = aw_ask(aw, "DELETE", "/v1/leases/l-1", NULL, NULL);
     ANSWER let_go = aw_ask(aw, "POST", "/v1/slices/disown", NULL, body);
     assert_int_equal(let_go.status, 200);
     assert_string_equal(aw_text(&let_go, "owner"), "foreign");
+    ANSWER again = aw_ask(aw, "POST", "/v1/slices/disown", NULL, body);
+    assert_problem(&again, 409, "wrong_owner", "is foreign already");
     long long start = json_integer_value(aw_at(let_go.body, "placement.start"));
     snprintf(body, sizeof(body), "{\"gpu\":\"0\",\"start\":%lld}", start);
     ANSWER back = aw_ask(aw, "POST", "/v1/slices/adopt", NULL, body);
     assert_int_equal(back.status, 200);
     assert_string_equal(aw_text(&back, "state"), "idle");
+    ANSWER twice = aw_ask(aw, "POST", "/v1/slices/adopt", NULL, body);
+    assert_problem(&twice, 409, "wrong_owner", "is tangram's already, and idle");
     ANSWER both = aw_ask(aw, "POST", "/v1/slices/adopt", NULL,
                          "{\"gpu\":\"0\",\"start\":1,\"slice\":\"x\"}");
     assert_problem(&both, 400, "bad_field", "first memory slot");
