@@ -16,6 +16,7 @@ enum cli_opt {
     OPT_HELP,
     OPT_VERSION,
     OPT_OUTPUT,
+    OPT_ONE_OUTPUT, /* the same name, for what is no list and has no CSV */
     OPT_NO_HEADER,
     OPT_WATCH,
     OPT_COMPACT,

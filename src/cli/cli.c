@@ -257,15 +257,6 @@ int cli_list(struct cli *cli, const char *path, const char *key, const struct ou
     return CLI_OK;
 }
 
-int cli_no_csv(const struct cli *cli)
-{
-    if (cli->out.format == OUT_CSV) {
-        return cli_usage(cli, "-o csv is for lists; %s takes table, json or yaml",
-                         cli->args.command->name);
-    }
-    return 0;
-}
-
 int cli_opt_int(const struct cli *cli, enum cli_opt id, int64_t lo, int64_t hi, int64_t *ret)
 {
     const char *value = cli_args_get(&cli->args, id);

@@ -55,8 +55,6 @@ int cli_fetch_list(struct cli *cli, const char *path, const char *key, json_t **
 /* The same, and prints the list. */
 int cli_list(struct cli *cli, const char *path, const char *key, const struct out_column *columns,
              size_t count);
-/* For commands whose result is not a list: refuses -o csv. */
-int cli_no_csv(const struct cli *cli);
 
 /* The option's value as the daemon wants it; all return 0 or CLI_USAGE after saying why.  An
  * option that was not given leaves *ret alone. */

@@ -39,13 +39,9 @@ static int follow(struct cli *cli, const char *id)
 int cmd_apply(struct cli *cli)
 {
     bool is_dry_run = cli_args_has(&cli->args, OPT_DRY_RUN);
-    CLEANUP(tree_doc_freep) struct tree_doc *doc = NULL;
-    CLEANUP(json_decrefp) json_t *body = NULL;
     CLEANUP(json_decrefp) json_t *answer = NULL;
-    int status = 0, rc = cli_no_csv(cli);
+    int status = 0, rc = layout_put(cli, is_dry_run, false, &status, &answer);
 
-    rc = rc ? rc : layout_read(cli, &doc, &body);
-    rc = rc ? rc : layout_put(cli, doc, body, is_dry_run, false, &status, &answer);
     if (rc) {
         return rc;
     }

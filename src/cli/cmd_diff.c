@@ -4,13 +4,9 @@
 
 int cmd_diff(struct cli *cli)
 {
-    CLEANUP(tree_doc_freep) struct tree_doc *doc = NULL;
-    CLEANUP(json_decrefp) json_t *body = NULL;
     CLEANUP(json_decrefp) json_t *answer = NULL;
-    int status = 0, rc = cli_no_csv(cli);
+    int status = 0, rc = layout_put(cli, true, true, &status, &answer);
 
-    rc = rc ? rc : layout_read(cli, &doc, &body);
-    rc = rc ? rc : layout_put(cli, doc, body, true, true, &status, &answer);
     if (rc) {
         return rc;
     }

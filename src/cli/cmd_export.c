@@ -3,9 +3,8 @@
 int cmd_export(struct cli *cli)
 {
     CLEANUP(json_decrefp) json_t *layout = NULL;
-    int rc = cli_no_csv(cli);
+    int rc = cli_call(cli, "GET", "/v1/layout", NULL, &layout);
 
-    rc = rc ? rc : cli_call(cli, "GET", "/v1/layout", NULL, &layout);
     if (rc) {
         return rc;
     }

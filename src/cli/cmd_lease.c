@@ -7,9 +7,8 @@ int cmd_lease(struct cli *cli)
     CLEANUP(json_decrefp) json_t *lease = NULL;
     CLEANUP(closep) int signals = -1;
     char indent[] = "";
-    int rc = cli_no_csv(cli);
+    int rc = lease_request_from_options(cli, &request);
 
-    rc = rc ? rc : lease_request_from_options(cli, &request);
     struct client *c = rc ? NULL : cli_client(cli, &rc);
     if (c && client_is_local(c) && cli_args_has(&cli->args, OPT_WAIT)) {
         /* Nobody waits for it any more when this process is gone, however that ends.  Over TCP the

@@ -103,15 +103,14 @@ int cmd_move(struct cli *cli)
     CLEANUP(json_decrefp) json_t *lease = NULL;
     bool confirms = cli_args_has(&cli->args, OPT_CONFIRM);
     bool refuses = cli_args_has(&cli->args, OPT_REFUSE);
-    int rc = cli_no_csv(cli);
 
-    if (!rc && confirms && refuses) {
-        rc = cli_usage(cli, "--confirm and --refuse exclude each other");
+    if (confirms && refuses) {
+        return cli_usage(cli, "--confirm and --refuse exclude each other");
     }
-    if (!rc && cli->args.arg_count > 1 && !confirms && !refuses) {
-        rc = cli_usage(cli, "%s is for --confirm or --refuse", cli->args.args[1]);
+    if (cli->args.arg_count > 1 && !confirms && !refuses) {
+        return cli_usage(cli, "%s is for --confirm or --refuse", cli->args.args[1]);
     }
-    rc = rc ? rc : cli_call(cli, "GET", path, NULL, &lease);
+    int rc = cli_call(cli, "GET", path, NULL, &lease);
     if (rc) {
         return rc;
     }

@@ -158,9 +158,8 @@ int cmd_plan(struct cli *cli)
 {
     CLEANUP(json_decrefp) json_t *body = json_object();
     CLEANUP(json_decrefp) json_t *plan = NULL;
-    int rc = cli_no_csv(cli);
+    int rc = make_body(cli, body);
 
-    rc = rc ? rc : make_body(cli, body);
     rc = rc ? rc : cli_call(cli, "POST", "/v1/plan", body, &plan);
     if (rc) {
         return rc;

@@ -7,20 +7,17 @@ int cmd_renew(struct cli *cli)
     const char *ttl = cli_args_get(&cli->args, OPT_TTL);
     CLEANUP(json_decrefp) json_t *lease = NULL;
     int64_t ttl_ms = 0;
-    int rc = cli_no_csv(cli);
 
-    if (!rc && !ttl) {
-        rc = cli_usage(cli, "say until when: --ttl D, as in --ttl 2h, or --ttl never");
+    if (!ttl) {
+        return cli_usage(cli, "say until when: --ttl D, as in --ttl 2h, or --ttl never");
     }
-    bool is_never = ttl && !strcmp(ttl, "never");
-    if (!rc && !is_never) {
-        rc = cli_opt_duration_ms(cli, OPT_TTL, &ttl_ms);
-        if (!rc && ttl_ms == 0) {
-            rc = cli_usage(cli, "--ttl 0 would end the lease; use 'tangram release'");
-        }
-    }
+    bool is_never = !strcmp(ttl, "never");
+    int rc = is_never ? 0 : cli_opt_duration_ms(cli, OPT_TTL, &ttl_ms);
     if (rc) {
         return rc;
+    }
+    if (!is_never && ttl_ms == 0) {
+        return cli_usage(cli, "--ttl 0 would end the lease; use 'tangram release'");
     }
     CLEANUP(json_decrefp) json_t *body = json_object();
     json_object_set_new(body, "ttl_s",

@@ -216,7 +216,5 @@ static int draw(struct cli *cli)
 
 int cmd_status(struct cli *cli)
 {
-    int rc = cli_no_csv(cli);
-
-    return rc ? rc : cli_watch(cli, draw);
+    return cli_watch(cli, draw);
 }

@@ -15,8 +15,8 @@ int cmd_version(struct cli *cli)
 {
     CLEANUP(client_reply_done) struct client_reply reply = {0};
     struct error err = {0};
-    int rc = cli_no_csv(cli);
-    struct client *c = rc ? NULL : cli_client(cli, &rc);
+    int rc = 0;
+    struct client *c = cli_client(cli, &rc);
 
     if (!c) {
         return rc;

@@ -43,9 +43,8 @@ int cmd_why(struct cli *cli)
 {
     CLEANUP(freep) char *path = cli_path("/v1/leases/", cli->args.args[0], "/why");
     CLEANUP(json_decrefp) json_t *why = NULL;
-    int rc = cli_no_csv(cli);
+    int rc = cli_call(cli, "GET", path, NULL, &why);
 
-    rc = rc ? rc : cli_call(cli, "GET", path, NULL, &why);
     if (rc) {
         return rc;
     }

@@ -16,6 +16,8 @@ const struct cli_option cli_options[] = {
      false},
     {OPT_OUTPUT, 'o', "output", "FORMAT", "table, wide, json, yaml or csv", HINT_WORDS,
      "table wide json yaml csv", false, false},
+    {OPT_ONE_OUTPUT, 'o', "output", "FORMAT", "table, wide, json or yaml", HINT_WORDS,
+     "table wide json yaml", false, false},
     {OPT_NO_HEADER, 0, "no-header", NULL, "leave the line of column names out", HINT_NONE, NULL,
      false, false},
     {OPT_WATCH, 'w', "watch", NULL, "show it again whenever something changes", HINT_NONE, NULL,
@@ -90,7 +92,7 @@ const struct cli_command cli_commands[] = {
      "cells it occupies. On a terminal that is too low for that each GPU has one line, and the "
      "number at its end is the compute that is free; -o wide draws the whole picture anyway. With "
      "-w it is drawn again when something changes; q ends it.",
-     OPTIONS(OPT_WATCH, OPT_COMPACT, OPT_OUTPUT), 0, 0, HINT_NONE, NULL, false, cmd_status},
+     OPTIONS(OPT_WATCH, OPT_COMPACT, OPT_ONE_OUTPUT), 0, 0, HINT_NONE, NULL, false, cmd_status},
     {"gpus", "", "the GPUs of this machine", NULL, OPTIONS(LIST), 0, 0, HINT_NONE, NULL, false,
      cmd_gpus},
     {"profiles", "", "what can be asked for here, and how much of it is free",
@@ -98,8 +100,8 @@ const struct cli_command cli_commands[] = {
      "that is there, idle slices included. Those are re-cut when somebody asks: 'tangram plan' "
      "counts with that.",
      OPTIONS(LIST), 0, 0, HINT_NONE, NULL, false, cmd_profiles},
-    {"slices", "", "the slices on them", NULL, OPTIONS(LIST), 0, 0, HINT_NONE, NULL, false,
-     cmd_slices},
+    {"slices", "", "the slices that they are cut into", NULL, OPTIONS(LIST), 0, 0, HINT_NONE,
+     NULL, false, cmd_slices},
     {"leases", "[ID]", "the leases, or one of them, whole", NULL,
      OPTIONS(LIST, OPT_ALL, OPT_TENANT, OPT_STATE), 0, 1, HINT_LEASES, NULL, false, cmd_leases},
     {"queue", "", "who waits, in which order and why", NULL, OPTIONS(LIST), 0, 0, HINT_NONE, NULL,
@@ -135,12 +137,12 @@ const struct cli_command cli_commands[] = {
      "Without --wait nothing waits in the queue: if it cannot be had now, the exit status is 3. "
      "With it, Ctrl-C cancels the request.",
      OPTIONS(OPT_PROFILE, OPT_COUNT_N, OPT_TTL, OPT_WAIT, OPT_MODEL, OPT_PRIORITY, OPT_MOVABLE,
-             OPT_NAME, OPT_LABEL, OPT_ENV, OPT_OUTPUT),
+             OPT_NAME, OPT_LABEL, OPT_ENV, OPT_ONE_OUTPUT),
      0, 0, HINT_NONE, NULL, false, cmd_lease},
     {"release", "ID...", "give leases back, or cancel requests that wait", NULL, OPTIONS(), 1, -1,
      HINT_LEASES, NULL, false, cmd_release},
     {"renew", "ID", "let a lease end later: in --ttl D from now",
-     "'--ttl never' removes the time limit.", OPTIONS(OPT_TTL, OPT_OUTPUT), 1, 1, HINT_LEASES,
+     "'--ttl never' removes the time limit.", OPTIONS(OPT_TTL, OPT_ONE_OUTPUT), 1, 1, HINT_LEASES,
      NULL, false, cmd_renew},
     {"move", "ID [MOVE]", "answer when a movable lease is asked to move to another slice",
      "Without an option it shows what is asked. Confirm when the work runs on the new slice, or "
@@ -148,23 +150,23 @@ const struct cli_command cli_commands[] = {
      "time, the lease keeps its slice and is not asked again for a while. MOVE, as in l-7.2, or "
      "the UUID of the new slice, says what is answered: if something else is asked by then, the "
      "answer does not count (exit status 5). A script should always give it.",
-     OPTIONS(OPT_CONFIRM, OPT_REFUSE, OPT_OUTPUT), 1, 2, HINT_LEASES, NULL, false, cmd_move},
+     OPTIONS(OPT_CONFIRM, OPT_REFUSE, OPT_ONE_OUTPUT), 1, 2, HINT_LEASES, NULL, false, cmd_move},
     {"plan", "[PROFILE[:N]...]", "would it fit, where, what would be cut; nothing is changed",
      "Several are placed together, with as few empty GPUs as can be, and it is said whether that "
      "is proven. The exit status is 0 when it fits now and 3 when not.",
-     OPTIONS(OPT_PROFILE, OPT_MODEL, OPT_EXPLAIN, OPT_OUTPUT), 0, -1, HINT_PROFILES, NULL, false,
-     cmd_plan},
-    {"why", "ID", "why a request waits, and what would let it through", NULL, OPTIONS(OPT_OUTPUT),
-     1, 1, HINT_LEASES, NULL, false, cmd_why},
+     OPTIONS(OPT_PROFILE, OPT_MODEL, OPT_EXPLAIN, OPT_ONE_OUTPUT), 0, -1, HINT_PROFILES, NULL,
+     false, cmd_plan},
+    {"why", "ID", "why a request waits, and what would let it through", NULL,
+     OPTIONS(OPT_ONE_OUTPUT), 1, 1, HINT_LEASES, NULL, false, cmd_why},
     {"apply", "", "cut the GPUs as a mig-parted file says",
      "The file is applied as a difference: slices that fit it stay, only idle ones go. When one "
      "in use stands in the way it is named, nothing is changed and the exit status is 5.",
-     OPTIONS(OPT_FILE, OPT_CONFIG, OPT_DRY_RUN, OPT_OUTPUT), 0, 0, HINT_NONE, NULL, false,
+     OPTIONS(OPT_FILE, OPT_CONFIG, OPT_DRY_RUN, OPT_ONE_OUTPUT), 0, 0, HINT_NONE, NULL, false,
      cmd_apply},
-    {"export", "", "print today's layout as a mig-parted file", NULL, OPTIONS(OPT_OUTPUT), 0, 0,
+    {"export", "", "print today's layout as a mig-parted file", NULL, OPTIONS(OPT_ONE_OUTPUT), 0, 0,
      HINT_NONE, NULL, false, cmd_export},
     {"diff", "", "what apply would change: exit status 0 nothing, 3 something", NULL,
-     OPTIONS(OPT_FILE, OPT_CONFIG, OPT_OUTPUT), 0, 0, HINT_NONE, NULL, false, cmd_diff},
+     OPTIONS(OPT_FILE, OPT_CONFIG, OPT_ONE_OUTPUT), 0, 0, HINT_NONE, NULL, false, cmd_diff},
     {"adopt", "SLICE...", "take over slices that tangram did not make",
      "A slice is named by its MIG UUID or as GPU:START (0:4 is the one at memory slot 4 of GPU "
      "0).",
@@ -185,8 +187,8 @@ const struct cli_command cli_commands[] = {
      "create prints the token once, on standard output; only its hash is stored.",
      OPTIONS(OPT_NAME, OPT_TENANT, OPT_ROLE, OPT_OUTPUT, OPT_NO_HEADER), 1, -1, HINT_WORDS,
      "create list revoke", false, cmd_token},
-    {"version", "", "the versions of this program and of the daemon", NULL, OPTIONS(OPT_OUTPUT), 0,
-     0, HINT_NONE, NULL, false, cmd_version},
+    {"version", "", "the versions of this program and of the daemon", NULL,
+     OPTIONS(OPT_ONE_OUTPUT), 0, 0, HINT_NONE, NULL, false, cmd_version},
     {"completion", "bash|zsh|fish", "a script that completes tangram's commands in a shell",
      "For bash: source <(tangram completion bash). For zsh: put it into a directory of $fpath as "
      "_tangram. For fish: into ~/.config/fish/completions/tangram.fish. 'completion words WORD...' "

@@ -227,8 +227,8 @@ static void print_csv(const struct out *out, const json_t *rows, const struct ou
     for (size_t k = 0; out->has_header && k < count; k++) {
         buf_adds(&b, k ? "," : "");
         for (const char *p = columns[k].header; *p; p++) {
-            char c = *p == ' ' ? '_' : (char)tolower((unsigned char)*p);
-            buf_add(&b, &c, 1);
+            char c = *p == ' ' || *p == '-' ? '_' : (char)tolower((unsigned char)*p);
+            buf_add(&b, *p == '%' ? "_percent" : &c, *p == '%' ? strlen("_percent") : 1);
         }
     }
     buf_adds(&b, out->has_header ? "\n" : "");

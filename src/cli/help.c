@@ -44,6 +44,27 @@ static void print_examples(FILE *f, const struct cli_command *c)
     }
 }
 
+#define HELP_COLUMN 29 /* where what an option does begins */
+
+/* Folds text at 78 columns; it stands at column `indent`, where the other lines begin as well. */
+static void print_folded(FILE *f, const char *text, size_t indent)
+{
+    size_t column = indent;
+
+    while (*text) {
+        size_t n = strcspn(text, " ");
+        bool is_first = column == indent;
+        if (!is_first && column + 1 + n > 78) {
+            fprintf(f, "\n%*s", (int)indent, "");
+            column = indent;
+            is_first = true;
+        }
+        column += (size_t)fprintf(f, "%s%.*s", is_first ? "" : " ", (int)n, text);
+        text += n + (text[n] == ' ');
+    }
+    fputs("\n", f);
+}
+
 static void print_option(FILE *f, const struct cli_option *o)
 {
     CLEANUP(freep) char *left = xasprintf("--%s%s%s", o->name, o->arg ? " " : "",
@@ -51,7 +72,8 @@ static void print_option(FILE *f, const struct cli_option *o)
     char letter[] = "-x,";
 
     letter[1] = o->letter;
-    fprintf(f, "  %s %-22s %s\n", o->letter ? letter : "   ", left, o->help);
+    fprintf(f, "  %s %-22s ", o->letter ? letter : "   ", left);
+    print_folded(f, o->help, HELP_COLUMN);
 }
 
 static void print_globals(FILE *f)
@@ -63,23 +85,6 @@ static void print_globals(FILE *f)
     }
 }
 
-/* Folds text at 78 columns. */
-static void print_folded(FILE *f, const char *text)
-{
-    size_t column = 0;
-
-    while (*text) {
-        size_t n = strcspn(text, " ");
-        if (column && column + 1 + n > 78) {
-            fputs("\n", f);
-            column = 0;
-        }
-        column += (size_t)fprintf(f, "%s%.*s", column ? " " : "", (int)n, text);
-        text += n + (text[n] == ' ');
-    }
-    fputs("\n", f);
-}
-
 static void print_command(FILE *f, const struct cli_command *c)
 {
     fprintf(f, "Usage: tangram %s%s%s%s\n\n", c->name, *c->options ? " [OPTIONS]" : "",
@@ -87,7 +92,7 @@ static void print_command(FILE *f, const struct cli_command *c)
     fprintf(f, "%c%s.\n", toupper((unsigned char)c->summary[0]), c->summary + 1);
     if (c->about) {
         fputs("\n", f);
-        print_folded(f, c->about);
+        print_folded(f, c->about, 0);
     }
     bool has_heading = false;
     for (const enum cli_opt *o = c->options; *o != OPT_END; o++) {

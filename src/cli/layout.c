@@ -1,4 +1,5 @@
 #include "cli/layout.h"
+#include "base/tree.h"
 #include "base/text.h"
 #include <stdio.h>
 #include <string.h>
@@ -10,7 +11,8 @@ static int read_stream(const char *path, char **ret, size_t *ret_len, struct err
                : tree_read_fd(STDIN_FILENO, "<stdin>", TREE_MAX_BYTES, ret, ret_len, err);
 }
 
-int layout_read(struct cli *cli, struct tree_doc **ret_doc, json_t **ret_body)
+/* Reads -f into a document and makes the request's body from it.  0 or an exit status. */
+static int read_file(struct cli *cli, struct tree_doc **ret_doc, json_t **ret_body)
 {
     const char *path = cli_args_get(&cli->args, OPT_FILE);
     const char *config = cli_args_get(&cli->args, OPT_CONFIG);
@@ -59,13 +61,14 @@ static int fail_in_file(const struct cli *cli, const struct tree_doc *doc,
     return CLI_FAILED;
 }
 
-int layout_put(struct cli *cli, const struct tree_doc *doc, json_t *body, bool is_dry_run,
-               bool may_conflict, int *ret_status, json_t **ret)
+int layout_put(struct cli *cli, bool is_dry_run, bool may_conflict, int *ret_status, json_t **ret)
 {
     CLEANUP(client_reply_done) struct client_reply reply = {0};
+    CLEANUP(tree_doc_freep) struct tree_doc *doc = NULL;
+    CLEANUP(json_decrefp) json_t *body = NULL;
     struct error err = {0};
-    int rc = CLI_FAILED;
-    struct client *c = cli_client(cli, &rc);
+    int rc = read_file(cli, &doc, &body);
+    struct client *c = rc ? NULL : cli_client(cli, &rc);
 
     if (!c) {
         return rc;

@@ -48,9 +48,14 @@ static int start(struct cli *cli, int argc, char **argv)
     }
     const char *color = cli_args_get(&cli->args, OPT_COLOR);
     const char *format = cli_args_get(&cli->args, OPT_OUTPUT);
-    if (out_init(&cli->out, format, color ? color : "auto", cli_args_has(&cli->args, OPT_ASCII),
-                 &err) < 0) {
+    const char *one_format = cli_args_get(&cli->args, OPT_ONE_OUTPUT);
+    if (out_init(&cli->out, format ? format : one_format, color ? color : "auto",
+                 cli_args_has(&cli->args, OPT_ASCII), &err) < 0) {
         return cli_usage(cli, "%s", err.msg);
+    }
+    if (one_format && cli->out.format == OUT_CSV) {
+        return cli_usage(cli, "-o csv is for lists; %s takes table, json or yaml",
+                         cli->args.command->name);
     }
     cli->out.has_header = !cli_args_has(&cli->args, OPT_NO_HEADER);
     return run_command(cli);

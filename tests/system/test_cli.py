@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -281,6 +282,15 @@ def test_disown_and_adopt(h100):
     assert h100.states()[f"{start}:1"] == "idle"
     again = h100("adopt", name)
     assert again.returncode == 5 and "tangram's already, and idle" in again.stderr, again
+
+
+def test_csv_columns_are_words_that_programs_take(h100):
+    for command in (["gpus"], ["profiles"], ["slices"], ["leases"], ["queue"], ["usage"],
+                    ["usage", "--by", "lease"], ["usage", "--advice"], ["doctor"], ["events"],
+                    ["token", "list"]):
+        columns = h100.ok(*command, "-o", "csv").splitlines()[0].split(",")
+        assert all(re.fullmatch("[a-z][a-z0-9_]*", name) for name in columns), columns
+        assert len(set(columns)) == len(columns)
 
 
 def test_events_tell_the_story(h100):

@@ -70,7 +70,10 @@ def test_help_needs_no_daemon(tmp_path):
     for name in names:
         one = run(tmp_path / "none", name, "--help")
         assert one.returncode == 0 and f"Usage: tangram {name}" in one.stdout
-        assert max(map(len, one.stdout.splitlines())) <= 110
+        assert max(map(len, one.stdout.splitlines())) <= 79
+        if "--output" in one.stdout:
+            refused = run(tmp_path / "none", name, "-o", "csv").stderr
+            assert ("is for lists" in refused) == ("or csv" not in one.stdout), refused
         for line in one.stdout.split("Examples:\n")[-1].split("\n\n")[0].splitlines() \
                 if "Examples:" in one.stdout else ():
             words = shlex.split(line[line.index("tangram "):].split(")")[0].split(" > ")[0])

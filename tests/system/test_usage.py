@@ -235,7 +235,7 @@ def test_usage_by_time_tenant_and_profile(daemon):
                 "?frm=1", "?since="):
         assert d.get("/v1/usage" + bad).status == 400, bad
     out = d.cli("usage", "--by", "lease", "--since", "2h", "-o", "csv", check=0).stdout.splitlines()
-    assert len(out) == 3 and out[0].startswith("lease,tenant,profile,compute-hours")
+    assert len(out) == 3 and out[0].startswith("lease,tenant,profile,compute_hours")
     for bad in (("--by", "week"), ("--since", "x"), ("--advice", "--by", "day"), ("--all",)):
         done = d.cli("usage", *bad)
         assert done.returncode in (1, 2) and len(done.stderr.splitlines()) <= 2, done
