@@ -66,6 +66,18 @@ unsigned lease_slots_on(const struct pool *pool, const struct pool_lease *lease,
     return each * lease->count;
 }
 
+/* Is there a GPU for it that does not tell what it can be cut into? */
+static bool has_uncuttable(const struct pool *pool, const struct pool_lease *lease)
+{
+    bool has = false;
+
+    for (unsigned i = 0; i < pool->gpu_count && !has; i++) {
+        const struct pool_gpu *gpu = pool->gpus[i];
+        has = gpu->class_id < 0 && gpu->is_managed && lease_allows_gpu(lease, gpu);
+    }
+    return has;
+}
+
 /* Is there a model on which it takes no more than so many compute slots? */
 static bool takes_at_most(const struct pool *pool, const struct pool_lease *lease, unsigned slots)
 {
@@ -74,7 +86,8 @@ static bool takes_at_most(const struct pool *pool, const struct pool_lease *leas
             return true;
         }
     }
-    return lease->want.kind == MIG_WANT_GPU && lease_slots_on(pool, lease, -1) <= slots;
+    return lease->want.kind == MIG_WANT_GPU && lease_slots_on(pool, lease, -1) <= slots &&
+           has_uncuttable(pool, lease);
 }
 
 bool lease_is_over_quota(const struct pool *pool, const struct pool_lease *lease)

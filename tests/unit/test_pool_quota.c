@@ -75,6 +75,23 @@ static void an_old_request_keeps_its_quota(void **state)
     world_done(&w);
 }
 
+/* A whole GPU of a model that can be cut counts as all of its slices, in the queue as well. */
+static void a_whole_gpu_over_quota_keeps_nobody_waiting(void **state)
+{
+    struct world w;
+    (void)state;
+    setup(&w, NULL, STEP, PLAN_SLICES);
+    uint64_t three = ask(&w, "a", "3g.40gb", 0), whole = ask(&w, "a", "gpu", 0);
+    assert_int_equal(world_state(&w, whole), POOL_LEASE_QUEUED);
+    assert_non_null(strstr(why(&w, whole), "of the 7 compute slots"));
+    uint64_t four = ask(&w, "b", "4g.40gb", 0);
+    assert_int_equal(world_state(&w, four), POOL_LEASE_ACTIVE);
+    give_back(&w, three);
+    world_give_back(&w, "b", four);
+    assert_int_equal(world_state(&w, whole), POOL_LEASE_ACTIVE);
+    world_done(&w);
+}
+
 /* Who cancels it gets the quota back. */
 static void what_is_cancelled_keeps_nothing(void **state)
 {
@@ -200,6 +217,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_old_request_keeps_its_quota),
+        cmocka_unit_test(a_whole_gpu_over_quota_keeps_nobody_waiting),
         cmocka_unit_test(what_is_cancelled_keeps_nothing),
         cmocka_unit_test(the_head_keeps_its_quota),
         cmocka_unit_test(what_was_kept_is_not_for_smaller_ones),
