@@ -273,8 +273,13 @@ void plan_take(struct plan *p, const struct plan_spot *spot, bool is_movable, fl
         d->movable[d->movable_count++] = (struct plan_movable){spot->slice, move_cost};
     }
     set_instances(p, gpu, instances(p, gpu) + 1);
-    p->last_gpu = gpu;
+    plan_note_turn(p, gpu);
     plan_set_state(p, gpu, to);
+}
+
+void plan_note_turn(struct plan *p, uint32_t gpu)
+{
+    p->last_gpu = gpu;
 }
 
 void plan_give_back(struct plan *p, uint32_t gpu, struct mig_slice slice)

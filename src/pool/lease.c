@@ -157,11 +157,9 @@ void lease_dequeue(struct pool *pool, struct pool_lease *lease)
 
 void lease_count_slots(struct pool_lease *lease, bool is_taken)
 {
-    if (is_taken) {
-        lease->tenant->compute_slots += lease->compute_slots;
-    } else {
-        lease->tenant->compute_slots -= lease->compute_slots;
-    }
+    unsigned slots = lease->compute_slots;
+
+    lease->tenant->compute_slots += is_taken ? slots : -slots;
 }
 
 static void log_cut(struct pool *pool, const struct pool_lease *lease)
@@ -247,6 +245,7 @@ void lease_start(struct pool *pool, struct pool_lease *lease)
 {
     lease->state = POOL_LEASE_CUTTING;
     lease->started_ms = pool->now_ms;
+    plan_note_turn(pool->plan, lease->part[lease->part_count - 1].gpu->id);
     pool->wants_queue_pass |= pool->shift_count > 0; /* moves may have become vain */
     pool_mark_lease(pool, lease);
     lease_activate_if_settled(pool, lease);

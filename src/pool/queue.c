@@ -126,6 +126,7 @@ static void arrange(struct pool *pool, struct pass *pass, struct pool_lease *lea
     if (pass->count == JOINED_MAX) {
         begin(pool, pass);
     }
+    plan_note_turn(pool->plan, lease->part[lease->part_count - 1].gpu->id);
     pass->is_bound[pass->count] = is_bound;
     pass->lease[pass->count++] = lease;
     if (has_shift) {

@@ -27,6 +27,7 @@ class Gpu:
         self.number, self.model = number, model
         self.slots, self.slices, self.profiles = MODELS[model]
         self.busy = 0
+        self.turn = 0  # GPUs between it and the last one used, in their order
 
     def resolve(self, want):
         """Name or "2g": the smallest profile with that many compute slices."""
@@ -52,6 +53,7 @@ class Gpu:
 # Policy -> what is least for the best GPU, before its number; and for its slots, before theirs.
 COST = {
     "first-fit": lambda g, b, a, s: ((), ()),
+    "round-robin": lambda g, b, a, s: ((g.turn,), ()),
     "lowest-slot": lambda g, b, a, s: ((s,), ()),
     "best-fit": lambda g, b, a, s: ((g.free(b),), (-g.placements_left(a),)),
     "worst-fit": lambda g, b, a, s: ((-g.free(b),), (-g.placements_left(a),)),
@@ -66,9 +68,9 @@ class Run:
     def __init__(self, fleet, jobs, policy, queue):
         self.gpus = [Gpu(0, m) for m, n in fleet for _ in range(n)]
         for i, g in enumerate(self.gpus):
-            g.number = i
+            g.number = g.turn = i
         self.jobs, self.cost, self.queue = jobs, COST[policy], queue
-        self.start, self.size, self.slices = {}, {}, {}
+        self.start, self.size, self.slices, self.place = {}, {}, {}, {}
         self.ends, self.waiting = [], []  # (end, job, gpu, window); (-priority, job)
         self.run()
 
@@ -109,6 +111,9 @@ class Run:
             return False
         g, size, s, slices = place
         g.busy |= window(size, s)
+        for other in self.gpus:
+            other.turn = (other.number - g.number - 1) % len(self.gpus)
+        self.place[job] = g.number, s
         self.start[job], self.size[job], self.slices[job] = now, size, slices
         heapq.heappush(self.ends, (now + duration, job, g.number, window(size, s)))
         return True
