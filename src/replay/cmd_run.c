@@ -5,6 +5,8 @@
 #include "replay/options.h"
 #include "replay/simulate.h"
 #include "replay/svg.h"
+#include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,18 +16,19 @@ static const char usage[] =
     "usage: tangram-replay run --gpus MODEL:N[,...] --trace FILE [--policy NAME]\n"
     "           [--max-moves K] [--queue loss|fifo|backfill] [--create-ms N] [--delete-ms N]\n"
     "           [--age-step-ms N] [--max-compute N] [--objective NAME]\n"
-    "           [--bounds auto|none|fast|lp] [--seed N] [--svg FILE] [-o table|csv|json]\n"
+    "           [--bounds auto|none|fast|lp] [--seed N] [--svg FILE] [--jobs FILE]\n"
+    "           [-o table|csv|json]\n"
     "FILE is CSV: arrival_ms,profile,duration_ms[,tenant,priority,movable].  Without the column\n"
     "movable every slice may be moved.  The trace goes through the pool of the daemon; with\n"
     "--max-moves above 0 every holder who is asked to move agrees at once, and a request of the\n"
     "loss system waits only while room is made for it.  Nothing here is random: --seed is\n"
-    "accepted and not used.";
+    "accepted and not used.  --jobs writes what became of each request, as CSV.";
 
 struct options {
     struct replay_fleet fleet;
     struct replay_trace trace;
     struct replay_setup setup;
-    const char *trace_path, *svg;
+    const char *trace_path, *svg, *jobs;
     int64_t max_moves, seed;
     int queue, bounds, format;
 };
@@ -50,6 +53,7 @@ static int parse(int argc, char **argv, struct options *o, struct error *err)
         {"bounds", REPLAY_OPTION_WORD, &o->bounds, 0, 0, bound_words},
         {"seed", REPLAY_OPTION_INT, &o->seed, 0, INT64_MAX, NULL},
         {"svg", REPLAY_OPTION_TEXT, &o->svg, 0, 0, NULL},
+        {"jobs", REPLAY_OPTION_TEXT, &o->jobs, 0, 0, NULL},
         {"output", REPLAY_OPTION_WORD, &o->format, 0, 0, replay_formats},
     };
     int r = replay_options_read(argc, argv, table, ARRAY_SIZE(table), usage, err);
@@ -89,7 +93,8 @@ static void print_json(const struct options *o, const struct replay_outcome *x)
            x->accepted_ratio, x->accepted_slices_ratio, x->compute_util, x->memory_util,
            x->mean_wait_ms, x->p95_wait_ms);
     for (uint32_t p = 0; p < o->trace.profile_count; p++, sep = ",") {
-        printf("%s\"%s\":%.0f", sep, o->trace.profiles[p], x->waits[p].p99_wait_ms);
+        printf("%s", sep);
+        print_number(o->trace.profiles[p], x->waits[p].p99_wait_ms, "%.0f");
     }
     printf("},\"makespan_ms\":%lld,\"moves\":%llu,\"recuts\":%llu,\"decisions\":%llu,"
            "\"decision_ns\":{\"p50\":%.0f,\"p99\":%.0f},\"bounds\":{",
@@ -144,7 +149,11 @@ static void print_table(const struct options *o, const struct replay_outcome *x)
            100 * x->memory_util);
     printf("Waits        %.1f ms on average, %.0f ms at 95 %%\n", x->mean_wait_ms, x->p95_wait_ms);
     for (uint32_t p = 0; p < o->trace.profile_count; p++) {
-        printf("  %-10s %.0f ms at 99 %%\n", o->trace.profiles[p], x->waits[p].p99_wait_ms);
+        if (x->waits[p].count) {
+            printf("  %-10s %.0f ms at 99 %%\n", o->trace.profiles[p], x->waits[p].p99_wait_ms);
+        } else {
+            printf("  %-10s never accepted\n", o->trace.profiles[p]);
+        }
     }
     printf("Makespan     %lld ms", (long long)x->makespan_ms);
     if (x->bounds.makespan_ms >= 0) {
@@ -166,6 +175,34 @@ static int write_svg(const struct options *o, const struct replay_outcome *x, st
         times[i] = (double)x->makespan_ms / 1000 * i / REPLAY_SAMPLES;
     }
     return replay_svg_write(o->svg, "Utilisation over time", "seconds", "share", &line, 1, err);
+}
+
+/* In the order of the trace; the last four are empty for who was not accepted. */
+static int write_jobs(const struct options *o, const struct replay_outcome *x, struct error *err)
+{
+    FILE *f = fopen(o->jobs, "we");
+
+    if (!f) {
+        return err_set(err, errno, "cannot write %s: %s", o->jobs, strerror(errno));
+    }
+    fputs("arrival_ms,profile,duration_ms,ready_ms,end_ms,gpu,slot\n", f);
+    for (size_t i = 0; i < o->trace.count; i++) {
+        const struct replay_job *j = &o->trace.jobs[i];
+        const struct replay_span *s = &x->spans[i];
+        fprintf(f, "%" PRId64 ",%s,%" PRId64 ",", j->arrival_ms, o->trace.profiles[j->profile],
+                j->duration_ms);
+        if (s->is_started) {
+            fprintf(f, "%" PRId64 ",%" PRId64 ",%u,%u\n", s->ready_ms, s->end_ms, s->gpu,
+                    s->start);
+        } else {
+            fputs(",,,\n", f);
+        }
+    }
+    int failed = ferror(f);
+    if (fclose(f) != 0 || failed) {
+        return err_set(err, EIO, "cannot write %s", o->jobs);
+    }
+    return 0;
 }
 
 int replay_command_run(int argc, char **argv)
@@ -196,6 +233,7 @@ int replay_command_run(int argc, char **argv)
          : o.format == REPLAY_CSV ? print_csv
                                   : print_table)(&o, &x);
         r = o.svg ? write_svg(&o, &x, &err) : 0;
+        r = r == 0 && o.jobs ? write_jobs(&o, &x, &err) : r;
         replay_outcome_done(&x);
     }
     replay_trace_done(&o.trace);

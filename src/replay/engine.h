@@ -4,13 +4,6 @@
 /* What carries a trace out.  simulate.c prepares a run and sums it up; in between one engine fills
  * the spans and counts. */
 
-/* What became of one job of the trace. */
-struct replay_span {
-    bool is_started;
-    int64_t ready_ms, end_ms; /* in the trace's time: its slice was ready; it ended */
-    uint8_t slots, slices;    /* memory slots and compute slices of its slice */
-};
-
 struct replay_run {
     const struct replay_setup *setup;
     struct plan *plan; /* one class for each group of the fleet, in its order; no GPUs */

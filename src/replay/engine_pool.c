@@ -162,7 +162,9 @@ static void note_grant(struct world *w, uint64_t id)
                                               .ready_ms = w->now_ms,
                                               .end_ms = w->now_ms + duration_ms,
                                               .slots = slice->size,
-                                              .slices = slice->compute_slots};
+                                              .slices = slice->compute_slots,
+                                              .gpu = slice->gpu->id,
+                                              .start = slice->start};
     if (!duration_ms) {
         replay_heap_push(&w->releases, w->now_ms, id);
     }

@@ -126,7 +126,7 @@ static void sum_waits(const struct replay_run *run, struct replay_outcome *o)
         qsort(w, n, sizeof(*w), compare_doubles);
         if (p < t->profile_count) {
             o->waits[p].count = n;
-            o->waits[p].p99_wait_ms = n ? w[quantile(n, .99)] : 0;
+            o->waits[p].p99_wait_ms = n ? w[quantile(n, .99)] : (double)NAN;
         }
     }
     o->p95_wait_ms = n ? w[quantile(n, .95)] : 0;
@@ -222,8 +222,8 @@ static void summarise(struct replay_run *run, struct replay_outcome *o)
 
 void replay_outcome_done(struct replay_outcome *o)
 {
-    free(o->waits);
-    o->waits = NULL;
+    free(TAKE_PTR(o->waits));
+    free(TAKE_PTR(o->spans));
 }
 
 int replay_simulate(const struct replay_setup *setup, struct replay_outcome *ret, struct error *err)
@@ -238,6 +238,7 @@ int replay_simulate(const struct replay_setup *setup, struct replay_outcome *ret
     }
     if (r == 0) {
         summarise(&run, ret);
+        ret->spans = TAKE_PTR(run.spans);
     }
     run_done(&run);
     return r;

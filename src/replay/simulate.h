@@ -29,8 +29,8 @@ struct replay_setup {
 };
 
 struct replay_profile_wait {
-    uint64_t count;
-    double p99_wait_ms;
+    uint64_t count; /* accepted requests */
+    double p99_wait_ms; /* NaN when none was accepted */
 };
 
 /* Utilisation over time, for plots: equal steps over the makespan. */
@@ -43,6 +43,15 @@ struct replay_bounds {
     int64_t makespan_ms;
 };
 
+/* What became of one job of the trace. */
+struct replay_span {
+    bool is_started;
+    int64_t ready_ms, end_ms; /* in the trace's time: its slice was ready; it ended */
+    uint8_t slots, slices;    /* memory slots and compute slices of its slice */
+    uint32_t gpu;             /* where it began: the GPU's number in the fleet, and the first slot */
+    uint8_t start;
+};
+
 struct replay_outcome {
     uint64_t requests, accepted, moves, recuts, decisions;
     double accepted_ratio, accepted_slices_ratio; /* slices: in memory slots asked for */
@@ -51,6 +60,7 @@ struct replay_outcome {
     int64_t makespan_ms;                          /* from the first arrival to the last end */
     double decision_ns[2];                        /* p50, p99: a request through pool_step() */
     struct replay_profile_wait *waits;            /* by trace profile; owned */
+    struct replay_span *spans;                    /* by job of the trace; owned */
     double samples[REPLAY_SAMPLES];               /* memory slots in use, as a share */
     struct replay_bounds bounds;
 };

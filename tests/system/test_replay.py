@@ -164,7 +164,7 @@ def test_a_tenant_keeps_to_its_limit(tmp_path):
                             "--max-compute", 3, "-o", "json"))
     # a's second waits for its first, and holds nobody up; b's second is more than it may ever have
     assert out["accepted"] == 3
-    assert out["p99_wait_ms_by_profile"] == {"3g.40gb": 0, "1g.10gb": 99, "4g.40gb": 0}
+    assert out["p99_wait_ms_by_profile"] == {"3g.40gb": 0, "1g.10gb": 99, "4g.40gb": None}
 
 
 @pytest.mark.parametrize("queue", ["loss", "fifo", "backfill"])
@@ -213,6 +213,17 @@ def test_movable_is_obeyed(tmp_path):
         out = json.loads(replay("run", "--gpus", "H100-SXM5-80GB:2", "--trace", trace,
                                 "--policy", "first-fit", "--max-moves", 2, "-o", "json"))
         assert out["accepted"] == 4 + movable
+
+
+def test_what_was_never_accepted_has_no_wait(tmp_path):
+    (tmp_path / "t.csv").write_text("0,7g.80gb,100\n1,1g.10gb,5\n")
+    args = ("run", "--gpus", "H100-SXM5-80GB", "--trace", tmp_path / "t.csv")
+    out = json.loads(replay(*args, "-o", "json", "--jobs", tmp_path / "jobs.csv"))
+    assert out["p99_wait_ms_by_profile"] == {"7g.80gb": 0, "1g.10gb": None}
+    assert "1g.10gb    never accepted" in replay(*args)
+    assert (tmp_path / "jobs.csv").read_text() == \
+        "arrival_ms,profile,duration_ms,ready_ms,end_ms,gpu,slot\n" \
+        "0,7g.80gb,100,0,100,0,0\n1,1g.10gb,5,,,,\n"
 
 
 def test_mixed_fleet_and_plot(tmp_path):

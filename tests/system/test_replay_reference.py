@@ -1,4 +1,5 @@
 """tangram-replay run against replay_reference.py on drawn traces: the same answers, exactly."""
+import csv
 import json
 import os
 import pathlib
@@ -25,9 +26,18 @@ def real(tmp_path, fleet, jobs, policy, queue):
                      "".join(f"{a},{p},{d},{k}\n" for a, p, d, k in jobs))
     done = subprocess.run([BUILD / "tangram-replay", "run", "--gpus", fleet, "--trace", trace,
                            "--policy", policy, "--queue", queue, "--age-step-ms", "0", "--bounds",
-                           "none", "-o", "json"], capture_output=True, text=True, check=False)
+                           "none", "-o", "json", "--jobs", tmp_path / "jobs.csv"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    with open(tmp_path / "jobs.csv", encoding="utf-8") as f:
+        rows = [tuple(row.values()) for row in csv.DictReader(f)]
+    return json.loads(done.stdout), rows
+
+
+def rows_of(run):
+    """As --jobs writes them."""
+    return [(str(a), p, str(d), str(run.start[i]), str(run.start[i] + d), *map(str, run.place[i]))
+            if i in run.start else (str(a), p, str(d), "", "", "", "")
+            for i, (a, p, d, _) in enumerate(run.jobs)]
 
 
 def jobs_of(fleet, count, shortest):
@@ -49,8 +59,10 @@ def test_the_same_as_written_anew(tmp_path_factory, fleet, policy, queue):
               suppress_health_check=list(HealthCheck))
     @given(jobs_of(fleet, 60, queue == "backfill"))
     def check(jobs):
-        expected = replay_reference.Run(models, jobs, policy, queue).outcome()
-        out = real(tmp_path, fleet, jobs, policy, queue)
+        run = replay_reference.Run(models, jobs, policy, queue)
+        expected = run.outcome()
+        out, rows = real(tmp_path, fleet, jobs, policy, queue)
+        assert rows == rows_of(run)
         for key, value in expected.items():
             # Utilisation has six digits.
             assert out[key] == pytest.approx(value, abs=1e-6 if "util" in key or "ratio" in key
@@ -69,6 +81,8 @@ def test_the_same_when_it_is_crowded(tmp_path, seed, queue):
     jobs = sorted(((rnd.randrange(600), rnd.choice(FLEETS[fleet]), 1 + rnd.randrange(60),
                     rnd.randrange(3)) for _ in range(200)), key=lambda j: j[0])
     for policy in replay_reference.COST:
-        expected = replay_reference.Run(models, jobs, policy, queue).outcome()
-        out = real(tmp_path, fleet, jobs, policy, queue)
+        run = replay_reference.Run(models, jobs, policy, queue)
+        expected = run.outcome()
+        out, rows = real(tmp_path, fleet, jobs, policy, queue)
+        assert rows == rows_of(run), policy
         assert {k: out[k] for k in expected} == pytest.approx(expected, abs=1e-3), policy
