@@ -48,8 +48,8 @@ struct replay_span {
     bool is_started;
     int64_t ready_ms, end_ms; /* in the trace's time: its slice was ready; it ended */
     uint8_t slots, slices;    /* memory slots and compute slices of its slice */
-    uint32_t gpu;             /* where it began: the GPU's number in the fleet, and the first slot */
-    uint8_t start;
+    uint32_t gpu;             /* where it began: the GPU's number in the fleet, */
+    uint8_t start;            /* and the first slot */
 };
 
 struct replay_outcome {
