@@ -138,7 +138,8 @@ double plan_score(const struct plan *plan, const struct plan_ask *ask, uint32_t 
  * again.  is_movable makes it known to plan_moves(). */
 void plan_take(struct plan *plan, const struct plan_spot *spot, bool is_movable, float move_cost);
 void plan_give_back(struct plan *plan, uint32_t gpu_id, struct mig_slice slice);
-/* For who tells by plan_update_gpu(): a request has got its place there, round-robin goes on from it. */
+/* For who tells by plan_update_gpu(): a request has got its place there; round-robin goes on
+ * from it. */
 void plan_note_turn(struct plan *plan, uint32_t gpu_id);
 /* plan_gpu.end_ms, which the two above leave as it is. */
 void plan_set_end(struct plan *plan, uint32_t gpu_id, int64_t end_ms);

@@ -26,7 +26,8 @@ def real(tmp_path, fleet, jobs, policy, queue):
                      "".join(f"{a},{p},{d},{k}\n" for a, p, d, k in jobs))
     done = subprocess.run([BUILD / "tangram-replay", "run", "--gpus", fleet, "--trace", trace,
                            "--policy", policy, "--queue", queue, "--age-step-ms", "0", "--bounds",
-                           "none", "-o", "json", "--jobs", tmp_path / "jobs.csv"], capture_output=True, text=True, check=False)
+                           "none", "-o", "json", "--jobs", tmp_path / "jobs.csv"],
+                          capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     with open(tmp_path / "jobs.csv", encoding="utf-8") as f:
         rows = [tuple(row.values()) for row in csv.DictReader(f)]
