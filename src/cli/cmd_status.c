@@ -155,17 +155,12 @@ static int fetch_list(struct cli *cli, const char *key, json_t *status)
 {
     CLEANUP(freep) char *path = xasprintf("/v1/%s", key);
     CLEANUP(json_decrefp) json_t *answer = NULL;
-    int rc = cli_call(cli, "GET", path, NULL, &answer);
+    int rc = cli_fetch_list(cli, path, key, &answer);
 
-    if (rc) {
-        return rc;
+    if (!rc) {
+        json_object_set(status, key, js_array(answer, key));
     }
-    if (!js_array(answer, key)) {
-        cli_say("the daemon's answer to %s has no list '%s' in it", path, key);
-        return CLI_FAILED;
-    }
-    json_object_set(status, key, js_array(answer, key));
-    return CLI_OK;
+    return rc;
 }
 
 static int count_lines(const struct buf *b)

@@ -94,7 +94,8 @@ SET(plan_set,
          "looks at when leases with a time limit end; the others are for comparison."),
     ENUM("objective", "requests|slices|priority", "\"slices\"",
          "Who is served first behind the head of the queue when not all fit, and for whom holders "
-         "are asked to move: in turn; small requests; slots, twice as much with each priority."));
+         "are asked to move. requests: the small ones; slices: all in turn; priority: who is "
+         "worth most, a slot counting double with each priority."));
 
 SET(moves_set,
     INT("max_per_request", 0, PLAN_MOVES_MAX, "1",

@@ -178,12 +178,14 @@ static void print_row(struct options *o, const struct row *r)
                x->slices.half_width, x->moves_per_100, (unsigned long long)x->decisions,
                x->decision_ns[0], x->decision_ns[1], r->lead.mean, r->lead.half_width);
     } else {
-        printf("%-11s %-15s %5d  %8.4f +-%6.4f  %8.4f +-%6.4f  %8.4f +-%6.4f  %9.3f  %9llu %7.0f "
-               "%7.0f\n",
+        char lead[40] = "-"; /* a bound in the long run is of no run */
+        if (isfinite(r->lead.mean)) {
+            snprintf(lead, sizeof(lead), "%8.4f +-%6.4f", r->lead.mean, r->lead.half_width);
+        }
+        printf("%-11s %-15s %5d  %8.4f +-%6.4f  %8.4f +-%6.4f  %17s  %9.3f  %9llu %7.0f %7.0f\n",
                r->mix, r->policy, (int)o->max_moves, x->requests.mean, x->requests.half_width,
-               x->slices.mean, x->slices.half_width, r->lead.mean, r->lead.half_width,
-               x->moves_per_100, (unsigned long long)x->decisions, x->decision_ns[0],
-               x->decision_ns[1]);
+               x->slices.mean, x->slices.half_width, lead, x->moves_per_100,
+               (unsigned long long)x->decisions, x->decision_ns[0], x->decision_ns[1]);
     }
     o->rows++;
     fflush(stdout);

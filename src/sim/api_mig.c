@@ -128,32 +128,29 @@ enum nvml_return nvmlDeviceIsMigDeviceHandle(struct nvml_device *device, unsigne
     return NVML_SUCCESS;
 }
 
-enum nvml_return nvmlDeviceGetGpuInstanceId(struct nvml_device *device, unsigned int *id)
+static enum nvml_return get_instance_id(const char *name, struct nvml_device *device,
+                                        bool is_compute, unsigned int *id)
 {
     CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_MIG);
+    enum nvml_return rc = call_device(&c, name, device, CALL_MIG);
     if (rc != NVML_SUCCESS) {
         return rc;
     }
     if (!id) {
         return NVML_ERROR_INVALID_ARGUMENT;
     }
-    *id = c.gi;
+    *id = is_compute ? c.ci : c.gi;
     return NVML_SUCCESS;
+}
+
+enum nvml_return nvmlDeviceGetGpuInstanceId(struct nvml_device *device, unsigned int *id)
+{
+    return get_instance_id(__func__, device, false, id);
 }
 
 enum nvml_return nvmlDeviceGetComputeInstanceId(struct nvml_device *device, unsigned int *id)
 {
-    CLEANUP(call_end) struct call c = {0};
-    enum nvml_return rc = call_device(&c, __func__, device, CALL_MIG);
-    if (rc != NVML_SUCCESS) {
-        return rc;
-    }
-    if (!id) {
-        return NVML_ERROR_INVALID_ARGUMENT;
-    }
-    *id = c.ci;
-    return NVML_SUCCESS;
+    return get_instance_id(__func__, device, true, id);
 }
 
 static enum nvml_return get_attributes(const char *name, struct nvml_device *device,

@@ -109,7 +109,8 @@ struct sim_gpu {
 struct sim_latency {
     int64_t create_gi_us, create_ci_us, destroy_gi_us, destroy_ci_us;
     int64_t each_us; /* added to destroy_gi for every further instance on the GPU */
-    int64_t mode_us, init_us, query_us;
+    int64_t mode_us, init_us;
+    int64_t spare_us; /* nothing reads it; machines on disk have its place */
     int64_t in_use_us; /* destroying is refused for so long after a process ended */
     int64_t spread_pct, tail_pct, tail_factor;
 };

@@ -48,26 +48,27 @@ int tool_gpu(const struct sim_machine *m, const char *name)
 
 static const struct {
     const char *name, *usage;
+    int words; /* that it takes at most; -1: it has options, and looks for itself */
     int (*run)(int argc, char **argv);
 } commands[] = {
     {"create",
      "DIR --gpu MODEL[:N] ... [--driver-version V] [--seed N] [--latency none|typical|SPEC] "
      "[--flipped]; or --check instead of DIR",
-     tool_create},
-    {"models", "[--all] [-o json]", tool_models},
-    {"show", "DIR [-o json]", tool_show},
-    {"env", "DIR", tool_env},
-    {"reboot", "DIR", tool_reboot},
-    {"reset", "DIR GPU", tool_reset},
-    {"load", "[--machine DIR] --device UUID [--sm PCT] [--memory SIZE] [--for D] [--graphics]",
+     -1, tool_create},
+    {"models", "[-o json]", -1, tool_models},
+    {"show", "DIR [-o json]", -1, tool_show},
+    {"env", "DIR", 1, tool_env},
+    {"reboot", "DIR", 1, tool_reboot},
+    {"reset", "DIR GPU", 2, tool_reset},
+    {"load", "[--machine DIR] --device UUID [--sm PCT] [--memory SIZE] [--for D] [--graphics]", -1,
      tool_load},
     {"fault",
-     "DIR --call NAME [--return CODE] [--after N] [--times N] [--hang D|forever] [--gpu GPU]",
+     "DIR --call NAME [--return CODE] [--after N] [--times N] [--hang D|forever] [--gpu GPU]", -1,
      tool_fault},
-    {"xid", "DIR --gpu GPU --code N [--gi N] [--ci N]", tool_xid},
-    {"lose", "DIR GPU", tool_lose},
-    {"clear", "DIR", tool_clear},
-    {"shell", "DIR [-- CMD ...]", tool_shell},
+    {"xid", "DIR --gpu GPU --code N [--gi N] [--ci N]", -1, tool_xid},
+    {"lose", "DIR GPU", 2, tool_lose},
+    {"clear", "DIR", 1, tool_clear},
+    {"shell", "DIR [-- CMD ...]", -1, tool_shell},
 };
 
 static int usage(FILE *to)
@@ -99,6 +100,10 @@ int main(int argc, char **argv)
             if (argc > 2 && strcmp(argv[2], "--help") == 0) {
                 printf("usage: tangram-sim %s %s\n", commands[i].name, commands[i].usage);
                 return TOOL_OK;
+            }
+            if (commands[i].words >= 0 && argc - 2 > commands[i].words) {
+                return tool_fail(TOOL_USAGE, "%s takes %s, and no more", commands[i].name,
+                                 commands[i].usage);
             }
             return commands[i].run(argc - 1, argv + 1);
         }

@@ -106,16 +106,25 @@ static json_t *model_json(const struct sim_model *m)
                      m->lacks[0] == '\0', "profiles", profiles);
 }
 
-static bool wants_json(int argc, char **argv, bool *ret_all)
+/* -o, and at most that many words; 0 or an exit code. */
+static int read_output(int argc, char **argv, int words, bool *ret_is_json)
 {
-    static const struct option options[] = {
-        {"output", required_argument, NULL, 'o'}, {"all", no_argument, NULL, 'a'}, {0}};
+    static const struct option options[] = {{"output", required_argument, NULL, 'o'}, {0}};
     bool is_json = false;
     for (int o; (o = getopt_long(argc, argv, "o:", options, NULL)) != -1;) {
-        is_json = is_json || (o == 'o' && strcmp(optarg, "json") == 0);
-        *ret_all = *ret_all || o == 'a';
+        if (o == '?') {
+            return TOOL_USAGE;
+        }
+        is_json = strcmp(optarg, "json") == 0;
+        if (!is_json && strcmp(optarg, "table") != 0) {
+            return tool_fail(TOOL_USAGE, "-o takes table or json, not '%s'", optarg);
+        }
     }
-    return is_json;
+    if (argc - optind > words) {
+        return tool_fail(TOOL_USAGE, "'%s' is one argument too many", argv[optind + words]);
+    }
+    *ret_is_json = is_json;
+    return TOOL_OK;
 }
 
 static void print_json(json_t *root)
@@ -127,8 +136,12 @@ static void print_json(json_t *root)
 
 int tool_models(int argc, char **argv)
 {
-    bool is_all = false;
-    if (wants_json(argc, argv, &is_all)) {
+    bool is_json = false;
+    int rc = read_output(argc, argv, 0, &is_json);
+    if (rc != TOOL_OK) {
+        return rc;
+    }
+    if (is_json) {
         json_t *list = json_array();
         for (unsigned int i = 0; i < sim_model_count; i++) {
             json_array_append_new(list, model_json(&sim_models[i]));
@@ -240,8 +253,11 @@ static void print_gpu(json_t *gpu)
 
 int tool_show(int argc, char **argv)
 {
-    bool is_all = false;
-    bool is_json = wants_json(argc, argv, &is_all);
+    bool is_json = false;
+    int rc = read_output(argc, argv, 1, &is_json);
+    if (rc != TOOL_OK) {
+        return rc;
+    }
     CLEANUP(sim_machine_freep) struct sim_machine *m = tool_open(argv[optind]);
     if (!m) {
         return TOOL_FAILED;

@@ -15,7 +15,6 @@ static const struct sim_latency typical = {.create_gi_us = 100000,
                                            .each_us = 6000,
                                            .mode_us = 500000,
                                            .init_us = 10000,
-                                           .query_us = 0,
                                            .in_use_us = 250000,
                                            .spread_pct = 10,
                                            .tail_pct = 1,
@@ -33,7 +32,6 @@ static const struct {
     {"each", offsetof(struct sim_latency, each_us), false},
     {"mode", offsetof(struct sim_latency, mode_us), false},
     {"init", offsetof(struct sim_latency, init_us), false},
-    {"query", offsetof(struct sim_latency, query_us), false},
     {"in-use", offsetof(struct sim_latency, in_use_us), false},
     {"spread", offsetof(struct sim_latency, spread_pct), true},
     {"tail", offsetof(struct sim_latency, tail_pct), true},
@@ -66,7 +64,7 @@ static int parse_part(char *part, struct sim_latency *latency, struct error *err
     }
     return err_set(err, EINVAL,
                    "latency key '%s' is not one of create-gi create-ci destroy-gi destroy-ci each "
-                   "mode init query in-use spread tail tail-factor",
+                   "mode init in-use spread tail tail-factor",
                    part);
 }
 

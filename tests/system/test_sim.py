@@ -73,6 +73,20 @@ def test_create_says_what_is_wrong(tmp_path, machine):
     assert not (tmp_path / "x" / "machine").exists()
 
 
+@pytest.mark.parametrize("words, says", [
+    (["models", "A30"], "'A30' is one argument too many"),
+    (["models", "-o", "xml"], "-o takes table or json, not 'xml'"),
+    (["models", "--any"], "--any"), (["show", "DIR", "--any"], "--any"),
+    (["show", "DIR", "DIR"], "one argument too many"), (["env", "DIR", "DIR"], "and no more"),
+    (["reset", "DIR", "0", "1"], "and no more"), (["lose", "DIR", "0", "1"], "and no more"),
+    (["clear", "DIR", "0"], "and no more"), (["reboot", "DIR", "now"], "and no more")])
+def test_what_is_too_much_is_refused(machine, words, says):
+    before = show(machine)
+    refused = sim(*[machine if word == "DIR" else word for word in words], code=2)
+    assert says in refused.stderr and not refused.stdout
+    assert show(machine) == before
+
+
 def test_models_lists_those_that_can_and_those_that_cannot():
     models = json.loads(sim("models", "-o", "json").stdout)
     assert len(models) == 37
