@@ -145,7 +145,7 @@ class Machine:
 
 
 class Daemon:
-    """tangramd on a machine."""
+    """tangramd on a machine; None: args say what it finds."""
 
     def __init__(self, folder, machine, config=None, args=()):
         self.folder = pathlib.Path(folder)
@@ -153,6 +153,7 @@ class Daemon:
         self.socket = self.folder / "tangram.sock"
         self.state = self.folder / "state"
         self.log_path = self.folder / "tangramd.log"
+        self.driver = ["--driver", BUILD / "src" / "sim" / "libnvidia-ml.so.1"] if machine else []
         self.args = list(args)
         if config is not None:
             (self.folder / "tangram.yaml").write_text(config)
@@ -163,8 +164,8 @@ class Daemon:
         with open(self.log_path, "ab") as log:
             self.proc = subprocess.Popen(
                 [*wrapper, BUILD / "tangramd", "--socket", self.socket, "--state", self.state,
-                 "--driver", BUILD / "src" / "sim" / "libnvidia-ml.so.1", *map(str, self.args)],
-                env=self.machine.env, stdout=log, stderr=log)
+                 *self.driver, *map(str, self.args)],
+                env=self.machine.env if self.machine else None, stdout=log, stderr=log)
         if ready:
             self.wait_ready()
         return self

@@ -21,7 +21,9 @@ def fake(tmp_path):
 
 
 def env_for(**more):
-    keep = {k: v for k, v in os.environ.items() if not k.startswith("TANGRAM_")}
+    """What is set here does not change what is printed."""
+    keep = {k: v for k, v in os.environ.items()
+            if not k.startswith("TANGRAM_") and k not in ("COLUMNS", "LINES", "NO_COLOR")}
     return {**keep, "LC_ALL": "C.UTF-8", **more}
 
 

@@ -1,55 +1,33 @@
 """The command line on the real daemon and a simulated machine: what a user sees."""
-import contextlib
 import csv
 import io
 import json
 import os
-import pathlib
 import re
-import shutil
 import signal
 import subprocess
-import tempfile
-import time
 
 import pytest
 
-BUILD = pathlib.Path(os.environ.get("TANGRAM_BUILD", "build")).resolve()
-pytestmark = pytest.mark.skipif(not (BUILD / "tangramd").exists(), reason="tangramd was not built")
+from conftest import BUILD, Daemon, until
+from fake_cli import env_for
+
+CONFIG = f"""
+gpus:
+  - mig_mode: on-demand
+tenants:
+  - {{name: me, users: [{os.getuid()}], role: operator}}
+"""
 
 
-class Machine:
-    """A tangramd with simulated GPUs in a folder of its own."""
+class Cli(Daemon):
+    """A tangramd with simulated GPUs, as --simulate makes them, and the command line at it."""
 
     def __init__(self, folder, gpus):
-        self.folder, self.gpus, self.daemon = pathlib.Path(folder), gpus, None
-        self.socket = str(self.folder / "s")
-        (self.folder / "c.yaml").write_text(
-            "gpus:\n  - mig_mode: on-demand\ntenants:\n"
-            f"  - {{name: me, users: [{os.getuid()}], role: operator}}\n")
-        self.start()
+        super().__init__(folder, None, config=CONFIG, args=["--simulate", gpus])
 
     def env(self):
-        keep = {k: v for k, v in os.environ.items() if not k.startswith("TANGRAM_")}
-        return {**keep, "LC_ALL": "C.UTF-8", "TANGRAM_SOCKET": self.socket}
-
-    def start(self):
-        with open(self.folder / "log", "a", encoding="utf-8") as log:
-            self.daemon = subprocess.Popen(
-                [BUILD / "tangramd", "--config", self.folder / "c.yaml", "--socket", self.socket,
-                 "--state", self.folder / "state", "--simulate", self.gpus],
-                stdout=log, stderr=log, env=self.env())
-        self.until(lambda: self("status").returncode == 0)
-
-    def stop(self, how=signal.SIGTERM):
-        self.daemon.send_signal(how)
-        self.daemon.wait(timeout=20)
-
-    def until(self, condition, seconds=20):
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, (self.folder / "log").read_text()
-            time.sleep(0.02)
+        return env_for(TANGRAM_SOCKET=str(self.socket))
 
     def __call__(self, *args, **more):
         return subprocess.run([BUILD / "tangram", *args], capture_output=True, text=True,
@@ -76,23 +54,21 @@ class Machine:
         return {row["place"]: row["state"] for row in self.rows("slices")}
 
 
-@contextlib.contextmanager
-def make(gpus):
-    folder = tempfile.mkdtemp(prefix="tangram-cli-")
-    machine = None
-    try:
-        machine = Machine(folder, gpus)
-        yield machine
-    finally:
-        if machine and machine.daemon.poll() is None:
-            machine.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+@pytest.fixture
+def make(tmp_path):
+    made = []
+
+    def make_one(gpus):
+        made.append(Cli(tmp_path, gpus))
+        return made[-1].start()
+    yield make_one
+    for one in made:
+        one.kill()
 
 
 @pytest.fixture
-def h100():
-    with make("H100-SXM5-80GB:1") as machine:
-        yield machine
+def h100(make):
+    return make("H100-SXM5-80GB:1")
 
 
 def test_lease_use_release(h100):
@@ -119,7 +95,7 @@ def test_run_and_its_exit_status(h100):
     assert done.returncode == 9
     uuid, lease = done.stdout.split()
     assert uuid.startswith("MIG-")
-    h100.until(lambda: h100.json("leases", lease)["state"] == "released")
+    until(lambda: h100.json("leases", lease)["state"] == "released")
 
 
 def test_a_killed_run_gives_its_slice_back(h100):
@@ -129,7 +105,7 @@ def test_a_killed_run_gives_its_slice_back(h100):
     assert h100.json("leases", lease)["state"] == "active"
     child.kill()
     child.wait()
-    h100.until(lambda: h100.json("leases", lease)["state"] == "released")
+    until(lambda: h100.json("leases", lease)["state"] == "released")
     child.stdout.close()
 
 
@@ -138,12 +114,12 @@ def test_run_survives_a_restart_of_the_daemon(h100):
                        "echo $TANGRAM_LEASE; read line; exit 4",
                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     lease = child.stdout.readline().strip()
-    h100.stop(signal.SIGKILL)
+    h100.kill()
     h100.start()
     assert h100.json("leases", lease)["state"] == "active"
     child.communicate("go\n", timeout=20)
     assert child.returncode == 4
-    h100.until(lambda: h100.json("leases", lease)["state"] == "released")
+    until(lambda: h100.json("leases", lease)["state"] == "released")
 
 
 def test_no_room_is_3_and_names_what_is_in_the_way(h100):
@@ -202,7 +178,7 @@ def test_waiting_why_and_through(h100):
     big = h100.lease("7g.80gb")["id"]
     waiter = h100.popen("lease", "-p", "3g.40gb", "--wait", "60s", "--name", "patient", "-o",
                         "json", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    h100.until(lambda: h100.rows("queue"))
+    until(lambda: h100.rows("queue"))
     row, = h100.rows("queue")
     assert row["position"] == "1" and row["name"] == "patient" and row["reason"]
     why = h100.ok("why", row["id"])
@@ -218,7 +194,7 @@ def test_waiting_why_and_through(h100):
 def test_ctrl_c_while_waiting_leaves_nothing_behind(h100):
     h100.lease("7g.80gb")
     waiter = h100.popen("lease", "-p", "1g", "--wait", "forever", stderr=subprocess.PIPE)
-    h100.until(lambda: h100.rows("queue"))
+    until(lambda: h100.rows("queue"))
     waiter.send_signal(signal.SIGINT)
     _, err = waiter.communicate(timeout=20)
     assert waiter.returncode == 130 and "is cancelled" in err
@@ -271,7 +247,7 @@ def test_disown_and_adopt(h100):
     refused = h100("disown", name)
     assert refused.returncode == 5, refused
     h100.ok("release", lease["id"])
-    h100.until(lambda: "idle" in h100.states().values())
+    until(lambda: "idle" in h100.states().values())
     h100.ok("disown", name)
     assert h100.states()[f"{start}:1"] == "foreign"
     assert "foreign" in h100.ok("status")
@@ -326,13 +302,13 @@ def test_doctor_and_version(h100):
 
 @pytest.mark.parametrize("model, profile, slots", [
     ("RTX-PRO-6000-BSE", "2g", 12), ("H200-SXM5-141GB", "2g", 8)])
-def test_the_picture_of_other_models(model, profile, slots):
-    with make(model) as machine:
-        gpu, = machine.json("gpus")
-        assert gpu["memory_slots"] == slots
-        lease = machine.lease(profile)["id"]
-        lines = machine.ok("status").splitlines()
-        assert max(map(len, lines)) <= 80
-        memory, = (line for line in lines if line.startswith("mem"))
-        assert len(memory[6:-1].replace("│", " ").split()) == slots
-        assert any(f"me  {lease}" in line for line in lines)
+def test_the_picture_of_other_models(make, model, profile, slots):
+    machine = make(model)
+    gpu, = machine.json("gpus")
+    assert gpu["memory_slots"] == slots
+    lease = machine.lease(profile)["id"]
+    lines = machine.ok("status").splitlines()
+    assert max(map(len, lines)) <= 80
+    memory, = (line for line in lines if line.startswith("mem"))
+    assert len(memory[6:-1].replace("│", " ").split()) == slots
+    assert any(f"me  {lease}" in line for line in lines)

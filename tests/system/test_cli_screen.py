@@ -1,31 +1,18 @@
 """What is seen on a terminal: -w, windows of every size, other people's scripts and names."""
-import codecs
-import fcntl
 import os
-import pathlib
-import pty
 import re
-import select
 import signal
-import struct
 import subprocess
 import termios
-import time
 import unicodedata
 
 import pytest
 
+from fake_cli import env_for, TANGRAM
 from fake_daemon import ROOT, FakeDaemon, gpu, slice_
+from terminal import Terminal
 
-BUILD = pathlib.Path(os.environ.get("TANGRAM_BUILD", "build")).resolve()
-TANGRAM = str(BUILD / "tangram")
 ENTER, LEAVE = "\x1b[?1049h", "\x1b[?1049l"
-
-
-def env_for(**more):
-    keep = {k: v for k, v in os.environ.items()
-            if not k.startswith("TANGRAM_") and k not in ("COLUMNS", "LINES", "NO_COLOR")}
-    return {**keep, "LC_ALL": "C.UTF-8", "TERM": "xterm", **more}
 
 
 def show(daemon, gpus, queue=(), leases=()):
@@ -58,64 +45,14 @@ def fake(tmp_path):
     daemon.close()
 
 
-class Terminal:
-    """A program on a terminal of its own."""
-
-    def __init__(self, socket, *args, width=80, height=24, **env):
-        self.parent, child = pty.openpty()
-        self.size(width, height)
-        self.seen, self.decoder = "", codecs.getincrementaldecoder("utf-8")()
-        self.process = subprocess.Popen(
-            [TANGRAM, "--socket", socket, *args], stdin=child, stdout=child, stderr=child,
-            env=env_for(**env), start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
-        os.close(child)
-
-    def size(self, width, height):
-        fcntl.ioctl(self.parent, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
-
-    def read(self, seconds):
-        if select.select([self.parent], [], [], seconds)[0]:
-            try:
-                self.seen += self.decoder.decode(os.read(self.parent, 65536))
-            except OSError:
-                return False
-        return True
-
-    def until(self, what, seconds=10):
-        """Reads until `what` was shown, and forgets everything up to there."""
-        end = time.monotonic() + seconds
-        while what not in self.seen:
-            assert time.monotonic() < end and self.read(0.2), (what, self.seen)
-        at = self.seen.index(what) + len(what)
-        before, self.seen = self.seen[:at], self.seen[at:]
-        return before
-
-    def key(self, text):
-        os.write(self.parent, text.encode())
-
-    def end(self, seconds=10):
-        end = time.monotonic() + seconds
-        while self.process.poll() is None:
-            assert time.monotonic() < end, self.seen
-            self.read(0.05)
-        while self.read(0) and select.select([self.parent], [], [], 0)[0]:
-            pass
-        return self.process.returncode
-
-    def close(self):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        os.close(self.parent)
-
-
 @pytest.fixture
 def terminal(fake):
     opened = []
 
     def start(*args, **more):
-        opened.append(Terminal(fake.path, *args, **more))
+        size = {name: more.pop(name) for name in ("width", "height") if name in more}
+        opened.append(Terminal([TANGRAM, "--socket", fake.path, *args],
+                               env_for(TERM="xterm", **more), **size))
         return opened[-1]
     yield start
     for one in opened:
@@ -223,7 +160,7 @@ def test_nothing_goes_on_when_nobody_reads(fake, args):
     fake.routes[("GET", "/v1/events")] = lambda r: (
         {"events": []} if r["query"] else stream(r))
     reader, writer = os.pipe()
-    child = subprocess.Popen([TANGRAM, "--socket", fake.path, *args], stdout=writer, env=env_for())
+    child = subprocess.Popen([TANGRAM, "--socket", fake.path, *args], stdout=writer, env=env_for(TERM="xterm"))
     os.close(writer)
     os.close(reader)
     assert child.wait(timeout=10) == -signal.SIGPIPE
@@ -235,7 +172,7 @@ def test_a_stream_into_a_full_disk_says_why(fake):
         else stream(r))
     with open("/dev/full", "w", encoding="ascii") as full:
         done = subprocess.run([TANGRAM, "--socket", fake.path, "events", "-f"], stdout=full,
-                              stderr=subprocess.PIPE, text=True, env=env_for(), timeout=20,
+                              stderr=subprocess.PIPE, text=True, env=env_for(TERM="xterm"), timeout=20,
                               check=False)
     assert done.returncode == 1 and "No space left on device" in done.stderr
 
@@ -260,7 +197,7 @@ def test_many_gpus_have_a_line_each_on_a_low_terminal(fake, terminal):
 
 def ask(fake, *args, **env):
     done = subprocess.run([TANGRAM, "--socket", fake.path, *args], capture_output=True, text=True,
-                          env=env_for(**env), timeout=30, check=False)
+                          env=env_for(TERM="xterm", **env), timeout=30, check=False)
     assert done.returncode == 0, done
     return done.stdout
 

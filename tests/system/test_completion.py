@@ -1,21 +1,15 @@
 """Completion: what is offered for a line, and that bash, zsh and fish show it."""
-import fcntl
 import os
-import pathlib
-import pty
-import select
 import shlex
 import shutil
 import subprocess
-import termios
 import time
 
 import pytest
 
+from fake_cli import BUILD, env_for, TANGRAM
 from fake_daemon import FakeDaemon, gpu, slice_
-
-BUILD = pathlib.Path(os.environ.get("TANGRAM_BUILD", "build")).resolve()
-TANGRAM = str(BUILD / "tangram")
+from terminal import Terminal
 
 
 @pytest.fixture
@@ -35,15 +29,13 @@ def fake(tmp_path):
     daemon.close()
 
 
-def env_for(socket, **more):
-    keep = {k: v for k, v in os.environ.items() if not k.startswith("TANGRAM_")}
-    return {**keep, "LC_ALL": "C.UTF-8", "TANGRAM_SOCKET": str(socket),
-            "PATH": f"{BUILD}:{keep['PATH']}", **more}
+def env_at(socket, **more):
+    return env_for(TANGRAM_SOCKET=str(socket), PATH=f"{BUILD}:{os.environ['PATH']}", **more)
 
 
 def offered(socket, *words):
     done = subprocess.run([TANGRAM, "completion", "words", *words], capture_output=True, text=True,
-                          env=env_for(socket), timeout=10, check=False)
+                          env=env_at(socket), timeout=10, check=False)
     assert done.returncode == 0 and done.stderr == "", done
     assert "\x1b" not in done.stdout
     return [line.split("\t")[0] for line in done.stdout.splitlines()]
@@ -126,7 +118,7 @@ def in_bash(socket, line):
            "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _tangram tangram\n"
            "printf '%s\\n' \"${COMPREPLY[@]}\"")
     done = subprocess.run(["bash", "--norc", "-c", ask], capture_output=True, text=True,
-                          env=env_for(socket), timeout=20, check=False)
+                          env=env_at(socket), timeout=20, check=False)
     assert done.stderr == "", done
     return [x for x in done.stdout.splitlines() if x]
 
@@ -134,7 +126,7 @@ def in_bash(socket, line):
 def in_fish(socket, line):
     ask = f"source (printf %s {shlex.quote(script('fish'))} | psub); complete -C {shlex.quote(line)}"
     done = subprocess.run(["fish", "--no-config", "-c", ask], capture_output=True, text=True,
-                          env=env_for(socket), timeout=20, check=False)
+                          env=env_at(socket), timeout=20, check=False)
     assert done.stderr == "", done
     return [x.split("\t")[0] for x in done.stdout.splitlines()]
 
@@ -157,36 +149,14 @@ def test_bash_and_fish_offer_it(fake, tmp_path, shell, ask):
     assert ask("/nowhere", "tangram release ") == []
 
 
-class Zsh:
+def start_zsh(folder, socket):
     """An interactive zsh; completion there needs its line editor."""
-
-    def __init__(self, folder, socket):
-        env = env_for(socket, TERM="dumb", HOME=str(folder), ZDOTDIR=str(folder), COLUMNS="200")
-        self.fd, terminal = pty.openpty()
-        self.process = subprocess.Popen(
-            ["zsh", "-f", "-i"], stdin=terminal, stdout=terminal, stderr=terminal, env=env,
-            start_new_session=True, preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
-        os.close(terminal)
-        self.seen = ""
-        self.type(f"PS1='%% '; fpath=({folder} $fpath); autoload -Uz compinit; compinit -u -D\n"
-                  "unsetopt beep; unset zle_bracketed_paste; print re''ady\n")
-        self.until("\nready")
-
-    def type(self, text):
-        os.write(self.fd, text.encode())
-
-    def until(self, what, seconds=15):
-        end = time.monotonic() + seconds
-        while what not in self.seen:
-            assert time.monotonic() < end, (what, self.seen)
-            if select.select([self.fd], [], [], 0.1)[0]:
-                self.seen += os.read(self.fd, 65536).decode("utf-8", "replace")
-        self.seen = self.seen[self.seen.index(what) + len(what):]
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-        os.close(self.fd)
+    zsh = Terminal(["zsh", "-f", "-i"], env_at(socket, TERM="dumb", HOME=str(folder),
+                                               ZDOTDIR=str(folder), COLUMNS="200"))
+    zsh.key(f"PS1='%% '; fpath=({folder} $fpath); autoload -Uz compinit; compinit -u -D\n"
+            "unsetopt beep; unset zle_bracketed_paste; print re''ady\n")
+    zsh.until("\nready")
+    return zsh
 
 
 def test_zsh_offers_it(fake, tmp_path):
@@ -196,7 +166,7 @@ def test_zsh_offers_it(fake, tmp_path):
     folder.mkdir()
     (folder / "_tangram").write_text(script("zsh"))
     (tmp_path / "layout file.yaml").write_text("")
-    zsh = Zsh(folder, fake.path)
+    zsh = start_zsh(folder, fake.path)
     # What is typed is echoed as it comes: only what the completion adds can be waited for whole.
     for keys, got in (("tangram rel\t", "ease "),
                       ("tangram lease -p 2\t", "g.20gb "),
@@ -206,7 +176,7 @@ def test_zsh_offers_it(fake, tmp_path):
                       (f"tangram apply -f {tmp_path}/lay\t", "out\\ file.yaml"),
                       ("tangram run -p 1g -- tangram-si\t", "m "),
                       ("tangram release \t\t", "l-8  -- 2g  queued  vision")):
-        zsh.type(keys)
+        zsh.key(keys)
         zsh.until(got)
-        zsh.type("\x15")  # an empty line again
+        zsh.key("\x15")  # an empty line again
     zsh.close()
