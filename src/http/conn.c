@@ -59,7 +59,8 @@ void conn_close(struct conn *conn)
 {
     request_lose(conn);
     server_forget(conn);
-    close(conn->fd);
+    epoll_ctl(conn->server->epoll_fd, EPOLL_CTL_DEL, conn->fd, NULL);
+    http_socket_close(conn->fd, conn->may_bring);
     buf_done(&conn->in);
     buf_done(&conn->out);
     free(conn);
@@ -90,7 +91,7 @@ static enum turn refuse(struct conn *conn, const struct http_head_fault *fault)
 static enum turn drain(struct conn *conn)
 {
     char data[HTTP_READ_BYTES];
-    ssize_t n = recv(conn->fd, data, sizeof(data), MSG_DONTWAIT);
+    ssize_t n = http_socket_read(conn->fd, data, sizeof(data), conn->may_bring);
 
     conn->drained += n > 0 ? (size_t)n : 0;
     if (n > 0 && conn->drained < HTTP_DRAIN_MAX_BYTES) {
@@ -128,9 +129,15 @@ static void eat(struct conn *conn, size_t len)
 /* Reads once; false when the connection has broken. */
 static bool receive(struct conn *conn)
 {
+    static const struct http_head_fault brings = {400, "bad_request",
+                                                  "descriptors are not taken here"};
     char data[HTTP_READ_BYTES];
-    ssize_t n = recv(conn->fd, data, sizeof(data), MSG_DONTWAIT);
+    ssize_t n = http_socket_read(conn->fd, data, sizeof(data), conn->may_bring);
 
+    if (n < 0 && errno == EPERM) {
+        http_send_problem(conn->fd, &brings, "");
+        return false;
+    }
     if (n < 0) {
         return errno == EAGAIN || errno == EINTR;
     }

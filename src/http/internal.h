@@ -36,6 +36,7 @@ struct conn {
     bool is_handling;  /* a handler of its request runs */
     bool is_lingering; /* all is said; what still comes is thrown away */
     bool is_ready;     /* on the server's list of those */
+    bool may_bring;    /* descriptors, which cannot be refused */
     size_t drained;    /* bytes thrown away */
     enum conn_wait wait;
     int64_t deadline_ms;
@@ -67,6 +68,7 @@ struct listener {
     dev_t dev;
     ino_t ino;
     unsigned port;
+    bool may_bring; /* its clients descriptors, which cannot be refused */
 };
 #define HTTP_LISTENERS_MAX 3
 
@@ -147,6 +149,18 @@ struct http_stream {
     void *on_gone_data;
     LIST_ENTRY(http_stream) all;
 };
+
+/* socket.c */
+/* False: the kernel does not know how.  The next four are told so. */
+bool http_socket_refuse_descriptors(int fd);
+/* Before anything is read from one that may bring descriptors. */
+void http_socket_begin(int fd);
+/* Like recv(), at once; -1 and EPERM for bytes that bring descriptors: they are not read, and the
+ * socket is to be closed. */
+ssize_t http_socket_read(int fd, void *data, size_t size, bool may_bring);
+/* At once, whatever has been sent along. */
+void http_socket_close(int fd, bool may_bring);
+void http_socket_stop_listening(int fd, bool may_bring);
 
 /* listen.c */
 int http_listen_unix(const char *path, mode_t mode, struct listener *ret, struct error *err);

@@ -12,9 +12,6 @@
 #include <sys/un.h>
 
 #define LISTEN_BACKLOG 1024
-#ifndef SO_PASSRIGHTS
-#define SO_PASSRIGHTS 83 /* Linux 6.16 */
-#endif
 
 /* Removes a socket that nobody answers on.  0 also when there is nothing. */
 static int unix_clear_stale(const struct sockaddr_un *addr, struct error *err)
@@ -68,16 +65,6 @@ static int make_parents(const char *path, struct error *err)
     return 0;
 }
 
-/* Connections inherit it: nobody sends us descriptors.  They would be closed by reading what they
- * came with, and the last close of a socket takes as long as its owner has set (SO_LINGER): all
- * that time nobody would be served.  Before Linux 6.16 there is no way to refuse them. */
-static void refuse_descriptors(int fd)
-{
-    int none = 0;
-
-    setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &none, sizeof(none));
-}
-
 int http_listen_unix(const char *path, mode_t mode, struct listener *ret, struct error *err)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
@@ -100,14 +87,14 @@ int http_listen_unix(const char *path, mode_t mode, struct listener *ret, struct
     if (fd < 0) {
         return err_set(err, errno, "cannot make a socket: %s", strerror(errno));
     }
-    refuse_descriptors(fd);
+    bool may_bring = !http_socket_refuse_descriptors(fd); /* connections inherit it */
     /* Nobody can connect before listen(), so the mode may come after bind(). */
     if (bind(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0 || chmod(path, mode) < 0 ||
         listen(fd, LISTEN_BACKLOG) < 0 || lstat(path, &st) < 0) {
         return err_set(err, errno, "cannot listen on %s: %s", path, strerror(errno));
     }
-    *ret = (struct listener){
-        .fd = TAKE_FD(fd), .path = xstrdup(path), .dev = st.st_dev, .ino = st.st_ino};
+    *ret = (struct listener){.fd = TAKE_FD(fd), .path = xstrdup(path), .dev = st.st_dev,
+                             .ino = st.st_ino, .may_bring = may_bring};
     return 0;
 }
 
@@ -241,6 +228,7 @@ int http_listen_inherited(int fd, struct listener *ret, struct error *err)
     socklen_t len = sizeof(addr), len_int = sizeof(int);
     int listening = 0;
     unsigned port = 0;
+    bool may_bring = false;
 
     if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len_int) < 0 || !listening ||
         getsockname(fd, &addr.sa, &len) < 0) {
@@ -254,13 +242,13 @@ int http_listen_inherited(int fd, struct listener *ret, struct error *err)
         }
         tcp_port(fd, &port);
     } else {
-        refuse_descriptors(fd);
+        may_bring = !http_socket_refuse_descriptors(fd);
     }
     if ((port && send_at_once(fd) < 0) || fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ||
         fcntl(fd, F_SETFL, O_NONBLOCK) < 0) {
         return err_set(err, errno, "cannot prepare the inherited socket: %s", strerror(errno));
     }
-    *ret = (struct listener){.fd = fd, .port = port};
+    *ret = (struct listener){.fd = fd, .port = port, .may_bring = may_bring};
     return 0;
 }
 
@@ -276,6 +264,6 @@ void http_listener_done(struct listener *listener)
         unlink(listener->path);
     }
     free(TAKE_PTR(listener->path));
-    closep(&listener->fd);
+    http_socket_stop_listening(listener->fd, listener->may_bring);
     listener->fd = -1;
 }

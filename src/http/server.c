@@ -202,14 +202,14 @@ void server_forget(struct conn *conn)
     }
 }
 
-static void serve(struct http_server *server, int fd)
+static void serve(struct http_server *server, int fd, bool may_bring)
 {
     struct http_peer peer;
     const char *why;
     struct conn *conn;
 
     if (peer_of(fd, &peer) < 0) {
-        close(fd);
+        http_socket_close(fd, may_bring);
         return;
     }
     why = admit(server, &peer);
@@ -217,17 +217,21 @@ static void serve(struct http_server *server, int fd)
         http_send_problem(fd, &(struct http_head_fault){503, "too_many_connections", why},
                           "Retry-After: 1\r\n");
         shutdown(fd, SHUT_WR);
-        close(fd);
+        http_socket_close(fd, may_bring);
         return;
     }
     conn = xcalloc(1, sizeof(*conn));
     conn->server = server;
     conn->fd = fd;
     conn->peer = peer;
+    conn->may_bring = may_bring;
     conn->wait = WAIT_NOTHING;
     LIST_INSERT_HEAD(&server->conns, conn, all);
     conn_count(conn, true);
     conn_wait_for(conn, WAIT_HEAD);
+    if (may_bring) {
+        http_socket_begin(fd);
+    }
     if (conn_begin(conn) < 0) {
         log_warn("http: a connection cannot be watched and is closed");
         conn_close(conn);
@@ -251,12 +255,16 @@ static int on_retry_accept(sd_event_source *source, uint64_t usec, void *userdat
 static int on_accept(sd_event_source *source, int fd, uint32_t events, void *userdata)
 {
     struct http_server *server = userdata;
+    bool may_bring = false;
 
     (void)events;
+    for (unsigned i = 0; i < server->listener_count; i++) {
+        may_bring = may_bring || (server->listeners[i].fd == fd && server->listeners[i].may_bring);
+    }
     for (int i = 0; i < ACCEPTS_AT_ONCE; i++) {
         int client = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (client >= 0) {
-            serve(server, client);
+            serve(server, client, may_bring);
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
