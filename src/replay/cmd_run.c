@@ -189,7 +189,9 @@ static int write_jobs(const struct options *o, const struct replay_outcome *x, s
     for (size_t i = 0; i < o->trace.count; i++) {
         const struct replay_job *j = &o->trace.jobs[i];
         const struct replay_span *s = &x->spans[i];
-        fprintf(f, "%" PRId64 ",%s,%" PRId64 ",", j->arrival_ms, o->trace.profiles[j->profile],
+        const char *profile = o->trace.profiles[j->profile];
+        const char *quote = strchr(profile, ',') ? "\"" : ""; /* memory=12GiB,compute=2 */
+        fprintf(f, "%" PRId64 ",%s%s%s,%" PRId64 ",", j->arrival_ms, quote, profile, quote,
                 j->duration_ms);
         if (s->is_started) {
             fprintf(f, "%" PRId64 ",%" PRId64 ",%u,%u\n", s->ready_ms, s->end_ms, s->gpu,

@@ -2,6 +2,7 @@
 #include "base/buf.h"
 #include "base/text.h"
 #include "replay/command.h"
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,6 +37,16 @@ int replay_fail(const struct error *err)
     return err->code == EINVAL || err->code == ERANGE ? 2 : 1;
 }
 
+/* Results that could not be written are no success. */
+static int said_all(int status)
+{
+    if ((fflush(stdout) != 0 || ferror(stdout)) && status == 0) {
+        fprintf(stderr, "tangram-replay: cannot write the results: %s\n", strerror(errno));
+        return 1;
+    }
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -50,7 +61,7 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < ARRAY_SIZE(commands); i++) {
         if (strcmp(argv[1], commands[i].name) == 0) {
-            return commands[i].run(argc - 1, argv + 1);
+            return said_all(commands[i].run(argc - 1, argv + 1));
         }
     }
     fprintf(stderr, "tangram-replay: no command \"%.40s\"\n", argv[1]);

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BYTE_ORDER_MARK "\xef\xbb\xbf" /* what spreadsheets begin a file with */
+
 #define JOBS_MAX 1000000
 #define NAMES_MAX 1000
 
@@ -265,12 +267,19 @@ static int read_lines(struct reader *r, FILE *f, const char *path, struct error 
     CLEANUP(freep) char *line = NULL;
     size_t size = 0, number = 0;
     bool is_first = true;
+    ssize_t length;
 
-    while (getline(&line, &size, f) >= 0) {
-        number++;
-        bool is_text = *line != '#' && *line != '\n' && *line != '\r';
+    while ((length = getline(&line, &size, f)) >= 0) {
+        char *start = line;
+        if (++number == 1 && strncmp(line, BYTE_ORDER_MARK, strlen(BYTE_ORDER_MARK)) == 0) {
+            start += strlen(BYTE_ORDER_MARK);
+        }
+        bool is_text = *start != '#' && *start != '\n' && *start != '\r';
         r->fault = NULL;
-        if (read_line(r, line, is_first, err) < 0) {
+        if (strlen(line) != (size_t)length) {
+            return err_set(err, EINVAL, "%s:%zu:%zu: a NUL byte", path, number, strlen(line) + 1);
+        }
+        if (read_line(r, start, is_first, err) < 0) {
             size_t column = r->fault ? (size_t)(r->fault - line) + 1 : 1;
             err_wrap(err, "%s:%zu:%zu", path, number, column);
             return -EINVAL;

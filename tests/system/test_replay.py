@@ -226,6 +226,28 @@ def test_what_was_never_accepted_has_no_wait(tmp_path):
         "0,7g.80gb,100,0,100,0,0\n1,1g.10gb,5,,,,\n"
 
 
+def test_a_trace_as_a_spreadsheet_saves_it(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b'\xef\xbb\xbfarrival_ms,profile,duration_ms\r\n'
+                                     b'0,"memory=12GiB,compute=2",100\r\n')
+    args = ("run", "--gpus", "H100-SXM5-80GB", "--trace", tmp_path / "t.csv")
+    replay(*args, "--jobs", tmp_path / "jobs.csv")
+    with open(tmp_path / "jobs.csv", encoding="utf-8", newline="") as f:
+        row, = csv.DictReader(f)
+    assert row["profile"] == "memory=12GiB,compute=2" and row["end_ms"] == "100"
+    (tmp_path / "t.csv").write_bytes(b"0,1g,100\0,7\n")
+    done = subprocess.run([BUILD / "tangram-replay", *args], capture_output=True, check=False)
+    assert done.returncode == 2 and b"t.csv:1:9: a NUL byte" in done.stderr
+
+
+def test_results_that_cannot_be_written_are_a_failure(tmp_path):
+    (tmp_path / "t.csv").write_text("0,1g,100\n")
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run([BUILD / "tangram-replay", "run", "--gpus", "A30", "--trace",
+                               tmp_path / "t.csv"], stdout=full, stderr=subprocess.PIPE,
+                              check=False)
+    assert done.returncode == 1 and b"No space left" in done.stderr
+
+
 def test_mixed_fleet_and_plot(tmp_path):
     make_trace(tmp_path / "t.csv", 11, count=200)
     out = replay("run", "--gpus", "H100-SXM5-80GB:1,A100-SXM4-80GB:2", "--trace",
