@@ -39,7 +39,8 @@ choose_socket() {
     if [ "$(id -u)" -eq 0 ]; then
         socket=/run/tangram/tangram.sock
     else
-        socket=${XDG_RUNTIME_DIR:-$HOME/.local/state}/tangram/tangram.sock
+        home=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)} # as the programs look for it
+        socket=${XDG_RUNTIME_DIR:-$home/.local/state}/tangram/tangram.sock
     fi
     if "$build/tangram" --socket "$socket" status >/dev/null 2>&1 ||
         ! mkdir -p "$(dirname "$socket")" 2>/dev/null || [ ! -w "$(dirname "$socket")" ]; then
@@ -85,6 +86,12 @@ timing: {scan_interval: 1s} # the pictures of the story show processes as they c
 END
 }
 
+# However the story ends, somebody has to know that the daemon is still there.
+say_goodbye() {
+    [ -z "$pid" ] || ! kill -0 "$pid" 2>/dev/null ||
+        say "the daemon runs on (log $log). To end it: kill $pid" >&2
+}
+
 next_commands() {
     t=$build/tangram
     case $t in "$PWD"/*) t=${t#"$PWD"/} ;; esac
@@ -124,6 +131,9 @@ print(s.getsockname()[1])')
     }
 }
 
+pid=
+trap say_goodbye EXIT
+trap 'exit 130' INT TERM
 stop_earlier
 choose_socket
 if start_real; then
@@ -142,4 +152,5 @@ else
     *) "$build/tangram" --socket "$socket" status ;;
     esac
 fi
+trap - EXIT
 next_commands

@@ -7,6 +7,7 @@
 #include "cli/client.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/path.h"
 #include "base/text.h"
 #include <curl/curl.h>
 #include <fcntl.h>
@@ -54,7 +55,7 @@ void client_reply_done(struct client_reply *r)
 char *client_default_socket(const char *given)
 {
     const char *env = getenv("TANGRAM_SOCKET");
-    const char *runtime = getenv("XDG_RUNTIME_DIR"), *home = getenv("HOME");
+    const char *runtime = getenv("XDG_RUNTIME_DIR");
 
     if (given) {
         return xstrdup(given);
@@ -69,7 +70,8 @@ char *client_default_socket(const char *given)
         return xasprintf("%s/tangram/tangram.sock", runtime);
     }
     /* Where an ordinary user's daemon puts it then. */
-    return xasprintf("%s/.local/state/tangram/tangram.sock", home && *home == '/' ? home : "/tmp");
+    CLEANUP(freep) char *home = path_home();
+    return xasprintf("%s/.local/state/tangram/tangram.sock", home);
 }
 
 static int check_settings(const struct client_settings *s, struct error *err)

@@ -7,6 +7,7 @@
 #include "daemon/config.h"
 #include "api/fields.h"
 #include "base/buf.h"
+#include "base/path.h"
 #include "base/text.h"
 #include "base/tree.h"
 #include "http/http.h"
@@ -255,12 +256,13 @@ static char **list_of(const json_t *list)
 /* Where an ordinary user's files go: $NAME/tangram, or HOME and `below`. */
 static char *user_dir(const char *variable, const char *below)
 {
-    const char *dir = getenv(variable), *home = getenv("HOME");
+    const char *dir = getenv(variable);
 
     if (dir && *dir == '/') {
         return xasprintf("%s/tangram", dir);
     }
-    return xasprintf("%s/%s/tangram", home && *home == '/' ? home : "/tmp", below);
+    CLEANUP(freep) char *home = path_home();
+    return xasprintf("%s/%s/tangram", home, below);
 }
 
 static void default_paths(struct daemon_config *c)

@@ -2,6 +2,7 @@
  * between starts, and seen through our own libnvidia-ml.so.1. */
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/path.h"
 #include "base/text.h"
 #include "daemon/daemon.h"
 #include <fcntl.h>
@@ -140,10 +141,11 @@ int simulate_prepare(struct daemon *d, struct error *err)
         return rc;
     }
     if (stat(machine, &st) < 0) {
-        if (mkdir(d->config.state_dir, 0700) < 0 && errno != EEXIST) {
+        rc = path_make_parents(d->config.state_dir, err);
+        if (rc == 0 && mkdir(d->config.state_dir, 0700) < 0 && errno != EEXIST) {
             return err_set(err, errno, "cannot make %s: %s", d->config.state_dir, strerror(errno));
         }
-        rc = make_machine(&d->config, folder, machine, err);
+        rc = rc < 0 ? rc : make_machine(&d->config, folder, machine, err);
         if (rc < 0) {
             return rc;
         }

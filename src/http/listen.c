@@ -1,5 +1,6 @@
 /* Sockets to listen on.  A unix socket left behind by a crash is replaced, but only after nobody
  * answered on it; the state directory's lock keeps two daemons from racing for it. */
+#include "base/path.h"
 #include "base/text.h"
 #include "http/internal.h"
 #include <arpa/inet.h>
@@ -50,21 +51,6 @@ static int unix_clear_stale(const struct sockaddr_un *addr, struct error *err)
     return 0;
 }
 
-/* Makes the directories above `path`. */
-static int make_parents(const char *path, struct error *err)
-{
-    CLEANUP(freep) char *dir = xstrdup(path);
-
-    for (char *slash = strchr(dir + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
-        *slash = '\0';
-        if (mkdir(dir, 0755) < 0 && errno != EEXIST) {
-            return err_set(err, errno, "cannot make the directory %s: %s", dir, strerror(errno));
-        }
-        *slash = '/';
-    }
-    return 0;
-}
-
 int http_listen_unix(const char *path, mode_t mode, struct listener *ret, struct error *err)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
@@ -76,7 +62,7 @@ int http_listen_unix(const char *path, mode_t mode, struct listener *ret, struct
                        sizeof(addr.sun_path) - 1);
     }
     text_copy(addr.sun_path, sizeof(addr.sun_path), path);
-    r = make_parents(path, err);
+    r = path_make_parents(path, err);
     if (r == 0) {
         r = unix_clear_stale(&addr, err);
     }

@@ -21,6 +21,7 @@
  * Owned by the worker once it runs: db, purge_revision and everything it reaches. */
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/path.h"
 #include "base/text.h"
 #include "base/thread.h"
 #include "store/batch.h"
@@ -375,8 +376,11 @@ static int take_lock(struct store *store, struct error *err)
     CLEANUP(freep) char *path = xasprintf("%s/tangram.lock", store->dir);
     char text[32] = "";
     int64_t pid = 0;
-    int len;
+    int len, rc = path_make_parents(store->dir, err);
 
+    if (rc < 0) {
+        return rc;
+    }
     if (mkdir(store->dir, 0700) < 0 && errno != EEXIST) {
         return err_set(err, errno, "cannot make the state directory %s: %s", store->dir,
                        strerror(errno));

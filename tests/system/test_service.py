@@ -139,6 +139,26 @@ def test_a_state_directory_that_is_none(daemon):
     assert f"{d.state}" in refused(d)
 
 
+@pytest.mark.parametrize("args", [(), ("--simulate", "A30")])
+def test_folders_that_are_missing_are_made(daemon, args):
+    """A user who is new has no ~/.local/state yet."""
+    d = daemon(start=False)
+    d.state, d.args = d.folder / "new/local/state", [*d.args, *args]
+    d.start()
+    assert d.state.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
+def test_without_home_nothing_is_sought_in_tmp():
+    env = {k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_RUNTIME_DIR")}
+    env["XDG_STATE_HOME"] = "/proc/nowhere"
+    tangramd = for_everybody("tangramd")
+    done = subprocess.run(["setpriv", "--reuid", "4242", "--clear-groups", tangramd, "--driver",
+                           "/nowhere.so"], env=env, capture_output=True, text=True, check=False,
+                          timeout=60)
+    assert done.returncode and "/tmp" not in done.stderr.replace(str(tangramd), "")
+
+
 def test_a_simulated_machine_of_another_version(daemon):
     d = daemon(start=False)
     d.args += ["--simulate", "A30"]

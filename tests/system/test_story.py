@@ -41,3 +41,26 @@ def test_the_story_is_told_to_its_end():
         if pid.exists():
             os.kill(int(pid.read_text()), signal.SIGTERM)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.skipif(not (BUILD / "tangramd").exists(), reason="tangramd was not built")
+def test_a_story_that_is_interrupted_says_that_the_daemon_runs_on():
+    folder = tempfile.mkdtemp(prefix="tangram-story-")
+    env = {k: v for k, v in os.environ.items() if not k.startswith("TANGRAM_")}
+    env.update(TANGRAM_RUN_DIR=folder, SIMULATE="H100-SXM5-80GB:2", LC_ALL="C.UTF-8")
+    story = subprocess.Popen([ROOT / "scripts" / "run.sh", BUILD], env=env, text=True,
+                             start_new_session=True, stdout=subprocess.PIPE,
+                             stderr=subprocess.STDOUT)
+    try:
+        while "Two tenants" not in story.stdout.readline():
+            assert story.poll() is None
+        os.killpg(story.pid, signal.SIGINT)
+        rest = story.communicate(timeout=60)[0]
+        pid = pathlib.Path(folder, "pid").read_text().strip()
+        assert story.returncode != 0
+        assert f"To end it: kill {pid}" in rest, rest
+    finally:
+        pid = pathlib.Path(folder, "pid")
+        if pid.exists():
+            os.kill(int(pid.read_text()), signal.SIGTERM)
+        shutil.rmtree(folder, ignore_errors=True)
