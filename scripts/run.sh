@@ -97,13 +97,13 @@ next_commands() {
     case $t in "$PWD"/*) t=${t#"$PWD"/} ;; esac
     printf '\nThe daemon runs on (process %s, log %s). Try next:\n\n' "$pid" "$log"
     [ "$socket" != "$dir/sock" ] || printf '  export TANGRAM_SOCKET=%s\n' "$socket"
-    printf '  %s\n' "$t status -w                              # the picture, live" \
-        "$t run -p 1g --wait 1m -- env | grep VISIBLE  # a program on a slice" \
-        "$t lease -p memory=12GiB --wait 1m        # by memory instead of by profile" \
-        "$t profiles                               # what can be asked for" \
-        "$t plan 3g:2 1g                           # would it fit?" \
-        "$t events -f                              # what happens" \
-        "$t help"
+    printf '  %-57s # %s\n' "$t status -w" "the picture, live" \
+        "$t run -p 1g --wait 1m -- env | grep VISIBLE" "a program on a slice" \
+        "$t lease -p memory=12GiB --wait 1m" "by memory instead of by profile" \
+        "$t profiles" "what can be asked for" \
+        "$t plan 3g:2 1g" "would it fit?" \
+        "$t events -f" "what happens" \
+        "$t help" "all commands"
     printf '\nTo end it: kill %s\n' "$pid"
 }
 

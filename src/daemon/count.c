@@ -57,39 +57,26 @@ void count_commits(struct daemon *d, uint64_t before)
     }
 }
 
-static struct meter_sample reading(const struct driver_sample_instance *one)
-{
-    return (struct meter_sample){
-        .has_memory = one->valid & DRIVER_HAS_MEMORY,
-        .memory_used_mib = one->memory_used_mib,
-        .memory_total_mib = one->memory_total_mib,
-        .has_sm = one->valid & DRIVER_HAS_SM_UTIL,
-        .sm_percent = one->sm_percent,
-        .has_processes = one->valid & DRIVER_HAS_PROCESSES,
-        .processes = one->process_count,
-    };
-}
-
 static void read_board(struct meter_board *b, const struct driver_sample *in, int64_t now_ms)
 {
     *b = (struct meter_board){
         .at_ms = now_ms,
-        .has_memory = in->valid & DRIVER_HAS_MEMORY,
-        .memory_used_mib = in->memory_used_mib,
-        .memory_total_mib = in->memory_total_mib,
-        .has_power = in->valid & DRIVER_HAS_POWER,
+        .has_memory = in->read.valid & DRIVER_HAS_MEMORY,
+        .memory_used_mib = in->read.memory_used_mib,
+        .memory_total_mib = in->read.memory_total_mib,
+        .has_power = in->read.valid & DRIVER_HAS_POWER,
         .power_mw = in->power_mw,
-        .has_energy = in->valid & DRIVER_HAS_ENERGY,
+        .has_energy = in->read.valid & DRIVER_HAS_ENERGY,
         .energy_mj = in->energy_mj,
-        .has_temperature = in->valid & DRIVER_HAS_TEMPERATURE,
+        .has_temperature = in->read.valid & DRIVER_HAS_TEMPERATURE,
         .temperature_c = in->temperature_c,
-        .has_sm = in->valid & DRIVER_HAS_SM_UTIL,
-        .sm_percent = in->sm_percent,
+        .has_sm = in->read.valid & DRIVER_HAS_SM_UTIL,
+        .sm_percent = in->read.sm_percent,
     };
     for (uint32_t i = 0; i < in->instance_count && i < METER_SLICES; i++) {
         b->slices[i].start = in->instances[i].start;
         b->slices[i].size = in->instances[i].size;
-        b->slices[i].sample = reading(&in->instances[i]);
+        b->slices[i].sample = sampling_read(&in->instances[i].read, (struct meter_sample){0});
         b->slice_count = i + 1;
     }
 }
@@ -102,7 +89,7 @@ void count_result(struct daemon *d, const struct driver_result *r)
     meter_histogram_add(&d->counters.jobs[r->kind], (double)r->driver_ns / NS);
     meter_histogram_add(&d->counters.job_waits, (double)r->queued_ns / NS);
     d->counters.job_failures[r->kind] += r->code != 0;
-    if (r->kind == DRIVER_SAMPLE && r->code == 0 && r->sample.valid & ~DRIVER_HAS_PROCESSES) {
+    if (r->kind == DRIVER_SAMPLE && r->code == 0 && r->sample.read.valid & ~DRIVER_HAS_PROCESSES) {
         read_board(&d->boards[r->gpu], &r->sample, daemon_now_ms(d));
     }
 }

@@ -143,6 +143,8 @@ void sampling_done(struct daemon *d);
 /* A lease has begun. */
 void sampling_wake(struct daemon *d);
 void sampling_take(struct daemon *d, const struct driver_result *result);
+/* `base` with what the driver told. */
+struct meter_sample sampling_read(const struct driver_reading *read, struct meter_sample base);
 /* Has what was learnt since the last time written. */
 void sampling_settle(struct daemon *d);
 

@@ -186,36 +186,32 @@ static void take_brief(struct daemon *d, const struct pool_gpu *gpu, const struc
     give(d, gpu->lease, look, sample);
 }
 
+struct meter_sample sampling_read(const struct driver_reading *read, struct meter_sample base)
+{
+    base.has_memory = read->valid & DRIVER_HAS_MEMORY;
+    base.memory_used_mib = read->memory_used_mib;
+    base.memory_total_mib = read->memory_total_mib;
+    base.has_sm = read->valid & DRIVER_HAS_SM_UTIL;
+    base.sm_percent = read->sm_percent;
+    base.sm_span_ms = read->span_ms;
+    base.has_processes = read->valid & DRIVER_HAS_PROCESSES;
+    base.processes = read->process_count;
+    return base;
+}
+
 static void take_full(struct daemon *d, const struct pool_gpu *gpu, const struct look *look,
                       const struct driver_sample *in, const struct meter_sample *base)
 {
     for (uint32_t i = 0; i < in->instance_count; i++) {
         const struct driver_sample_instance *one = &in->instances[i];
         const struct pool_slice *s = pool_slice_at(gpu, one->start);
-        struct meter_sample sample = *base;
+        struct meter_sample sample = sampling_read(&one->read, *base);
         if (!s || s->size != one->size || s->profile_id != one->profile_id) {
             continue;
         }
-        sample.has_memory = one->valid & DRIVER_HAS_MEMORY;
-        sample.memory_used_mib = one->memory_used_mib;
-        sample.memory_total_mib = one->memory_total_mib;
-        sample.has_sm = one->valid & DRIVER_HAS_SM_UTIL;
-        sample.sm_percent = one->sm_percent;
-        sample.sm_span_ms = one->span_ms;
-        sample.has_processes = one->valid & DRIVER_HAS_PROCESSES;
-        sample.processes = one->process_count;
         give_slice(d, s, look, &sample);
     }
-    struct meter_sample whole = *base;
-    whole.has_memory = in->valid & DRIVER_HAS_MEMORY;
-    whole.memory_used_mib = in->memory_used_mib;
-    whole.memory_total_mib = in->memory_total_mib;
-    whole.has_sm = in->valid & DRIVER_HAS_SM_UTIL;
-    whole.sm_percent = in->sm_percent;
-    whole.sm_span_ms = in->span_ms;
-    whole.has_processes = in->valid & DRIVER_HAS_PROCESSES;
-    whole.processes = in->process_count;
-    give(d, gpu->lease, look, whole);
+    give(d, gpu->lease, look, sampling_read(&in->read, *base));
 }
 
 /* What a result says of the GPU itself. */
@@ -246,7 +242,7 @@ void sampling_take(struct daemon *d, const struct driver_result *r)
     if (!is_usable(d, r)) {
         return;
     }
-    bool is_quiet = (in->valid & DRIVER_HAS_PROCESSES) && in->process_count == 0;
+    bool is_quiet = (in->read.valid & DRIVER_HAS_PROCESSES) && in->read.process_count == 0;
     look->is_lively = !is_quiet;
     if (was.is_brief && !is_quiet) {
         if (!driver_pending(d->driver, r->gpu)) { /* somebody is there: who? */
@@ -258,7 +254,7 @@ void sampling_take(struct daemon *d, const struct driver_result *r)
     if (was.seen_ms && at_ms > was.seen_ms) {
         base.span_ms = at_ms - was.seen_ms < most_ms ? at_ms - was.seen_ms : most_ms;
     }
-    base.can_sm = in->valid & DRIVER_CAN_SM_UTIL;
+    base.can_sm = in->read.valid & DRIVER_CAN_SM_UTIL;
     if (was.is_brief) {
         take_brief(d, pool_gpu(d->pool, r->gpu), &was, base);
     } else {

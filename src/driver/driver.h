@@ -102,23 +102,25 @@ enum {
     DRIVER_CAN_SM_UTIL = 1 << 8, /* of the GPU: it has GPM, so there will be a sm_percent */
 };
 
+/* What is told of a GPU and of an instance alike. */
+struct driver_reading {
+    uint32_t valid, process_count;
+    uint64_t memory_used_mib, memory_total_mib;
+    float busy_percent, sm_percent, dram_percent;
+    uint32_t span_ms; /* of sm_percent, and of the others where they are GPM's */
+};
+
 struct driver_sample_instance {
-    uint32_t valid;
     uint32_t gi_id, profile_id;
     uint8_t start, size;
-    uint32_t process_count;
-    uint64_t memory_used_mib, memory_total_mib;
-    float busy_percent, sm_percent, dram_percent; /* of the last span_ms */
-    uint32_t span_ms; /* between the previous sample and this one, as far as it is GPM's */
+    struct driver_reading read;
 };
 
 struct driver_sample {
-    uint32_t valid;
     int64_t mono_ms; /* when it was taken */
-    uint32_t power_mw, temperature_c, process_count;
-    uint64_t memory_used_mib, memory_total_mib, energy_mj;
-    float busy_percent, sm_percent, dram_percent;
-    uint32_t span_ms; /* of sm_percent, and of the others where they are GPM's */
+    struct driver_reading read; /* its `valid` is also for what follows */
+    uint32_t power_mw, temperature_c;
+    uint64_t energy_mj;
     uint32_t instance_count;
     struct driver_sample_instance instances[MIG_MAX_INSTANCES];
 };

@@ -62,7 +62,7 @@ static bool take_percent(const struct nvml_gpm_metric *metric, float *ret)
 }
 
 static void compute_gpm(struct gpu *gpu, nvml_gpm_sample first, nvml_gpm_sample second,
-                        struct driver_sample_instance *to)
+                        struct driver_reading *to)
 {
     struct nvml_gpm_get get = {.version = GPM_VERSION,
                                .count = 3,
@@ -109,8 +109,8 @@ static void sample_gpm(struct gpu *gpu, struct driver_sample_instance *to)
         return;
     }
     if (slot->sample) {
-        compute_gpm(gpu, slot->sample, sample, to);
-        to->span_ms = (uint32_t)(now_ms - slot->mono_ms);
+        compute_gpm(gpu, slot->sample, sample, &to->read);
+        to->read.span_ms = (uint32_t)(now_ms - slot->mono_ms);
         GPU_CALL(gpu, gpm_free, slot->sample);
     }
     slot->sample = sample;
@@ -130,46 +130,41 @@ static void end_round(struct gpu *gpu, bool keeps_unseen)
     }
 }
 
-static bool read_memory(struct gpu *gpu, nvml_device device, uint64_t *used_mib,
-                        uint64_t *total_mib)
+static void read_memory(struct gpu *gpu, nvml_device device, struct driver_reading *to)
 {
     struct nvml_memory_v2 v2 = {.version = NVML_VERSION(struct nvml_memory_v2, 2)};
     struct nvml_memory v1 = {0};
 
     if (GPU_CALL(gpu, memory_v2, device, &v2) == NVML_SUCCESS) {
-        *used_mib = v2.used >> 20;
-        *total_mib = v2.total >> 20;
-        return true;
+        to->memory_used_mib = v2.used >> 20;
+        to->memory_total_mib = v2.total >> 20;
+        to->valid |= DRIVER_HAS_MEMORY;
+    } else if (GPU_CALL(gpu, memory, device, &v1) == NVML_SUCCESS) {
+        to->memory_used_mib = v1.used >> 20;
+        to->memory_total_mib = v1.total >> 20;
+        to->valid |= DRIVER_HAS_MEMORY;
     }
-    if (GPU_CALL(gpu, memory, device, &v1) == NVML_SUCCESS) {
-        *used_mib = v1.used >> 20;
-        *total_mib = v1.total >> 20;
-        return true;
-    }
-    return false;
 }
 
 static void sample_gpu(struct gpu *gpu, struct driver_sample *sample)
 {
     struct nvml_utilization utilization = {0};
 
-    if (read_memory(gpu, gpu->device, &sample->memory_used_mib, &sample->memory_total_mib)) {
-        sample->valid |= DRIVER_HAS_MEMORY;
-    }
+    read_memory(gpu, gpu->device, &sample->read);
     if (GPU_CALL(gpu, power, gpu->device, &sample->power_mw) == NVML_SUCCESS) {
-        sample->valid |= DRIVER_HAS_POWER;
+        sample->read.valid |= DRIVER_HAS_POWER;
     }
     if (GPU_CALL(gpu, energy, gpu->device, &sample->energy_mj) == NVML_SUCCESS) {
-        sample->valid |= DRIVER_HAS_ENERGY;
+        sample->read.valid |= DRIVER_HAS_ENERGY;
     }
     if (GPU_CALL(gpu, temperature, gpu->device, NVML_TEMPERATURE_GPU, &sample->temperature_c) ==
         NVML_SUCCESS) {
-        sample->valid |= DRIVER_HAS_TEMPERATURE;
+        sample->read.valid |= DRIVER_HAS_TEMPERATURE;
     }
     if (GPU_CALL(gpu, utilization, gpu->device, &utilization) == NVML_SUCCESS) {
-        sample->busy_percent = (float)utilization.gpu;
-        sample->dram_percent = (float)utilization.memory;
-        sample->valid |= DRIVER_HAS_GPU_UTIL | DRIVER_HAS_MEMORY_UTIL;
+        sample->read.busy_percent = (float)utilization.gpu;
+        sample->read.dram_percent = (float)utilization.memory;
+        sample->read.valid |= DRIVER_HAS_GPU_UTIL | DRIVER_HAS_MEMORY_UTIL;
     }
 }
 
@@ -180,18 +175,18 @@ static void sample_gpu_gpm(struct gpu *gpu, struct driver_sample *sample)
     uint32_t missing;
 
     sample_gpm(gpu, &whole);
-    missing = whole.valid & ~sample->valid;
+    missing = whole.read.valid & ~sample->read.valid;
     if (missing & DRIVER_HAS_GPU_UTIL) {
-        sample->busy_percent = whole.busy_percent;
+        sample->read.busy_percent = whole.read.busy_percent;
     }
     if (missing & DRIVER_HAS_SM_UTIL) {
-        sample->sm_percent = whole.sm_percent;
+        sample->read.sm_percent = whole.read.sm_percent;
     }
     if (missing & DRIVER_HAS_MEMORY_UTIL) {
-        sample->dram_percent = whole.dram_percent;
+        sample->read.dram_percent = whole.read.dram_percent;
     }
-    sample->valid |= missing;
-    sample->span_ms = whole.span_ms;
+    sample->read.valid |= missing;
+    sample->read.span_ms = whole.read.span_ms;
 }
 
 static void sample_instance(struct gpu *gpu, const struct gpu_gi *gi,
@@ -206,13 +201,13 @@ static void sample_instance(struct gpu *gpu, const struct gpu_gi *gi,
     }
     gpu_count_processes(processes, &instance);
     if (instance.has_processes) {
-        to->process_count = instance.process_count;
-        to->valid |= DRIVER_HAS_PROCESSES;
+        to->read.process_count = instance.process_count;
+        to->read.valid |= DRIVER_HAS_PROCESSES;
     }
     /* Siblings in one GPU instance share its memory: any of them tells. */
     nvml_device device = gpu_mig_device(gpu, gi->id, instance.ci[0].id);
-    if (device && read_memory(gpu, device, &to->memory_used_mib, &to->memory_total_mib)) {
-        to->valid |= DRIVER_HAS_MEMORY;
+    if (device) {
+        read_memory(gpu, device, &to->read);
     }
     if (has_gpm(gpu)) {
         sample_gpm(gpu, to);
@@ -258,15 +253,15 @@ void gpu_sample(struct gpu *gpu, const struct driver_job *job, struct driver_res
         return;
     }
     if (processes.is_known) {
-        sample->valid |= DRIVER_HAS_PROCESSES;
-        sample->process_count = processes.count;
+        sample->read.valid |= DRIVER_HAS_PROCESSES;
+        sample->read.process_count = processes.count;
     }
     if (job->is_brief) {
         return;
     }
     sample_gpu(gpu, sample);
     if (has_gpm(gpu)) {
-        sample->valid |= DRIVER_CAN_SM_UTIL;
+        sample->read.valid |= DRIVER_CAN_SM_UTIL;
         sample_gpu_gpm(gpu, sample);
     }
     if (job->has_instances) {

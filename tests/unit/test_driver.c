@@ -644,27 +644,27 @@ static void samples_carry_what_there_is(void **state)
     run(0, create_job(14, 2, 2));
     struct driver_result first = run(0, job);
     assert_int_equal(first.code, 0);
-    assert_int_equal(first.sample.valid,
+    assert_int_equal(first.sample.read.valid,
                      DRIVER_HAS_MEMORY | DRIVER_HAS_PROCESSES | DRIVER_CAN_SM_UTIL);
     assert_int_equal(first.sample.instance_count, 1);
     struct driver_sample_instance *instance = &first.sample.instances[0];
-    assert_int_equal(instance->valid, DRIVER_HAS_MEMORY | DRIVER_HAS_PROCESSES);
-    assert_int_equal(instance->memory_used_mib, 10);
+    assert_int_equal(instance->read.valid, DRIVER_HAS_MEMORY | DRIVER_HAS_PROCESSES);
+    assert_int_equal(instance->read.memory_used_mib, 10);
     uint32_t walks = fix.fake->mig_walks;
     struct driver_result second;
     do { /* GPM has an answer once 100 ms have passed */
         second = run(0, job);
         instance = &second.sample.instances[0];
-    } while (!(instance->valid & DRIVER_HAS_SM_UTIL));
+    } while (!(instance->read.valid & DRIVER_HAS_SM_UTIL));
     assert_true(second.sample.mono_ms - first.sample.mono_ms >= 90);
-    assert_int_equal(instance->sm_percent, 42);
-    assert_false(instance->valid & DRIVER_HAS_GPU_UTIL);
+    assert_int_equal(instance->read.sm_percent, 42);
+    assert_false(instance->read.valid & DRIVER_HAS_GPU_UTIL);
     assert_int_equal(fix.fake->mig_walks, walks); /* the handle was kept */
     assert_int_equal(fix.fake->gpm_samples, 1);
-    assert_true(instance->span_ms >= 90 && instance->span_ms < 60000);
+    assert_true(instance->read.span_ms >= 90 && instance->read.span_ms < 60000);
     job.is_brief = true; /* leaves what is being measured alone */
     struct driver_result brief = run(0, job);
-    assert_int_equal(brief.sample.valid, DRIVER_HAS_PROCESSES);
+    assert_int_equal(brief.sample.read.valid, DRIVER_HAS_PROCESSES);
     assert_int_equal(brief.sample.instance_count, 0);
     assert_int_equal(fix.fake->gpm_samples, 1);
     job.is_brief = false;

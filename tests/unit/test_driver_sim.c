@@ -283,10 +283,10 @@ static void a_loaded_slice_stays(void **state)
     good(0, sample);
     do {
         result = good(0, sample);
-    } while (!(result.sample.instances[0].valid & DRIVER_HAS_SM_UTIL));
-    assert_true(result.sample.instances[0].memory_used_mib >= 2048);
-    assert_true(result.sample.instances[0].sm_percent > 10);
-    assert_int_equal(result.sample.instances[0].process_count, 1);
+    } while (!(result.sample.instances[0].read.valid & DRIVER_HAS_SM_UTIL));
+    assert_true(result.sample.instances[0].read.memory_used_mib >= 2048);
+    assert_true(result.sample.instances[0].read.sm_percent > 10);
+    assert_int_equal(result.sample.instances[0].read.process_count, 1);
     kill(pid, SIGKILL);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
     assert_string_equal(good(0, check).slice.instance.ci[0].mig_uuid, uuid);
