@@ -445,6 +445,12 @@ void conn_expire(struct conn *conn)
     }
 }
 
+void conn_turn_away(struct conn *conn)
+{
+    conn->is_turned_away = true;
+    linger(conn);
+}
+
 int conn_begin(struct conn *conn)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = conn};

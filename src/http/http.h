@@ -48,7 +48,7 @@ struct http_settings {
     mode_t socket_mode;           /* 0666: who may do what is decided per request, by uid */
     const char *listen;           /* "127.0.0.1:7070", "[::1]:7070"; NULL: no TCP; loopback only */
     int inherited_fd;             /* a listening socket from the service manager; 0 or -1: none */
-    unsigned connections_max;     /* 2048; root gets in beyond it */
+    unsigned connections_max;     /* 2048, and some descriptors are left; root gets in beyond it */
     unsigned connections_per_uid; /* 256 (all TCP clients count as one, and of them whoever has not
                                    * shown a token gives way to the next); root has no limit */
     size_t body_max_bytes;        /* 1 MiB */

@@ -35,6 +35,7 @@ struct conn {
     bool is_probed;    /* whether a client that has ended is still there */
     bool is_handling;  /* a handler of its request runs */
     bool is_lingering; /* all is said; what still comes is thrown away */
+    bool is_turned_away; /* because there are too many */
     bool is_ready;     /* on the server's list of those */
     bool may_bring;    /* descriptors, which cannot be refused */
     size_t drained;    /* bytes thrown away */
@@ -90,7 +91,7 @@ struct http_server {
     int event_count;
     char date[32]; /* for answers made in this second: */
     time_t date_s;
-    unsigned conn_count, conn_peak, tcp_count;
+    unsigned conn_count, conn_peak, tcp_count, turned_away_count;
     bool is_to_trim;
     struct uid_count *uids;
     unsigned uid_count;
@@ -178,6 +179,8 @@ void server_arm(struct http_server *server, int64_t when_ms);
 /* conn.c */
 /* From an accepted socket on; -errno: the socket is still the caller's. */
 int conn_begin(struct conn *conn);
+/* It has been told why it is not served, and gets the time to read that. */
+void conn_turn_away(struct conn *conn);
 /* Something happened on its socket.  This and the next three may end and free it. */
 void conn_on_events(struct conn *conn, uint32_t events);
 /* Goes on with it as far as it goes now. */

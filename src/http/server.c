@@ -18,11 +18,14 @@
 #include <malloc.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #define ACCEPTS_AT_ONCE 64
 #define RETRY_ACCEPT_US ((uint64_t)1000000)
 #define EXTRA_FOR_ROOT 512
+#define TURNED_AWAY_MOST 16 /* who have time to read that there are too many */
+#define RESERVE_MOST 64 /* descriptors that clients leave for the rest: the journal, the driver */
 #define TRIM_ABOVE 64
 #define TRIM_DELAY_MS 1000
 
@@ -123,15 +126,25 @@ static bool displace_stranger(struct http_server *server)
     return false;
 }
 
+/* The lowest number that was free tells how many there are. */
+static bool is_last_of_descriptors(int fd)
+{
+    struct rlimit limit = {0};
+
+    getrlimit(RLIMIT_NOFILE, &limit);
+    rlim_t quarter = limit.rlim_cur / 4;
+    return (rlim_t)fd >= limit.rlim_cur - (quarter < RESERVE_MOST ? quarter : RESERVE_MOST);
+}
+
 /* NULL: welcome; else why not. */
-static const char *admit(struct http_server *server, const struct http_peer *peer)
+static const char *admit(struct http_server *server, const struct http_peer *peer, int fd)
 {
     const struct http_settings *settings = &server->settings;
 
     if (peer->is_unix && peer->uid == 0) {
         return server->conn_count < settings->connections_max + EXTRA_FOR_ROOT ? NULL : "too many";
     }
-    if (server->conn_count >= settings->connections_max) {
+    if (server->conn_count >= settings->connections_max || is_last_of_descriptors(fd)) {
         return "the server has as many connections as it may have";
     }
     if (!peer->is_unix) {
@@ -193,6 +206,7 @@ void server_forget(struct conn *conn)
         }
     }
     conn_count(conn, false);
+    server->turned_away_count -= conn->is_turned_away;
     LIST_REMOVE(conn, all);
     /* After a crowd has left, its memory goes back to the system. */
     if (server->conn_peak > TRIM_ABOVE && server->conn_count < server->conn_peak / 4) {
@@ -200,6 +214,39 @@ void server_forget(struct conn *conn)
         server->is_to_trim = true;
         server_arm(server, server_now_ms(server) + TRIM_DELAY_MS);
     }
+}
+
+/* Whoever was turned away first has had the most time to read why. */
+static void forget_turned_away(struct http_server *server)
+{
+    struct conn *conn;
+
+    TAILQ_FOREACH(conn, &server->queues[WAIT_SENT], by_deadline)
+    {
+        if (conn->is_turned_away) {
+            conn_close(conn);
+            return;
+        }
+    }
+}
+
+static struct conn *conn_new(struct http_server *server, int fd, const struct http_peer *peer,
+                             bool may_bring)
+{
+    struct conn *conn = xcalloc(1, sizeof(*conn));
+
+    conn->server = server;
+    conn->fd = fd;
+    conn->peer = *peer;
+    conn->may_bring = may_bring;
+    conn->wait = WAIT_NOTHING;
+    LIST_INSERT_HEAD(&server->conns, conn, all);
+    conn_count(conn, true);
+    conn_wait_for(conn, WAIT_HEAD);
+    if (may_bring) {
+        http_socket_begin(fd);
+    }
+    return conn;
 }
 
 static void serve(struct http_server *server, int fd, bool may_bring)
@@ -212,29 +259,21 @@ static void serve(struct http_server *server, int fd, bool may_bring)
         http_socket_close(fd, may_bring);
         return;
     }
-    why = admit(server, &peer);
+    why = admit(server, &peer, fd);
     if (why) {
         http_send_problem(fd, &(struct http_head_fault){503, "too_many_connections", why},
                           "Retry-After: 1\r\n");
-        shutdown(fd, SHUT_WR);
-        http_socket_close(fd, may_bring);
-        return;
     }
-    conn = xcalloc(1, sizeof(*conn));
-    conn->server = server;
-    conn->fd = fd;
-    conn->peer = peer;
-    conn->may_bring = may_bring;
-    conn->wait = WAIT_NOTHING;
-    LIST_INSERT_HEAD(&server->conns, conn, all);
-    conn_count(conn, true);
-    conn_wait_for(conn, WAIT_HEAD);
-    if (may_bring) {
-        http_socket_begin(fd);
+    if (why && server->turned_away_count >= TURNED_AWAY_MOST) {
+        forget_turned_away(server);
     }
+    conn = conn_new(server, fd, &peer, may_bring);
     if (conn_begin(conn) < 0) {
         log_warn("http: a connection cannot be watched and is closed");
         conn_close(conn);
+    } else if (why) {
+        server->turned_away_count++;
+        conn_turn_away(conn);
     }
 }
 

@@ -157,6 +157,47 @@ def test_a_user_database_that_never_answers(daemon, machine, tmp_path):
     d.stop()
 
 
+CROWD = """
+import socket, sys
+heard = []
+for i in range(int(sys.argv[2])):
+    s = socket.socket(socket.AF_UNIX)
+    s.settimeout(20)
+    s.connect(sys.argv[1])
+    try:
+        s.sendall(b"GET /healthz HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+    except BrokenPipeError:
+        pass  # the answer is there already
+    heard.append((s, s.recv(4096).split()[1].decode()))
+print(*[status for _, status in heard], flush=True)
+sys.stdin.read()
+"""
+
+
+def crowd(d, uid, count):
+    """A process of that user with so many connections; the first answer on each."""
+    proc = subprocess.Popen(["setpriv", "--reuid", str(uid), "--regid", "65534", "--clear-groups",
+                             "/usr/bin/python3", "-c", CROWD, d.socket, str(count)], text=True,
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    return proc, proc.stdout.readline().split()
+
+
+def test_clients_leave_descriptors_for_the_rest(daemon, machine):
+    """As many as may be open are not used up by who connects: others are told, root is served."""
+    d = open_to_all(daemon(machine(), start=False))
+    d.start(wrapper=("prlimit", "--nofile=120:"))
+    proc, answers = crowd(d, 4242, 150)
+    assert 20 < answers.count("200") < 100 and answers.count("503") == 150 - answers.count("200")
+    for _ in range(3):
+        lease = json.loads(d.cli("lease", "-p", "1g.10gb", "-o", "json").stdout)
+        assert lease["state"] == "active"
+    refused = as_user(d, 4243, "status")
+    assert refused.returncode == 6 and "as many connections as it may have" in refused.stderr
+    proc.communicate("")
+    until(lambda: as_user(d, 4243, "status").returncode == 0, "room for others")
+    assert "cannot accept" not in d.log
+
+
 def threads_of(d):
     return [(p / "comm").read_text().strip()
             for p in pathlib.Path(f"/proc/{d.proc.pid}/task").iterdir()]
