@@ -69,7 +69,8 @@ int lease_ci_profile_on(const struct pool_lease *lease, const struct pool_gpu *g
 {
     int resolved = MIG_PROFILE_NONE, ci = MIG_PROFILE_NONE;
 
-    if (lease->want.kind == MIG_WANT_GPU ||
+    /* Without a "1c." in what is asked for it is all of the slice. */
+    if (!lease->want.compute_instance_slices ||
         mig_want_resolve(&lease->want, gpu->geometry, &resolved, &ci, NULL) < 0 ||
         resolved != profile) {
         const struct mig_profile *p = &gpu->geometry->profiles[profile];

@@ -6,7 +6,6 @@
  * the slots, and the whole GPU if they needed engines that the head is going to need. */
 #include "pool/internal.h"
 #include <limits.h>
-#include <string.h>
 
 #define UNREAD_BUSY 64 /* of a GPU that has not been scanned: looked at last */
 
@@ -32,21 +31,38 @@ static int64_t slice_since_ms(const struct pool *pool, const struct pool_slice *
     return since;
 }
 
-/* The slice has to go for the window to open.  False: it will not, as far as we can say. */
-static bool wait_for(const struct pool *pool, const struct pool_slice *s, unsigned slots,
-                     struct window *w)
+/* Is the window not better than the best, whatever else there is to wait for?  More of that makes it
+ * later, or its time unknown, and busier.  See is_better(). */
+static bool is_behind(const struct window *w, const struct window *best)
 {
-    int64_t until = slice_until_ms(pool, s), since = slice_since_ms(pool, s);
+    if (!best->gpu || (w->at_ms && !best->at_ms)) {
+        return false;
+    }
+    if (w->at_ms != best->at_ms) {
+        return !w->at_ms || w->at_ms > best->at_ms;
+    }
+    return w->busy > best->busy;
+}
 
+/* The slice has to go for the window to open.  False: it will not, as far as we can say, or not
+ * before the best. */
+static bool wait_for(const struct pool *pool, const struct pool_slice *s, unsigned slots,
+                     const struct window *best, struct window *w)
+{
     if (s->state == POOL_SLICE_FOREIGN || s->state == POOL_SLICE_QUARANTINED) {
         return false;
     }
+    int64_t until = slice_until_ms(pool, s);
     if (!until) {
         w->at_ms = 0;
     } else if (w->at_ms) {
         w->at_ms = until > w->at_ms ? until : w->at_ms;
     }
     w->busy += slots;
+    if (is_behind(w, best)) {
+        return false;
+    }
+    int64_t since = slice_since_ms(pool, s);
     w->newest_ms = since > w->newest_ms ? since : w->newest_ms;
     return true;
 }
@@ -87,10 +103,10 @@ static int next_with_engines(const struct pool *pool, const struct pool_gpu *gpu
     return best;
 }
 
-/* Waits for who stands in the window; the bits of *ret_staying are those who may stay.  False: it
- * will not come free, as far as we can say. */
-static bool slots_open(const struct pool *pool, const struct window *kept, struct window *w,
-                       uint32_t *ret_staying)
+/* Waits for who stands in the window; the bits of *ret_staying are those who may stay.  False: as
+ * wait_for(). */
+static bool slots_open(const struct pool *pool, const struct window *kept,
+                       const struct window *best, struct window *w, uint32_t *ret_staying)
 {
     uint32_t staying = 0;
 
@@ -100,7 +116,7 @@ static bool slots_open(const struct pool *pool, const struct window *kept, struc
         if (slice_is_spare(s)) {
             continue;
         }
-        if (slots && !wait_for(pool, s, slots, w)) {
+        if (slots && !wait_for(pool, s, slots, best, w)) {
             return false;
         }
         staying |= slots || slice_mask(s) & kept->mask ? 0 : 1u << i;
@@ -110,9 +126,9 @@ static bool slots_open(const struct pool *pool, const struct window *kept, struc
 }
 
 /* When a slice of the profile can stand there beside what is kept already: w->at_ms, 0 unknown, and
- * w->then.  False: never, as far as we can say. */
+ * w->then.  False: never, as far as we can say, or not before the best. */
 static bool window_opens(const struct pool *pool, int profile, const struct window *kept,
-                         struct window *w)
+                         const struct window *best, struct window *w)
 {
     const struct pool_gpu *gpu = w->gpu;
     bool is_known = gpu->is_scanned && !gpu->wants_scan;
@@ -121,7 +137,7 @@ static bool window_opens(const struct pool *pool, int profile, const struct wind
 
     w->at_ms = is_known ? pool->now_ms : 0;
     w->busy = is_known ? 0 : UNREAD_BUSY;
-    if (!slots_open(pool, kept, w, &staying)) {
+    if (!slots_open(pool, kept, best, w, &staying)) {
         return false;
     }
     for (;;) {
@@ -136,7 +152,7 @@ static bool window_opens(const struct pool *pool, int profile, const struct wind
             return true;
         }
         int next = next_with_engines(pool, gpu, staying, &w->then, profile);
-        if (next < 0 || !wait_for(pool, gpu->slices[next], 1, w)) {
+        if (next < 0 || !wait_for(pool, gpu->slices[next], 1, best, w)) {
             return false;
         }
         staying &= ~(1u << next);
@@ -199,7 +215,7 @@ static void look_at_gpu(const struct pool *pool, const struct pool_lease *lease,
     for (unsigned i = 0; !is_out && i < gpu->geometry->profiles[p].start_count; i++) {
         struct window w = {.gpu = gpu};
         w.mask = mig_window(gpu->geometry, p, gpu->geometry->profiles[p].starts[i]);
-        if (!(w.mask & kept->mask) && window_opens(pool, p, kept, &w) && is_better(&w, best)) {
+        if (!(w.mask & kept->mask) && window_opens(pool, p, kept, best, &w) && is_better(&w, best)) {
             *best = w;
         }
     }
@@ -279,7 +295,6 @@ void hold_for(const struct pool *pool, const struct pool_lease *lease, struct ho
 {
     bool is_known = true;
 
-    memset(ret->then, 0, sizeof(ret->then));
     ret->count = 0;
     ret->free_at_ms = 0;
     ret->lease = lease->id;

@@ -100,6 +100,7 @@ struct pool_job *pool_emit_job(struct pool *pool, enum pool_job_kind kind, struc
 void pool_add_timer(struct pool *pool, int64_t when_ms, enum timer_kind kind, uint64_t id);
 bool pool_pop_timer(struct pool *pool, int64_t now_ms, struct timer *ret);
 struct pool_tenant *pool_tenant_get(struct pool *pool, const char *name);
+void pool_lease_add(struct pool *pool, struct pool_lease *lease);
 struct pool_lease *pool_lease_get(struct pool *pool, uint64_t id);
 void pool_mark_lease(struct pool *pool, struct pool_lease *lease);
 void pool_mark_slice(struct pool *pool, struct pool_slice *slice);

@@ -105,7 +105,7 @@ struct pool_lease *lease_new(struct pool *pool, const struct pool_actor *actor,
     l->created_ms = pool->now_ms;
     l->queue_key = queue_key(pool, l);
     add_key(l);
-    HASH_ADD(hh, pool->leases, id, sizeof(l->id), l);
+    pool_lease_add(pool, l);
     return l;
 }
 

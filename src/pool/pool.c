@@ -346,11 +346,22 @@ const struct pool_slice *pool_slice_at(const struct pool_gpu *gpu, unsigned star
     return found;
 }
 
+/* They are numbered in turn: their numbers by themselves are spread as well as can be. */
+static unsigned hash_of(uint64_t lease_id)
+{
+    return (unsigned)lease_id;
+}
+
+void pool_lease_add(struct pool *pool, struct pool_lease *lease)
+{
+    HASH_ADD_BYHASHVALUE(hh, pool->leases, id, sizeof(lease->id), hash_of(lease->id), lease);
+}
+
 struct pool_lease *pool_lease_get(struct pool *pool, uint64_t id)
 {
     struct pool_lease *lease = NULL;
 
-    HASH_FIND(hh, pool->leases, &id, sizeof(id), lease);
+    HASH_FIND_BYHASHVALUE(hh, pool->leases, &id, sizeof(id), hash_of(id), lease);
     return lease;
 }
 
@@ -358,7 +369,7 @@ const struct pool_lease *pool_find_lease(const struct pool *pool, uint64_t id)
 {
     struct pool_lease *lease = NULL;
 
-    HASH_FIND(hh, pool->leases, &id, sizeof(id), lease);
+    HASH_FIND_BYHASHVALUE(hh, pool->leases, &id, sizeof(id), hash_of(id), lease);
     return lease;
 }
 

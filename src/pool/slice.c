@@ -589,10 +589,14 @@ static void pump_destroy(struct pool *pool, struct pool_slice *s)
 
 static void pump_create(struct pool *pool, struct pool_slice *s)
 {
-    struct mig_use use = use_of_existing(s->gpu);
+    bool is_due = s->state == POOL_SLICE_CREATING && !s->job && s->profile >= 0 &&
+                  s->gpu->info.is_mig_enabled;
 
-    if (s->state == POOL_SLICE_CREATING && !s->job && s->gpu->info.is_mig_enabled &&
-        s->profile >= 0 && mig_fits(s->gpu->geometry, &use, s->profile, s->start)) {
+    if (!is_due) {
+        return;
+    }
+    struct mig_use use = use_of_existing(s->gpu);
+    if (mig_fits(s->gpu->geometry, &use, s->profile, s->start)) {
         struct pool_job *job = emit_slice_job(pool, POOL_JOB_CREATE, s);
         job->ci_slices = ci_slices(s, &s->ci[0]);
     }
