@@ -80,7 +80,10 @@ const struct cli_command *cli_command_guess(const char *name)
     } synonyms[] = {{"ps", "status"},      {"top", "status"},   {"ls", "status"},
                     {"list", "leases"},    {"free", "release"}, {"delete", "release"},
                     {"exec", "run"},       {"get", "leases"},   {"explain", "why"},
-                    {"describe", "leases"}, {"logs", "events"},  {"cancel", "release"}};
+                    {"describe", "leases"}, {"logs", "events"},  {"cancel", "release"},
+                    {"stop", "release"},   {"info", "status"},  {"sinfo", "status"},
+                    {"srun", "run"},       {"sbatch", "run"},   {"salloc", "lease"},
+                    {"scancel", "release"}, {"squeue", "queue"}, {"sacct", "usage"}};
     const struct cli_command *best = NULL;
     int best_distance = 3;
     size_t len = strlen(name);

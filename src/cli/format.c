@@ -177,6 +177,8 @@ static void add_value(struct buf *b, const json_t *value)
         buf_adds(b, json_string_value(value));
     } else if (json_is_boolean(value)) {
         buf_adds(b, json_is_true(value) ? "yes" : "no");
+    } else if (json_is_real(value)) {
+        buf_addf(b, "%.3f", json_real_value(value)); /* what the daemon counts: 0.100 above 0.010 */
     } else if (value && !json_is_null(value)) {
         add_json(b, value, JSON_COMPACT);
     }

@@ -57,7 +57,7 @@ int out_init(struct out *out, const char *format, const char *color, bool is_asc
     const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
     bool is_dumb = !term || !*term || !strcmp(term, "dumb");
 
-    setlocale(LC_ALL, "");
+    setlocale(LC_CTYPE, ""); /* widths only: numbers and messages are the same everywhere */
     *out = (struct out){.has_header = true};
     out->is_tty = isatty(STDOUT_FILENO);
     out->is_utf8 = !is_ascii && !strcmp(nl_langinfo(CODESET), "UTF-8");
@@ -296,16 +296,8 @@ void out_end_if_unread(void)
 void out_add_span(struct buf *b, int64_t ms)
 {
     char text[32];
+    int64_t step = ms >= 86400000 ? 3600000 : ms >= 3600000 ? 60000 : 1000;
 
-    if (ms < 0) {
-        ms = 0;
-    }
-    if (ms >= 86400000) {
-        ms -= ms % 3600000;
-    } else if (ms >= 3600000) {
-        ms -= ms % 60000;
-    } else if (ms >= 1000) {
-        ms -= ms % 1000;
-    }
+    ms = ms < 0 ? 0 : ms - ms % step;
     buf_adds(b, text_format_duration_ms(ms, text));
 }

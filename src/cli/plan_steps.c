@@ -152,6 +152,10 @@ void plan_print_steps(const json_t *plan)
         printf("The driver has nothing to do.\n");
         return;
     }
+    if (!s.has_driver) {
+        printf("How long the driver takes for this is not known yet.\n");
+        return;
+    }
     printf("In the driver, one after the other: %s%.0f ms%s.\n", s.has_unknown ? "more than " : "",
            s.known_ms, s.has_holder ? ", and the time that the holders take" : "");
 }

@@ -3,6 +3,7 @@ never."""
 import json
 import os
 import shlex
+import shutil
 import subprocess
 
 import pytest
@@ -16,6 +17,7 @@ from fake_daemon import ROOT, dead_socket
 
 @pytest.mark.parametrize("args, says", [
     (["stauts"], "did you mean 'status'"),
+    (["scancel"], "did you mean 'release'"),
     (["frobnicate"], "there is no command 'frobnicate'"),
     (["--sokcet", "x", "status"], "unknown option '--sokcet' before the command"),
     (["status", "--all"], "status has no option '--all'"),
@@ -202,6 +204,24 @@ def test_tenants_cannot_write_on_the_terminal(fake):
         if format in ("table", "wide", "csv"):
             assert out.count("\n") == 2, out
     assert json.loads(run(fake, "leases", "-o", "json").stdout)[0]["name"] == evil
+
+
+def test_numbers_are_the_same_everywhere(fake, tmp_path):
+    """Where 12.5 is written 12,5 it would be two cells of a CSV file."""
+    (tmp_path / "comma").write_text(
+        'LC_CTYPE\ncopy "POSIX"\nEND LC_CTYPE\nLC_NUMERIC\ndecimal_point ","\n'
+        'thousands_sep "."\ngrouping 3;3\nEND LC_NUMERIC\n')
+    if not shutil.which("localedef") or subprocess.run(
+            ["localedef", "-c", "--no-archive", "-i", tmp_path / "comma", "-f", "UTF-8",
+             tmp_path / "comma.UTF-8"], capture_output=True, check=False).returncode > 1:
+        pytest.skip("localedef cannot make a locale here (package locales)")
+    fake.routes[("GET", "/v1/usage")] = {"usage": [
+        {"tenant": "bob", "leases": 1, "compute_slot_hours": 0.5, "sm_mean_percent": 12.5}]}
+    for format in ("table", "wide", "csv", "json", "yaml"):
+        plain = run(fake, "usage", "-o", format).stdout
+        assert "0.5" in plain and "12.5" in plain, plain
+        assert run(fake, "usage", "-o", format, LC_ALL="", LC_NUMERIC="comma.UTF-8",
+                   LOCPATH=str(tmp_path)).stdout == plain
 
 
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])

@@ -1,6 +1,8 @@
 """Pictures, plans, files and events, as a stand-in for the daemon tells them."""
+import datetime
 import json
 import random
+import re
 import signal
 import subprocess
 import threading
@@ -199,6 +201,17 @@ def test_a_plan_without_driver_work_takes_no_time(fake):
     assert "The driver has nothing to do." in out and "0 ms" not in out
     step.update(reuses=False, driver_ms=120.5)
     assert "one after the other: 120 ms" in run(fake, "plan", "--explain", "1g").stdout
+    step.update(driver_ms=None)
+    out = run(fake, "plan", "--explain", "1g").stdout
+    assert out.endswith("How long the driver takes for this is not known yet.\n")
+
+
+def test_ages_are_whole_seconds(fake):
+    now = datetime.datetime.utcnow() - datetime.timedelta(milliseconds=200)
+    fake.routes[("GET", "/v1/leases")] = {"leases": [
+        lease(created_at=now.isoformat(timespec="milliseconds") + "Z")]}
+    age = run(fake, "leases", "-o", "csv").stdout.splitlines()[1].split(",")[6]
+    assert re.fullmatch("[0-9]+s", age), age
 
 
 def event(number):
