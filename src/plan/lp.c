@@ -102,7 +102,7 @@ static size_t leaving(const struct tableau *s, size_t col)
     return best;
 }
 
-static int run(struct tableau *s)
+static int run(struct tableau *s, double *work)
 {
     size_t most = 50 * (s->rows + s->cols) + 1000, stuck = 0;
     double value = 0;
@@ -117,6 +117,7 @@ static int run(struct tableau *s)
             return -ERANGE;
         }
         pivot(s, row, col);
+        *work += (double)((s->rows + 1) * s->width);
         double now = *cell(s, s->rows, s->cols);
         stuck = now > value + EPS ? 0 : stuck + 1;
         value = now;
@@ -131,6 +132,7 @@ int plan_lp_solve(const struct plan_lp *lp, double *ret_value, double *ret_x, do
     CLEANUP(freep) size_t *row_var = xcalloc(lp->rows + 1, sizeof(*row_var));
     CLEANUP(freep) size_t *col_var = xcalloc(lp->cols + 1, sizeof(*col_var));
     struct tableau s = {lp->rows, lp->cols, width, t, row_var, col_var};
+    double ignored = 0;
     int r;
 
     for (size_t i = 0; i < lp->rows; i++) {
@@ -142,7 +144,7 @@ int plan_lp_solve(const struct plan_lp *lp, double *ret_value, double *ret_x, do
         *cell(&s, lp->rows, j) = -lp->c[j];
         col_var[j] = j;
     }
-    r = run(&s);
+    r = run(&s, lp->work ? lp->work : &ignored);
     if (r < 0) {
         return r;
     }

@@ -9,6 +9,7 @@ struct plan_lp {
     double *a; /* [row * cols + col] */
     double *b; /* [row] */
     double *c; /* [col] */
+    double *work; /* multiplications that solving took are added here; may be NULL */
 };
 
 struct plan_lp plan_lp_new(size_t rows, size_t cols);

@@ -18,6 +18,8 @@
 #define AUTO_REQUESTS_MAX 5000
 #define TOLERANCE 2e-4
 #define ROUNDS_MAX 20000
+#define ROUNDS_LEAST 300
+#define AUTO_WORK 1.5e9 /* multiplications: a second or two; no model alone comes near it */
 #define FACES_MAX 256
 
 uint8_t replay_offered_slots(const struct replay_fleet *fleet, const struct plan_ask *ask)
@@ -141,6 +143,19 @@ static void bound_free_mixed(const struct replay_setup *setup, const struct kind
     }
 }
 
+/* Each round goes through all times, faces and kinds.  The bound holds after any number of them. */
+static uint32_t most_rounds(const struct replay_setup *setup, const struct kinds *k)
+{
+    CLEANUP(freep) struct replay_face *faces = xcalloc(FACES_MAX, sizeof(*faces));
+    double work = (double)replay_polytope_faces(k->polytope, faces, FACES_MAX) * (double)k->count *
+                  (double)(setup->trace->count + 1);
+
+    if (setup->bound_effort != REPLAY_BOUND_AUTO) {
+        return ROUNDS_MAX;
+    }
+    return (uint32_t)fmin(ROUNDS_MAX, fmax(ROUNDS_LEAST, AUTO_WORK / fmax(work, 1)));
+}
+
 static double clairvoyant(const struct replay_setup *setup, const struct kinds *k,
                           const bool *is_possible, bool by_slots)
 {
@@ -158,7 +173,8 @@ static double clairvoyant(const struct replay_setup *setup, const struct kinds *
                                                 by_slots ? slots : 1};
         }
     }
-    replay_clairvoyant_bound(k->polytope, k->count, visits, n, TOLERANCE, ROUNDS_MAX, &bound);
+    replay_clairvoyant_bound(k->polytope, k->count, visits, n, TOLERANCE, most_rounds(setup, k),
+                             &bound);
     return floor(bound.value + 1e-6); /* only whole ones count */
 }
 

@@ -42,6 +42,7 @@ struct point {
 struct program {
     const struct replay_polytope *polytope;
     size_t kinds, job_count, time_count, face_count;
+    double work_until; /* no more is spent on looking for faces */
     struct job *jobs;
     struct replay_face faces[FACES_MAX];
     double free_weight; /* of those who hold nothing */
@@ -240,7 +241,8 @@ static uint32_t iterate(struct program *p, double tolerance, uint32_t most_round
 
 /* --- faces --- */
 
-/* Where the best point found lies outside the polytope although it obeys all faces known. */
+/* Where the best point found lies outside the polytope although it obeys all faces known.  Not for
+ * ever: each face cuts off little where many matter. */
 static bool find_more_faces(struct program *p)
 {
     bool has_new = false;
@@ -249,6 +251,9 @@ static bool find_more_faces(struct program *p)
     for (size_t t = 0; t < p->time_count; t++) {
         double n[REPLAY_KINDS_MAX];
         struct replay_face face = {{0}};
+        if (replay_polytope_work(p->polytope) > p->work_until) {
+            break;
+        }
         for (size_t q = 0; q < p->kinds; q++) {
             n[q] = fmax(p->load[t * p->kinds + q], 0) + 1e-6;
         }
@@ -397,6 +402,7 @@ void replay_clairvoyant_bound(const struct replay_polytope *polytope, size_t kin
     p->kinds = kinds;
     take_jobs(p, visits, count);
     p->face_count = replay_polytope_faces(polytope, p->faces, FACES_MAX);
+    p->work_until = replay_polytope_work(polytope) + REPLAY_FACES_WORK;
     while (is_open) {
         allocate(p);
         ret->rounds += iterate(p, tolerance, most_rounds - ret->rounds);

@@ -19,13 +19,23 @@
 #include <string.h>
 
 #define COLUMNS_MAX 4000
+#define FACES_MAX 256
 
 struct column {
     int class_id;
     uint8_t count[MIG_PROFILES_MAX];
 };
 
+/* Faces that were found once, and what looking for faces has cost so far. */
+struct known {
+    bool is_found;
+    double work;
+    size_t count;
+    struct replay_face faces[FACES_MAX];
+};
+
 struct replay_polytope {
+    struct known *known;
     const struct replay_fleet *fleet;
     const struct plan_ask *asks;
     size_t kinds;
@@ -196,6 +206,7 @@ double replay_polytope_stretch(const struct replay_polytope *t, const double *co
         *cell(&lp, q, lp.cols - 1) = is_anywhere(t, q) ? counts[q] : 0;
     }
     lp.c[lp.cols - 1] = 1;
+    lp.work = &t->known->work;
     r = plan_lp_solve(&lp, &stretch, x, dual);
     plan_lp_done(&lp);
     for (size_t q = 0; r == 0 && q < t->kinds; q++) {
@@ -274,23 +285,37 @@ static uint32_t draw(uint64_t *state)
     return (uint32_t)(*state >> 33);
 }
 
+double replay_polytope_work(const struct replay_polytope *t)
+{
+    return t->known->work;
+}
+
 /* Every kind is in every direction: where one is missing its price would be any. */
-size_t replay_polytope_faces(const struct replay_polytope *t, struct replay_face *faces,
-                             size_t most)
+static void find_faces(const struct replay_polytope *t, struct known *k)
 {
     uint64_t state = 1;
-    size_t count = 0;
 
-    for (uint32_t round = 0; round < 40 * (uint32_t)t->kinds; round++) {
+    for (size_t round = 0; round < 40 * t->kinds && k->work < REPLAY_FACES_WORK; round++) {
         double n[REPLAY_KINDS_MAX];
         struct replay_face face = {{0}};
         for (size_t q = 0; q < t->kinds; q++) {
             n[q] = exp2((double)(draw(&state) % 1000) / 80);
         }
         if (isfinite(replay_polytope_stretch(t, n, &face))) {
-            replay_face_add(faces, &count, most, t->kinds, &face);
+            replay_face_add(k->faces, &k->count, FACES_MAX, t->kinds, &face);
         }
     }
+    k->is_found = true;
+}
+
+size_t replay_polytope_faces(const struct replay_polytope *t, struct replay_face *faces,
+                             size_t most)
+{
+    if (!t->known->is_found) {
+        find_faces(t, t->known);
+    }
+    size_t count = t->known->count < most ? t->known->count : most;
+    memcpy(faces, t->known->faces, count * sizeof(*faces));
     return count;
 }
 
@@ -309,6 +334,7 @@ int replay_polytope_new(const struct replay_fleet *fleet, const struct plan_ask 
     t->asks = asks;
     t->kinds = t->row_count = kinds;
     t->columns = xcalloc(COLUMNS_MAX, sizeof(*t->columns));
+    t->known = xcalloc(1, sizeof(*t->known));
     for (int c = 0; r == 0 && c < fleet->count; c++) {
         r = find_columns(t, c);
     }
@@ -323,6 +349,7 @@ void replay_polytope_free(struct replay_polytope *t)
 {
     if (t) {
         free(t->columns);
+        free(t->known);
         free(t);
     }
 }

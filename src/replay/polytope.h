@@ -32,6 +32,10 @@ double replay_polytope_stretch(const struct replay_polytope *polytope, const dou
 double replay_polytope_serve(const struct replay_polytope *polytope, const double *counts,
                              const double *weights);
 
+/* Multiplications that questions about stretching have taken so far.  Each is dear with several
+ * models and many kinds; so who looks for faces stops after this much, about a second. */
+double replay_polytope_work(const struct replay_polytope *polytope);
+#define REPLAY_FACES_WORK 1e9
 /* The faces that matter, found by asking in many directions: none is implied by another one.  There
  * may be more; those returned hold in any case.  Returns how many. */
 size_t replay_polytope_faces(const struct replay_polytope *polytope, struct replay_face *faces,

@@ -6,6 +6,7 @@
 #include "replay/blocking.h"
 #include "replay/clairvoyant.h"
 #include "replay/shuffle.h"
+#include "replay/trace.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -335,6 +336,33 @@ static void it_holds_however_soon_it_stops(void **state)
     scene_done(&s);
 }
 
+/* Many kinds on several models: questions about faces are dear, and there is no end of them. */
+static void the_search_for_faces_ends(void **state)
+{
+    CLEANUP(replay_trace_done) struct replay_trace t = {0};
+    const char *wants[REPLAY_KINDS_MAX] = {NULL};
+    struct replay_clairvoyant c;
+    struct error err = {0};
+    struct scene s;
+
+    (void)state;
+    assert_int_equal(replay_trace_read(TANGRAM_SOURCE_DIR "/tests/data/replay/many_kinds.csv", &t,
+                                       &err), 0);
+    for (uint32_t i = 0; i < t.profile_count; i++) {
+        wants[i] = t.profiles[i];
+    }
+    scene_init(&s, "A100-SXM4-40GB:1,A30:1,RTX-PRO-6000-BSE:1,H200-SXM5-141GB:1", wants);
+    CLEANUP(freep) struct replay_visit *v = xcalloc(t.count, sizeof(*v));
+    for (size_t i = 0; i < t.count; i++) {
+        const struct replay_job *j = &t.jobs[i];
+        v[i] = (struct replay_visit){j->arrival_ms, j->arrival_ms + j->duration_ms, j->profile, 1};
+    }
+    replay_clairvoyant_bound(s.polytope, s.kinds, v, t.count, 2e-4, 2000, &c);
+    assert_true(c.value >= c.attained && c.attained > 0);
+    assert_true(replay_polytope_work(s.polytope) < 2.2 * REPLAY_FACES_WORK);
+    scene_done(&s);
+}
+
 static void edge_cases(void **state)
 {
     struct replay_clairvoyant c;
@@ -516,6 +544,7 @@ int main(void)
         cmocka_unit_test(nobody_accepts_more_than_the_clairvoyant),
         cmocka_unit_test(the_iteration_reaches_the_optimum),
         cmocka_unit_test(it_holds_however_soon_it_stops),
+        cmocka_unit_test(the_search_for_faces_ends),
         cmocka_unit_test(edge_cases),
         cmocka_unit_test(a_shuffle_agrees_with_trying_everything),
         cmocka_unit_test(a_shuffle_wants_closed_forms),
