@@ -32,6 +32,12 @@ static void add_driver_ms(struct json_out *w, const struct pool_gpu *gpu, bool m
     }
 }
 
+/* How long that takes nobody has measured.  For a whole GPU it is off already. */
+static bool switches_mig(const struct pool_preview_step *step)
+{
+    return step->size && !step->gpu->info.is_mig_enabled;
+}
+
 static void add_step(struct json_out *w, const char *name, const struct pool_preview_step *step)
 {
     json_out_object(w, name);
@@ -44,8 +50,13 @@ static void add_step(struct json_out *w, const char *name, const struct pool_pre
         json_out_null(w, "placement");
     }
     json_out_bool(w, "reuses", step->is_reused);
+    json_out_bool(w, "switches_mig", switches_mig(step));
     add_destroys(w, step->gpu, step->destroys);
-    add_driver_ms(w, step->gpu, !step->is_reused, step->destroys != 0);
+    if (switches_mig(step)) {
+        json_out_null(w, "driver_ms");
+    } else {
+        add_driver_ms(w, step->gpu, !step->is_reused, step->destroys != 0);
+    }
     json_out_end_object(w);
 }
 
@@ -95,6 +106,9 @@ static bool is_time_known(const struct pool_preview *found)
     bool is_cutting = false;
 
     for (unsigned i = 0; i < found->step_count; i++) {
+        if (switches_mig(&found->step[i])) {
+            return false;
+        }
         is_cutting = is_cutting || !found->step[i].is_reused;
     }
     return found->is_fitting && (found->estimate_us || !is_cutting);

@@ -276,6 +276,7 @@ SUBSET(window, "Window", "Memory slots that are cut anew.", OBJ("placement", pla
 SUBSET(plan_step, "PlanStep", NULL, TEXT("profile", 31, 0, NULL), COUNT("gpu_index", NULL),
        TEXT("gpu_uuid", 95, 0, NULL), OBJ("placement", placement, NUL, "null: the whole GPU"),
        BOOL("reuses", 0, "an idle slice that is there"),
+       BOOL("switches_mig", 0, "the GPU's MIG mode is switched on first"),
        LIST("destroys", window, 16, 0, "idle slices that would go"),
        NUMBER("driver_ms", NUL, "time in the driver; null unknown"));
 

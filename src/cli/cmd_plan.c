@@ -65,11 +65,16 @@ static void add_does(const json_t *step, struct buf *b)
     const json_t *destroys = js_array(step, "destroys"), *slice = NULL;
     size_t i = 0;
 
-    if (js_true(step, "reuses")) {
+    if (!json_is_object(json_object_get(step, "placement"))) {
+        buf_adds(b, "is taken whole");
+    } else if (js_true(step, "reuses")) {
         buf_adds(b, "takes the idle slice that is there");
-        return;
+    } else {
+        buf_adds(b, "is cut");
     }
-    buf_adds(b, "is cut");
+    if (js_true(step, "switches_mig")) {
+        buf_adds(b, ", after the GPU's MIG mode is switched on");
+    }
     json_array_foreach(destroys, i, slice)
     {
         buf_addf(b, "%s%s at ", i ? ", " : ", for which idle ones go: ",

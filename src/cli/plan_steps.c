@@ -13,6 +13,7 @@ struct steps {
     bool has_driver;  /* there is something for the driver to do */
     bool has_unknown; /* some driver time is not known */
     bool has_holder;  /* somebody is asked, who may take long */
+    uint64_t switched; /* GPUs whose MIG mode it was said is switched, by index */
 };
 
 static void add_place(struct buf *b, const json_t *on)
@@ -67,16 +68,38 @@ static void say_destroys(struct steps *s, const json_t *on, const json_t *list)
     }
 }
 
+/* Once for a GPU, however many slices come after. */
+static void say_switch(struct steps *s, const json_t *step)
+{
+    CLEANUP(buf_done) struct buf b = BUF_INIT(65536);
+    int64_t index = js_int(step, "gpu_index", -1);
+    uint64_t bit = index >= 0 && index < 64 ? UINT64_C(1) << index : 0;
+
+    if (!js_true(step, "switches_mig") || s->switched & bit) {
+        return;
+    }
+    s->switched |= bit;
+    buf_addf(&b, "switch the MIG mode of GPU %lld on", (long long)index);
+    say(s, &b, UNKNOWN_MS);
+}
+
 static void say_step(struct steps *s, const json_t *step, const char *for_whom)
 {
     CLEANUP(buf_done) struct buf b = BUF_INIT(65536);
+    bool is_whole = !json_is_object(json_object_get(step, "placement"));
     bool is_reused = js_true(step, "reuses");
 
     say_destroys(s, step, js_array(step, "destroys"));
-    buf_addf(&b, "%s %s at ", is_reused ? "take the idle" : "cut", js_text(step, "profile", "?"));
+    say_switch(s, step);
+    if (is_whole) {
+        buf_adds(&b, "take ");
+    } else {
+        buf_addf(&b, "%s %s at ", is_reused ? "take the idle" : "cut",
+                 js_text(step, "profile", "?"));
+    }
     add_place(&b, step);
     buf_adds(&b, for_whom);
-    say(s, &b, is_reused ? NO_MS : driver_ms(step));
+    say(s, &b, is_whole || is_reused ? NO_MS : driver_ms(step));
 }
 
 /* Break before make. */

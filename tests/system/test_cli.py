@@ -71,6 +71,18 @@ def h100(make):
     return make("H100-SXM5-80GB:1")
 
 
+def test_a_plan_tells_of_the_mode_that_is_switched(h100):
+    plan = h100.json("plan", "3g:2")
+    assert plan["estimate_ms"] is None and all(s["switches_mig"] for s in plan["steps"])
+    out = h100.ok("plan", "3g:2", "--explain")
+    assert out.count("switch the MIG mode of GPU 0 on") == 1, out
+    assert "is taken whole" in h100.ok("plan", "gpu")
+    h100.lease("3g")
+    plan = h100.json("plan", "3g")
+    assert plan["estimate_ms"] > 0 and not plan["steps"][0]["switches_mig"]
+    assert "MIG mode" not in h100.ok("plan", "3g", "--explain")
+
+
 def test_lease_use_release(h100):
     lease = h100.lease("2g.20gb", "--name", "work", "--ttl", "1h", "-l", "team=a")
     assert lease["state"] == "active" and lease["env"]["CUDA_VISIBLE_DEVICES"].startswith("MIG-")

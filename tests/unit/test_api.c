@@ -492,6 +492,7 @@ static void a_plan_says_what_would_be(void **state)
     assert_true(json_is_true(aw_at(fits.body, "fits")));
     assert_int_equal(json_array_size(aw_at(fits.body, "steps")), 3);
     assert_string_equal(aw_text(&fits, "steps.0.gpu_uuid"), "GPU-0");
+    assert_true(json_is_false(aw_at(fits.body, "steps.0.switches_mig")));
     ANSWER many = aw_ask(aw, "POST", "/v1/plan", NULL,
                          "{\"requests\":[{\"profile\":\"7g.80gb\",\"count\":2}]}");
     assert_true(json_is_false(aw_at(many.body, "fits")));
