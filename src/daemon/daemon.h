@@ -2,6 +2,7 @@
 #include "api/api.h"
 #include "base/clock.h"
 #include "daemon/config.h"
+#include "daemon/subuid.h"
 #include "driver/driver.h"
 #include "http/http.h"
 #include "pool/pool.h"
@@ -93,6 +94,7 @@ struct daemon {
     struct known_user *users;
     struct userdb *userdb;
     sd_event_source *userdb_source;
+    struct subuid subuids; /* of the loop */
     struct known_token *tokens;
     uint64_t next_token;
 };
@@ -162,6 +164,8 @@ void setclock_mend(struct daemon *d);
 int identity_init(struct daemon *d, struct error *err);
 /* As identify() of struct api_host. */
 int identity_find(struct daemon *d, const struct http_peer *peer, struct api_identity *ret);
+/* For http/: whose connections count together. */
+uid_t identity_counted_as(uid_t uid, void *userdata);
 void identity_done(struct daemon *d);
 
 /* tokens.c */

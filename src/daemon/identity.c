@@ -3,6 +3,9 @@
  * The configuration's tenants are asked first, by user, then by group; whoever is not named there
  * is a tenant under his own name, and root and the daemon's own user are operators.
  *
+ * A subordinate user id is its owner (subuid.h), but never an operator: what runs in containers may
+ * be less trusted.
+ *
  * The user database may be slow or hang (LDAP), so it is asked on threads of its own (userdb.h),
  * and a request waits for the answer without stopping others.  An answer is good for a minute; for
  * ten more it is still used while a new one is on its way.  Root and the daemon's own user are let
@@ -96,6 +99,16 @@ static bool is_own(unsigned uid)
     return uid == 0 || uid == geteuid();
 }
 
+static void name_after_user(const struct daemon_config *c, const struct userdb_answer *answer,
+                            struct api_identity *ret)
+{
+    text_copy(ret->tenant, sizeof(ret->tenant), answer->user);
+    if (!*answer->user || is_taken(c, ret->tenant)) {
+        snprintf(ret->tenant, sizeof(ret->tenant), "uid-%u",
+                 answer->is_subordinate ? answer->first : answer->uid);
+    }
+}
+
 /* What the configuration makes of a user of whom the database says this. */
 static void judge(const struct daemon_config *c, const struct userdb_answer *answer,
                   struct api_identity *ret)
@@ -110,11 +123,11 @@ static void judge(const struct daemon_config *c, const struct userdb_answer *ans
         ret->role = t->role;
         ret->limits.max_queued = t->max_queued;
         ret->limits.max_compute = t->max_compute;
-        return;
+    } else {
+        name_after_user(c, answer, ret);
     }
-    text_copy(ret->tenant, sizeof(ret->tenant), answer->user);
-    if (!*answer->user || is_taken(c, ret->tenant)) {
-        snprintf(ret->tenant, sizeof(ret->tenant), "uid-%u", answer->uid);
+    if (answer->is_subordinate && ret->role == POOL_ROLE_OPERATOR) {
+        ret->role = POOL_ROLE_TENANT;
     }
 }
 
@@ -215,6 +228,15 @@ int identity_find(struct daemon *d, const struct http_peer *peer, struct api_ide
     return -EAGAIN;
 }
 
+uid_t identity_counted_as(uid_t uid, void *userdata)
+{
+    struct daemon *d = userdata;
+
+    subuid_refresh(&d->subuids, SUBUID_PATH);
+    const struct subuid_range *range = subuid_find(&d->subuids, uid);
+    return range ? range->first : uid;
+}
+
 static int on_answers(sd_event_source *source, int fd, uint32_t revents, void *userdata)
 {
     struct userdb_answer *answer = NULL;
@@ -255,6 +277,7 @@ void identity_done(struct daemon *d)
 
     d->userdb_source = sd_event_source_disable_unref(d->userdb_source);
     userdb_free(TAKE_PTR(d->userdb));
+    subuid_done(&d->subuids);
     HASH_ITER(hh, d->users, u, next)
     {
         HASH_DEL(d->users, u);

@@ -188,7 +188,7 @@ static int open_doors(struct daemon *d, struct error *err)
         .socket_path = d->config.socket_path, .socket_mode = d->config.socket_mode,
         .listen = d->config.listen, .inherited_fd = -1,
         .connections_max = d->config.connections_max, .authenticate = tokens_check,
-        .authenticate_data = d,
+        .authenticate_data = d, .counted_as = identity_counted_as, .counted_as_data = d,
     };
     int rc = api_new(&host, &d->api, err);
 

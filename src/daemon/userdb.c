@@ -1,6 +1,8 @@
 #include "daemon/userdb.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "base/thread.h"
+#include "daemon/subuid.h"
 #include <errno.h>
 #include <grp.h>
 #include <pthread.h>
@@ -118,9 +120,30 @@ static void find_groups(struct userdb_answer *answer)
     }
 }
 
+/* Nobody is called so: perhaps somebody has it as one of many. */
+static void find_owner(struct userdb_answer *answer)
+{
+    CLEANUP(subuid_done) struct subuid table = {0};
+    int64_t number = 0;
+
+    subuid_refresh(&table, SUBUID_PATH);
+    const struct subuid_range *range = subuid_find(&table, answer->uid);
+    if (!range) {
+        return;
+    }
+    bool is_number = text_parse_int(range->owner, "the owner", 0, UINT32_MAX, &number, NULL) == 0;
+    free(answer->user);
+    answer->user = is_number ? find_user((uid_t)number) : xstrdup(range->owner);
+    answer->is_subordinate = true;
+    answer->first = range->first;
+}
+
 static void answer_one(struct question *q)
 {
     q->answer->user = find_user(q->answer->uid);
+    if (!*q->answer->user) {
+        find_owner(q->answer);
+    }
     if (q->wants_groups) {
         find_groups(q->answer);
     }

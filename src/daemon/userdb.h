@@ -20,7 +20,9 @@ struct userdb_group {
 struct userdb_answer {
     uid_t uid;
     gid_t gid;  /* as asked */
-    char *user; /* "" there is no such user */
+    char *user; /* "" there is no such user; the owner's of a subordinate user id */
+    bool is_subordinate;
+    uid_t first; /* of them */
     struct userdb_group *groups; /* the primary one as asked, and the user's others */
     unsigned group_count;
 };

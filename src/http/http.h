@@ -62,6 +62,9 @@ struct http_settings {
     bool (*authenticate)(const char *token, char ret_identity[static HTTP_IDENTITY_SIZE],
                          void *authenticate_data);
     void *authenticate_data;
+    /* Whose connections count together as one user's: any one of their ids.  NULL: nobody's. */
+    uid_t (*counted_as)(uid_t uid, void *counted_as_data);
+    void *counted_as_data;
 };
 
 /* Could `where` be listened on: HOST:PORT with a loopback address?  -EINVAL says why not. */

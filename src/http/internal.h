@@ -42,6 +42,7 @@ struct conn {
     enum conn_wait wait;
     int64_t deadline_ms;
     struct http_peer peer;
+    uid_t counted_as;
     struct buf in; /* read and, from in_at on, not yet understood */
     size_t in_at;
     struct http_body body;

@@ -137,7 +137,8 @@ static bool is_last_of_descriptors(int fd)
 }
 
 /* NULL: welcome; else why not. */
-static const char *admit(struct http_server *server, const struct http_peer *peer, int fd)
+static const char *admit(struct http_server *server, const struct http_peer *peer,
+                         uid_t counted_as, int fd)
 {
     const struct http_settings *settings = &server->settings;
 
@@ -152,7 +153,7 @@ static const char *admit(struct http_server *server, const struct http_peer *pee
                    ? NULL
                    : "there are as many TCP connections as there may be";
     }
-    return uid_find(server, peer->uid)->count < settings->connections_per_uid
+    return uid_find(server, counted_as)->count < settings->connections_per_uid
                ? NULL
                : "this user has as many connections as one user may have";
 }
@@ -188,9 +189,9 @@ static void conn_count(struct conn *conn, bool is_new)
     if (!conn->peer.is_unix) {
         server->tcp_count += is_new ? 1 : -1U;
     } else if (is_new) {
-        uid_find(server, conn->peer.uid)->count++;
+        uid_find(server, conn->counted_as)->count++;
     } else {
-        uid_release(server, conn->peer.uid);
+        uid_release(server, conn->counted_as);
     }
 }
 
@@ -231,13 +232,14 @@ static void forget_turned_away(struct http_server *server)
 }
 
 static struct conn *conn_new(struct http_server *server, int fd, const struct http_peer *peer,
-                             bool may_bring)
+                             uid_t counted_as, bool may_bring)
 {
     struct conn *conn = xcalloc(1, sizeof(*conn));
 
     conn->server = server;
     conn->fd = fd;
     conn->peer = *peer;
+    conn->counted_as = counted_as;
     conn->may_bring = may_bring;
     conn->wait = WAIT_NOTHING;
     LIST_INSERT_HEAD(&server->conns, conn, all);
@@ -251,7 +253,9 @@ static struct conn *conn_new(struct http_server *server, int fd, const struct ht
 
 static void serve(struct http_server *server, int fd, bool may_bring)
 {
+    const struct http_settings *settings = &server->settings;
     struct http_peer peer;
+    uid_t counted_as;
     const char *why;
     struct conn *conn;
 
@@ -259,7 +263,9 @@ static void serve(struct http_server *server, int fd, bool may_bring)
         http_socket_close(fd, may_bring);
         return;
     }
-    why = admit(server, &peer, fd);
+    counted_as = settings->counted_as && peer.is_unix && peer.uid
+                     ? settings->counted_as(peer.uid, settings->counted_as_data) : peer.uid;
+    why = admit(server, &peer, counted_as, fd);
     if (why) {
         http_send_problem(fd, &(struct http_head_fault){503, "too_many_connections", why},
                           "Retry-After: 1\r\n");
@@ -267,7 +273,7 @@ static void serve(struct http_server *server, int fd, bool may_bring)
     if (why && server->turned_away_count >= TURNED_AWAY_MOST) {
         forget_turned_away(server);
     }
-    conn = conn_new(server, fd, &peer, may_bring);
+    conn = conn_new(server, fd, &peer, counted_as, may_bring);
     if (conn_begin(conn) < 0) {
         log_warn("http: a connection cannot be watched and is closed");
         conn_close(conn);

@@ -198,6 +198,39 @@ def test_clients_leave_descriptors_for_the_rest(daemon, machine):
     assert "cannot accept" not in d.log
 
 
+def test_subordinate_users_are_their_owner(daemon, machine, tmp_path):
+    """Anybody can be 65,536 users in a rootless container: that makes no more quota, no more
+    connections and no operator of him."""
+    subuid = pathlib.Path("/etc/subuid")
+    probe = subprocess.run(["unshare", "--mount", "mount", "--bind", subuid, subuid], check=False,
+                           capture_output=True)
+    if probe.returncode != 0:
+        pytest.skip("/etc/subuid cannot be replaced here")
+    (tmp_path / "subuid").write_text("bin:500000:65536\nsys:600000:65536\nroot:700000:65536\n")
+    (tmp_path / "subuid").chmod(0o644)
+    d = open_to_all(daemon(machine(), config=ROLES + "  - {name: ops, users: [sys], role: operator}"
+                           "\n", start=False))
+    d.start(wrapper=("unshare", "--mount", "sh", "-c", f"mount --bind {tmp_path}/subuid {subuid} && "
+                     'exec "$@"', "sh"))
+    lease = leased(as_user(d, 500007, "lease", "-p", "1g.10gb", "-o", "json"))
+    assert lease["tenant"] == "vision"  # as bin is
+    assert as_user(d, 2, "release", lease["id"]).returncode == 0
+    for uid in 500001, 500002:
+        leased(as_user(d, uid, "lease", "-p", "1g.10gb", "-o", "json"))
+    more = as_user(d, 500003, "lease", "-p", "1g.10gb", "--wait", "0")
+    assert more.returncode == 3 and "2 compute slots" in more.stdout + more.stderr
+    foreign = as_user(d, 600001, "release", lease["id"])
+    assert foreign.returncode == 4, foreign  # though sys is an operator
+    assert leased(as_user(d, 700001, "lease", "-p", "1g.10gb", "-o", "json"))["tenant"] == "uid-700001"
+    first, answers = crowd(d, 500001, 256)
+    assert answers == ["200"] * 256
+    second, answers = crowd(d, 500002, 5)
+    assert answers == ["503"] * 5
+    assert as_user(d, 2, "status").returncode == 0
+    for proc in first, second:
+        proc.communicate("")
+
+
 def threads_of(d):
     return [(p / "comm").read_text().strip()
             for p in pathlib.Path(f"/proc/{d.proc.pid}/task").iterdir()]
