@@ -237,7 +237,8 @@ int cli_fetch_list(struct cli *cli, const char *path, const char *key, json_t **
         return rc;
     }
     if (!js_array(answer, key)) {
-        cli_say("the daemon's answer to %s has no list '%s' in it", path, key);
+        cli_say("the daemon's answer to %.*s has no list '%s' in it", (int)strcspn(path, "?"), path,
+                key);
         return CLI_FAILED;
     }
     *ret = TAKE_PTR(answer);

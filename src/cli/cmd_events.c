@@ -108,15 +108,11 @@ int cmd_events(struct cli *cli)
     if (cli_args_has(&cli->args, OPT_AFTER)) {
         buf_addf(&path, "&after=%lld", (long long)after);
     }
-    rc = rc ? rc : cli_call(cli, "GET", path.data, NULL, &answer);
+    rc = rc ? rc : cli_fetch_list(cli, path.data, "events", &answer);
     if (rc) {
         return rc;
     }
     const json_t *events = js_array(answer, "events");
-    if (!events) {
-        cli_say("the daemon's answer to /v1/events has no list 'events' in it");
-        return CLI_FAILED;
-    }
     if (!follows) {
         out_print_list(&cli->out, events, columns, ARRAY_SIZE(columns));
         return CLI_OK;

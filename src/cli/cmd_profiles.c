@@ -54,10 +54,12 @@ static void add_whole(json_t *rows, const json_t *gpu)
     json_t *row = find_row(rows, model, "gpu");
 
     if (!row) {
-        row = json_pack("{s:s, s:s, s:I, s:I, s:n, s:i, s:i, s:[]}", "profile", "gpu", "model",
-                        model, "compute", (json_int_t)js_int(gpu, "compute_slots", 0),
-                        "memory_mib", (json_int_t)js_int(gpu, "memory_mib", 0), "multiprocessors",
-                        "max", 1, "free", 0, "gpus");
+        /* Where it cannot be cut, or does not tell its profiles, nobody counts slots. */
+        int64_t slots = js_int(gpu, "compute_slots", 0);
+        row = json_pack("{s:s, s:s, s:o, s:I, s:n, s:i, s:i, s:[]}", "profile", "gpu", "model",
+                        model, "compute", slots ? json_integer(slots) : json_null(), "memory_mib",
+                        (json_int_t)js_int(gpu, "memory_mib", 0), "multiprocessors", "max", 1,
+                        "free", 0, "gpus");
         json_array_append_new(rows, row);
     }
     add_to_row(row, gpu, !is_cut_or_leased(gpu) && !js_int(gpu, "processes", 0));
@@ -128,14 +130,10 @@ static void say_silent(const json_t *gpus)
 static int draw(struct cli *cli)
 {
     CLEANUP(json_decrefp) json_t *answer = NULL;
-    int rc = cli_call(cli, "GET", "/v1/gpus", NULL, &answer);
+    int rc = cli_fetch_list(cli, "/v1/gpus", "gpus", &answer);
 
     if (rc) {
         return rc;
-    }
-    if (!js_array(answer, "gpus")) {
-        cli_say("the daemon's answer to /v1/gpus has no list 'gpus' in it");
-        return CLI_FAILED;
     }
     CLEANUP(json_decrefp) json_t *rows = gather(js_array(answer, "gpus"));
     out_print_list(&cli->out, rows, columns, ARRAY_SIZE(columns));

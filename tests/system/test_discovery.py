@@ -84,6 +84,10 @@ def test_a_gpu_without_mig_is_shown_and_leased_whole(daemon, machine):
     assert [g["mig"]["capable"] for g in (t4, a30, l40s)] == [False, True, False]
     assert (t4["name"], t4["profiles"], t4["note"]) == ("Tesla T4", [], None)
     assert "this model cannot be cut" in d.cli("status", check=0).stdout
+    whole = [row for row in json.loads(d.cli("profiles", "-o", "json", check=0).stdout)
+             if row["profile"] == "gpu"]
+    assert [(row["model"], row["compute"]) for row in whole] == [
+        ("Tesla T4", None), ("NVIDIA A30", 4), ("NVIDIA L40S", None)]
     leases = [d.lease("1g.6gb") for _ in range(4)]
     assert {lease["gpu_uuid"] for lease in leases} == {a30["uuid"]}
     over = d.request("POST", "/v1/leases", {"profile": "1g.6gb", "model": "T4", "wait_s": -1})
