@@ -345,7 +345,8 @@ uint32_t plan_index_state(struct plan_index *x, const struct mig_use *busy, uint
     }
     uint32_t s = x->state_count++;
     *cell = s + 1;
-    x->states[s] = (struct plan_state){.busy = *busy, .idle = idle, .lowest = UINT32_MAX};
+    x->states[s] = (struct plan_state){
+        .busy = *busy, .idle = idle, .lowest = UINT32_MAX, .look = hash_state(busy, idle)};
     x->states[s].busy.instances = 0;
     for (int p = 0; p < x->geometry.profile_count; p++) {
         x->states[s].fits |= (uint32_t)!!mig_free_starts(&x->geometry, busy, p) << p;

@@ -20,6 +20,7 @@ struct plan_state {
     struct mig_use busy; /* instances not counted */
     uint16_t idle;
     uint32_t fits;       /* bit p: profile p has a place here */
+    uint64_t look;       /* a hash of busy and idle */
     uint32_t count;      /* GPUs */
     uint32_t lowest;     /* the first of them; UINT32_MAX: none */
     uint32_t first_word; /* no block before this word has one */

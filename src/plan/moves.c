@@ -23,6 +23,8 @@
 /* How much the second pass looks at. */
 #define DEEP_CANDIDATES 256
 #define DEEP_OPTIONS 16
+/* One GPU is opened and at most PLAN_MOVES_MAX are touched: there is always one left. */
+#define ALIKE_MAX (PLAN_MOVES_MAX + 2)
 
 struct search {
     struct plan *plan;
@@ -71,17 +73,55 @@ static bool is_worth_moving(const struct plan_ask *ask, const struct mig_geometr
 /* By what is on the GPU, not by the number of its state, which depends on what was asked before. */
 static uint64_t look_of(const struct plan *p, uint32_t gpu)
 {
-    const struct plan_state *state = &plan_gpu_index(p, gpu)->states[plan_gpu_state(p, gpu)];
-    uint64_t look = mix_in(plan_gpu_class(p, gpu), state->busy.mask | (uint64_t)state->idle << 16);
-
-    for (int e = 0; e < MIG_ENGINE_COUNT; e++) {
-        look = mix_in(look, state->busy.engines[e]);
-    }
-    return look;
+    return mix_in(plan_gpu_index(p, gpu)->states[plan_gpu_state(p, gpu)].look,
+                  (uint64_t)plan_gpu_class(p, gpu));
 }
 
+/* How many there are so far of those that look alike and cost the same. */
+struct plan_alike {
+    uint64_t look;
+    uint32_t count; /* 0: the cell is empty */
+    float cost;
+};
+
+static struct plan_alike *find_alike(const struct plan_candidates *list, uint64_t look, float cost)
+{
+    uint64_t at = look ^ look >> 32;
+
+    for (;; at++) {
+        struct plan_alike *a = &list->alike[at & (list->alike_size - 1)];
+        if (!a->count || (a->look == look && !(a->cost < cost) && !(a->cost > cost))) {
+            return a;
+        }
+    }
+}
+
+static void grow_alike(struct plan_candidates *list)
+{
+    struct plan_candidates old = *list;
+
+    list->alike_size = list->alike_size ? 2 * list->alike_size : 512;
+    list->alike = xcalloc(list->alike_size, sizeof(*list->alike));
+    for (size_t i = 0; i < old.alike_size; i++) {
+        if (old.alike[i].count) {
+            *find_alike(list, old.alike[i].look, old.alike[i].cost) = old.alike[i];
+        }
+    }
+    free(old.alike);
+}
+
+/* Of those that look alike only the first ones are of use. */
 static void add_candidate(struct plan_candidates *list, const struct plan_candidate *c)
 {
+    if (2 * list->alike_count >= list->alike_size) {
+        grow_alike(list);
+    }
+    struct plan_alike *alike = find_alike(list, c->look, c->cost);
+    if (alike->count == ALIKE_MAX) {
+        return;
+    }
+    list->alike_count += !alike->count;
+    *alike = (struct plan_alike){c->look, alike->count + 1, c->cost};
     if (list->count == list->size) {
         list->size = list->size ? 2 * list->size : 256;
         list->list = xreallocarray(list->list, list->size, sizeof(*list->list));
@@ -89,45 +129,94 @@ static void add_candidate(struct plan_candidates *list, const struct plan_candid
     list->list[list->count++] = *c;
 }
 
-static void consider(const struct plan *p, const struct plan_ask *ask, int max_moves, bool any_size,
-                     uint32_t gpu, struct mig_slice slice, struct plan_candidates *ret)
+void plan_candidates_done(struct plan_candidates *list)
 {
-    const struct plan_index *x = plan_gpu_index(p, gpu);
-    const struct plan_detail *d = plan_gpu_detail(p, gpu);
-    const struct mig_geometry *g = &x->geometry;
-    uint16_t window = mig_window(g, slice.profile, slice.start);
-    struct mig_use left = *plan_gpu_busy(p, gpu);
-    struct plan_candidate c = {.gpu = gpu, .slice = slice};
+    free(list->list);
+    free(list->alike);
+    *list = (struct plan_candidates){0};
+}
 
-    c.look = mix_in(look_of(p, gpu), slice.start);
+/* What may be moved from one GPU. */
+struct leavers {
+    const struct plan_detail *detail;
+    const struct mig_use *busy;
+    uint64_t look; /* of the GPU */
+    uint32_t fits; /* profiles that have a place on some GPU of the class */
+    uint16_t movable, window[MIG_SLOTS_MAX];
+};
+
+static void find_leavers(const struct plan *p, uint32_t gpu, struct leavers *ret)
+{
+    const struct mig_geometry *g = &plan_gpu_index(p, gpu)->geometry;
+
+    ret->detail = plan_gpu_detail(p, gpu);
+    ret->busy = plan_gpu_busy(p, gpu);
+    ret->look = look_of(p, gpu);
+    ret->movable = 0;
+    for (int i = 0; i < ret->detail->movable_count; i++) {
+        struct mig_slice m = ret->detail->movable[i].slice;
+        ret->window[i] = mig_window(g, m.profile, m.start);
+        ret->movable |= isfinite(ret->detail->movable[i].cost) ? ret->window[i] : 0;
+    }
+}
+
+/* One place for the ask. */
+static void consider(const struct plan *p, const struct plan_ask *ask, int max_moves, bool any_size,
+                     uint32_t gpu, const struct leavers *l, struct mig_slice slice,
+                     struct plan_candidates *ret)
+{
+    const struct plan_detail *d = l->detail;
+    const struct mig_geometry *g = &plan_gpu_index(p, gpu)->geometry;
+    uint16_t window = mig_window(g, slice.profile, slice.start);
+    struct mig_use left = *l->busy;
+    struct plan_candidate c = {.gpu = gpu, .look = mix_in(l->look, slice.start), .slice = slice};
+    uint64_t kind_of_gpu = (uint64_t)plan_gpu_class(p, gpu) << 8 |
+                           (uint64_t)mig_count_slots(window & (uint16_t)~l->busy->mask);
+    uint64_t kind = 0;
+    int moves = 0;
+
+    if (!(window & l->movable) || window & l->busy->mask & ~l->movable) {
+        return;
+    }
     for (int i = 0; i < d->movable_count; i++) {
         struct mig_slice m = d->movable[i].slice;
-        if (!(mig_window(g, m.profile, m.start) & window)) {
+        if (!(l->window[i] & window)) {
             continue;
         }
-        if ((!any_size && !is_worth_moving(ask, g, m.profile, slice.profile)) ||
-            !isfinite(d->movable[i].cost)) {
+        c.is_odd = c.is_odd || !is_worth_moving(ask, g, m.profile, slice.profile);
+        if (++moves > max_moves || (c.is_odd && !any_size)) {
             return;
         }
         left.instances = 1;
         mig_use_remove(g, &left, m.profile, m.start);
         c.evicted |= (uint16_t)(1u << i);
         c.cost += d->movable[i].cost;
+        c.is_stuck = c.is_stuck || !(l->fits >> m.profile & 1);
         c.look += mix_in(m.profile, m.start);
+        kind += mix_in(m.profile, kind_of_gpu);
     }
-    if (!c.evicted || __builtin_popcount(c.evicted) > max_moves ||
-        !mig_fits(g, &left, slice.profile, slice.start)) {
-        return;
+    c.kind = (uint32_t)(kind >> 32);
+    if (mig_fits(g, &left, slice.profile, slice.start)) {
+        add_candidate(ret, &c);
     }
-    add_candidate(ret, &c);
+}
+
+/* By cost, then those whose leases have places as it is; then what looks alike stands together. */
+static uint64_t sort_key(const struct plan_candidate *c)
+{
+    uint32_t cost = 0; /* not negative: the bits are in the order of the numbers */
+
+    memcpy(&cost, &c->cost, sizeof(cost));
+    return (uint64_t)cost << 32 | (uint64_t)c->is_stuck << 31 | c->kind >> 1;
 }
 
 static int compare_candidates(const void *va, const void *vb)
 {
     const struct plan_candidate *a = va, *b = vb;
+    uint64_t ka = sort_key(a), kb = sort_key(b);
 
-    if (a->cost < b->cost || a->cost > b->cost) {
-        return a->cost < b->cost ? -1 : 1;
+    if (ka != kb) {
+        return ka < kb ? -1 : 1;
     }
     if (a->look != b->look) {
         return a->look < b->look ? -1 : 1;
@@ -138,9 +227,24 @@ static int compare_candidates(const void *va, const void *vb)
     return a->slice.start - b->slice.start;
 }
 
+static uint32_t fits_somewhere(const struct plan_index *x)
+{
+    uint32_t fits = 0;
+
+    for (uint32_t s = 0; s < x->state_count; s++) {
+        fits |= x->states[s].count ? x->states[s].fits : 0;
+    }
+    return fits;
+}
+
 void plan_find_candidates(const struct plan *p, const struct plan_ask *ask, int max_moves,
                           bool any_size, struct plan_candidates *ret)
 {
+    uint32_t fits[PLAN_CLASSES_MAX];
+
+    for (int c = 0; c < p->class_count; c++) {
+        fits[c] = fits_somewhere(&p->classes[c]->index);
+    }
     for (uint32_t gpu = 0; gpu < p->gpu_count; gpu++) {
         const struct plan_detail *d = plan_is_usable(p, gpu) ? plan_gpu_detail(p, gpu) : NULL;
         int profile = d ? ask->profile[plan_gpu_class(p, gpu)] : -1;
@@ -149,15 +253,15 @@ void plan_find_candidates(const struct plan *p, const struct plan_ask *ask, int 
         }
         const struct plan_exclusion *out = plan_exclusion_of(ask, gpu);
         const struct mig_geometry *g = &plan_gpu_index(p, gpu)->geometry;
-        size_t first = ret->count;
+        struct leavers l;
+        find_leavers(p, gpu, &l);
+        l.fits = fits[plan_gpu_class(p, gpu)];
+        l.look = out ? mix_in(l.look, gpu) : l.look; /* its reservation: unlike others */
         for (int k = 0; k < g->profiles[profile].start_count; k++) {
             struct mig_slice slice = {(uint8_t)profile, g->profiles[profile].starts[k]};
             if (!out || !(out->mask & mig_window(g, slice.profile, slice.start))) {
-                consider(p, ask, max_moves, any_size, gpu, slice, ret);
+                consider(p, ask, max_moves, any_size, gpu, &l, slice, ret);
             }
-        }
-        for (size_t i = first; out && i < ret->count; i++) {
-            ret->list[i].look = mix_in(ret->list[i].look, gpu); /* its reservation: unlike others */
         }
     }
     if (ret->count) {
@@ -169,10 +273,12 @@ void plan_find_movers(const struct plan *p, struct plan_candidates *ret)
 {
     for (uint32_t gpu = 0; gpu < p->gpu_count; gpu++) {
         const struct plan_detail *d = plan_is_usable(p, gpu) ? plan_gpu_detail(p, gpu) : NULL;
+        uint64_t look = d && d->movable_count ? look_of(p, gpu) : 0;
         for (int i = 0; d && i < d->movable_count; i++) {
             struct mig_slice m = d->movable[i].slice;
             struct plan_candidate c = {.cost = d->movable[i].cost, .gpu = gpu, .slice = m,
-                                       .look = mix_in(look_of(p, gpu), mix_in(m.profile, m.start)),
+                                       .look = mix_in(look, mix_in(m.profile, m.start)),
+                                       .kind = (uint32_t)(plan_gpu_class(p, gpu) << 8 | m.profile),
                                        .evicted = (uint16_t)(1u << i)};
             if (isfinite(c.cost)) {
                 add_candidate(ret, &c);
@@ -565,11 +671,11 @@ static int search_moves(struct search *s, struct plan_moves *ret)
         s->may_stop = s->plan->settings.may_stop;
         r = r < 0 && s->may_stop ? try_all(s, ret) : r;
         for (int i = 0; i < s->plan->class_count * MIG_PROFILES_MAX; i++) {
-            free(s->deep[i].list);
+            plan_candidates_done(&s->deep[i]);
         }
         free(s->deep);
     }
-    free(s->found.list);
+    plan_candidates_done(&s->found);
     return r;
 }
 

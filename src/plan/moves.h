@@ -9,16 +9,23 @@ struct plan_candidate {
     float cost;
     uint32_t gpu;
     uint64_t look; /* equal for candidates that differ in the GPU's number only */
+    uint32_t kind; /* equal for those that hardly differ: the same goes, as much room is there */
     struct mig_slice slice;
     uint16_t evicted; /* bits of the GPU's movable list; never 0 */
+    bool is_odd;      /* found with any_size only, see below */
+    bool is_stuck;    /* a lease in it has no place elsewhere as it is */
 };
 
-/* By what they cost.  The list is the caller's to free. */
+/* By what they cost, those with a lease that is stuck last.  Of those that look alike, with the same cost, only the first few GPUs' are
+ * listed: as many as moves can touch. */
 struct plan_candidates {
     bool is_found; /* the list was made */
     size_t count, size;
     struct plan_candidate *list;
+    struct plan_alike *alike; /* a hash table */
+    size_t alike_count, alike_size;
 };
+void plan_candidates_done(struct plan_candidates *list);
 
 /* All those with at most so many leases in the way.  Without any_size, none in which one stands that
  * is larger than what is asked for, or the same: where it could go, the other could, too, but for

@@ -51,7 +51,7 @@ struct column {
 struct look {
     uint32_t gpu, seen; /* the first, and how many of them are candidates */
     unsigned first, count;
-    bool is_plain; /* neither idle slices nor reservations */
+    unsigned next; /* + 1: another in the same state, with other idle slices */
 };
 
 /* The cost function is asked the same again and again: its last answers. */
@@ -61,7 +61,7 @@ struct known_cost {
     struct mig_slice slice;
     double cost;
 };
-#define KNOWN_MAX 4096
+#define KNOWN_MAX 512
 
 struct set {
     const struct plan *plan;
@@ -73,8 +73,9 @@ struct set {
     struct known_cost *known;
     struct look *looks;
     unsigned look_count;
+    unsigned *look_of_state[PLAN_CLASSES_MAX]; /* + 1: the last one in that state, 0 none */
     struct column *columns;
-    unsigned column_count, column_size, fills;
+    unsigned column_count, column_size, fills, fills_most, sums;
     struct {
         uint32_t gpu;
         unsigned look;
@@ -311,7 +312,7 @@ static void fill_from(struct fill *f, int slot) /* NOLINT(misc-no-recursion) */
     int class_id = plan_gpu_class(s->plan, f->gpu);
     const struct mig_geometry *g = &plan_gpu_index(s->plan, f->gpu)->geometry;
 
-    if (++s->fills > FILLS_MAX) {
+    if (++s->fills > s->fills_most) {
         f->r = -E2BIG;
         return;
     }
@@ -331,6 +332,7 @@ static void fill_from(struct fill *f, int slot) /* NOLINT(misc-no-recursion) */
 
 /* --- GPUs --- */
 
+/* Does its number not matter: no reservation, and no idle slice that one of the asks may keep? */
 static bool is_plain(const struct set *s, uint32_t gpu)
 {
     const struct plan_detail *d = plan_gpu_detail(s->plan, gpu);
@@ -340,17 +342,44 @@ static bool is_plain(const struct set *s, uint32_t gpu)
             return false;
         }
     }
-    return !d || !d->idle_count;
+    return !d || !d->idle_count || !s->keep;
+}
+
+/* In the same state. */
+static bool has_same_idle(const struct plan *p, uint32_t a, uint32_t b)
+{
+    const struct plan_detail *x = plan_gpu_detail(p, a), *y = plan_gpu_detail(p, b);
+    int count = x ? x->idle_count : 0;
+
+    if (count != (y ? y->idle_count : 0)) {
+        return false;
+    }
+    for (int i = 0; i < count; i++) {
+        if (idle_at(y, x->idle[i]) < 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Where to look for GPUs in the same state; the state's number is + 1 that of a look. */
+static unsigned *looks_like(struct set *s, uint32_t gpu)
+{
+    int class_id = plan_gpu_class(s->plan, gpu);
+    unsigned **table = &s->look_of_state[class_id];
+
+    if (!*table) {
+        *table = xcalloc(s->plan->classes[class_id]->index.state_count, sizeof(**table));
+    }
+    return &(*table)[plan_gpu_state(s->plan, gpu)];
 }
 
 /* -1: none looks like it so far. */
-static int find_look(const struct set *s, uint32_t gpu)
+static int find_look(struct set *s, uint32_t gpu)
 {
-    for (unsigned i = 0; i < s->look_count; i++) {
-        uint32_t other = s->looks[i].gpu;
-        if (s->looks[i].is_plain && plan_gpu_class(s->plan, other) == plan_gpu_class(s->plan, gpu) &&
-            plan_gpu_state(s->plan, other) == plan_gpu_state(s->plan, gpu)) {
-            return (int)i;
+    for (unsigned at = *looks_like(s, gpu); at; at = s->looks[at - 1].next) {
+        if (has_same_idle(s->plan, gpu, s->looks[at - 1].gpu)) {
+            return (int)at - 1;
         }
     }
     return -1;
@@ -363,10 +392,36 @@ static bool is_of_use(const struct set *s, uint32_t gpu)
     if (!plan_has_gpu(s->plan, gpu) || !plan_is_usable(s->plan, gpu)) {
         return false;
     }
+    int class_id = plan_gpu_class(s->plan, gpu);
+    const struct plan_state *state =
+        &s->plan->classes[class_id]->index.states[plan_gpu_state(s->plan, gpu)];
     for (unsigned k = 0; k < s->kind_count; k++) {
-        is_wanted = is_wanted || s->kinds[k].ask->profile[plan_gpu_class(s->plan, gpu)] >= 0;
+        int profile = s->kinds[k].ask->profile[class_id];
+        is_wanted = is_wanted || (profile >= 0 && state->fits >> profile & 1);
     }
     return is_wanted;
+}
+
+/* All that the GPUs that look like this one can hold. */
+static int add_look(struct set *s, uint32_t gpu, bool is_plain)
+{
+    struct fill f = {.set = s, .gpu = gpu, .first = s->column_count,
+                     .use = *plan_gpu_busy(s->plan, gpu)};
+    struct look look = {.gpu = gpu, .first = s->column_count};
+
+    f.is_open = f.use.mask != 0;
+    f.column_of = xcalloc(s->state_count, sizeof(*f.column_of));
+    fill_from(&f, 0);
+    free(f.column_of);
+    look.count = s->column_count - f.first;
+    s->looks = xreallocarray(s->looks, s->look_count + 1, sizeof(*s->looks));
+    s->looks[s->look_count++] = look;
+    if (is_plain) {
+        unsigned *last = looks_like(s, gpu);
+        s->looks[s->look_count - 1].next = *last;
+        *last = s->look_count;
+    }
+    return f.r;
 }
 
 static int add_candidate(struct set *s, uint32_t gpu)
@@ -375,18 +430,10 @@ static int add_candidate(struct set *s, uint32_t gpu)
     int at = plain ? find_look(s, gpu) : -1;
 
     if (at < 0) {
-        struct fill f = {.set = s, .gpu = gpu, .first = s->column_count,
-                         .use = *plan_gpu_busy(s->plan, gpu)};
-        f.is_open = f.use.mask != 0;
-        at = (int)s->look_count++;
-        s->looks = xreallocarray(s->looks, s->look_count, sizeof(*s->looks));
-        f.column_of = xcalloc(s->state_count, sizeof(*f.column_of));
-        fill_from(&f, 0);
-        free(f.column_of);
-        s->looks[at] = (struct look){.gpu = gpu, .first = f.first, .is_plain = plain,
-                                     .count = s->column_count - f.first};
-        if (f.r < 0) {
-            return f.r;
+        int r = add_look(s, gpu, plain);
+        at = (int)s->look_count - 1;
+        if (r < 0) {
+            return r;
         }
     }
     if (!s->looks[at].count || s->looks[at].seen == s->total) {
@@ -414,6 +461,7 @@ static int find_candidates(struct set *s)
     for (unsigned i = 0; i < s->candidate_count; i++) {
         work += (uint64_t)s->looks[s->candidates[i].look].count * s->state_count;
     }
+    s->sums = work < WORK_MAX ? (unsigned)work : WORK_MAX;
     return r == 0 && work > WORK_MAX ? -E2BIG : r;
 }
 
@@ -564,35 +612,67 @@ static int place_roughly(struct plan *p, struct set *s, const struct plan_set_as
     return 0;
 }
 
-int plan_place_set(struct plan *p, const struct plan_set_ask *asks, size_t count,
-                   const struct plan_keep *keep, struct plan_set *ret,
-                   struct plan_set_spot *ret_spots)
+static void set_done(struct set *s)
 {
-    CLEANUP(freep) struct set *s = xcalloc(1, sizeof(*s));
-    int r = 0;
-
-    if (count > PLAN_SET_MAX) {
-        return -E2BIG;
+    free(s->served);
+    free(s->known);
+    free(s->looks);
+    for (int c = 0; c < s->plan->class_count; c++) {
+        free(s->look_of_state[c]);
     }
+    free(s->columns);
+    free(s->best);
+    free(s->choice);
+}
+
+static int place_exactly(struct set *s, const struct plan_set_ask *asks, size_t count,
+                         struct plan_set *ret, struct plan_set_spot *spots)
+{
+    int r = find_kinds(s, asks, count);
+
     *ret = (struct plan_set){.is_proven = true};
-    s->plan = p;
-    s->keep = keep;
-    r = find_kinds(s, asks, count);
     if (r == 0) {
         write_digits(s);
         s->known = xcalloc(KNOWN_MAX, sizeof(*s->known));
         r = find_candidates(s);
     }
-    if (r == 0 && count) {
-        r = solve(s, asks, ret, ret_spots);
-    } else if (r < 0) {
+    r = r == 0 && count ? solve(s, asks, ret, spots) : r;
+    ret->fills = s->fills;
+    ret->sums = s->sums;
+    return r;
+}
+
+int plan_place_set_exactly(struct plan *p, const struct plan_set_ask *asks, size_t count,
+                           unsigned fills_most, struct plan_set *ret,
+                           struct plan_set_spot *ret_spots)
+{
+    CLEANUP(freep) struct set *s = xcalloc(1, sizeof(*s));
+    int r = -E2BIG;
+
+    s->plan = p;
+    s->fills_most = fills_most < FILLS_MAX ? fills_most : FILLS_MAX;
+    r = count > PLAN_SET_MAX ? r : place_exactly(s, asks, count, ret, ret_spots);
+    set_done(s);
+    return r;
+}
+
+int plan_place_set(struct plan *p, const struct plan_set_ask *asks, size_t count,
+                   const struct plan_keep *keep, struct plan_set *ret,
+                   struct plan_set_spot *ret_spots)
+{
+    CLEANUP(freep) struct set *s = xcalloc(1, sizeof(*s));
+    int r = -E2BIG;
+
+    if (count > PLAN_SET_MAX) {
+        return r;
+    }
+    s->plan = p;
+    s->keep = keep;
+    s->fills_most = FILLS_MAX;
+    r = place_exactly(s, asks, count, ret, ret_spots);
+    if (r == -E2BIG) {
         r = place_roughly(p, s, asks, count, ret, ret_spots);
     }
-    free(s->served);
-    free(s->known);
-    free(s->looks);
-    free(s->columns);
-    free(s->best);
-    free(s->choice);
+    set_done(s);
     return r;
 }

@@ -23,6 +23,7 @@ struct plan_set {
     unsigned opened, destroyed, created; /* empty GPUs taken, idle slices that go, new ones */
     unsigned opened_least;               /* no way to place them opens fewer */
     bool is_proven;                      /* is this the best there is? */
+    unsigned fills, sums;                /* layouts looked at, and sums compared */
 };
 
 struct plan_set_spot {
@@ -41,6 +42,12 @@ struct plan_set_spot {
 int plan_place_set(struct plan *plan, const struct plan_set_ask *asks, size_t count,
                    const struct plan_keep *keep, struct plan_set *ret,
                    struct plan_set_spot *ret_spots);
+
+/* The same without the second best, and without keeping anything: -E2BIG where it would not be proven,
+ * or when more than so many layouts are to be looked at. */
+int plan_place_set_exactly(struct plan *plan, const struct plan_set_ask *asks, size_t count,
+                           unsigned fills_most, struct plan_set *ret,
+                           struct plan_set_spot *ret_spots);
 
 /* The same one after the other, the larger ones first, each where plan_place() would put it after
  * the others; when that fails, branch and bound over all of them together (not with exclusions).

@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "plan/plan.h"
+#include "plan/set.h"
 #include "replay/command.h"
 #include "replay/fleet.h"
 #include "replay/options.h"
@@ -55,7 +56,7 @@ struct bench {
 
 struct bench_row {
     double ops_per_s, bytes_per_gpu, accepted;
-    double place_ns[3], move_us[3]; /* p50, p99, mean or most */
+    double place_ns[3], move_us[3], gang_us[3]; /* p50, p99, most */
 };
 
 /* Plain profiles only: those with a suffix compete for one engine. */
@@ -144,39 +145,67 @@ static void time_decisions(struct bench *b, struct bench_row *row)
     row->place_ns[2] = (double)ns[N - 1];
 }
 
-/* Requests that do not fit are planned with up to 3 moves; every slice is movable. */
-static void time_moves(const struct options *o, struct bench *b, struct bench_row *row)
+static void take_movable(struct bench *b)
 {
-    enum { N = 300 };
-    CLEANUP(freep) int64_t *ns = xcalloc(N, sizeof(*ns));
-    struct plan_moves moves;
-    int n = 0;
-
-    (void)o;
-    for (uint32_t i = 0; i < b->live_count; i++) { /* taken again, as movable */
+    for (uint32_t i = 0; i < b->live_count; i++) {
         plan_give_back(b->plan, b->live[i].gpu, b->live[i].slice);
         plan_take(b->plan, &(struct plan_spot){.gpu_id = b->live[i].gpu, .slice = b->live[i].slice},
                   true, 1);
     }
-    for (uint32_t i = 0; n < N && i < 200000; i++) {
-        const struct plan_ask *ask = &b->asks[(b->draws[i % DRAWS] >> 8) % (uint32_t)b->ask_count];
-        struct plan_spot spot;
-        if (plan_place(b->plan, ask, &spot) == 0) {
-            plan_take(b->plan, &spot, true, 1);
-            b->live[b->live_count++] = (struct slice_at){spot.gpu_id, spot.slice};
-            continue;
-        }
-        int64_t from = cpu_ns();
-        plan_find_moves(b->plan, ask, 3, &moves);
-        ns[n++] = cpu_ns() - from;
-        release_one(b, b->draws[(i + 31) % DRAWS]);
-    }
+}
+
+static void write_us(int64_t *ns, int n, double us[3])
+{
     if (n) {
         qsort(ns, (size_t)n, sizeof(*ns), compare_ns);
-        row->move_us[0] = (double)ns[n / 2] / 1e3;
-        row->move_us[1] = (double)ns[n - 1 - n / 100] / 1e3;
-        row->move_us[2] = (double)ns[n - 1] / 1e3;
+        us[0] = (double)ns[n / 2] / 1e3;
+        us[1] = (double)ns[n - 1 - n / 100] / 1e3;
+        us[2] = (double)ns[n - 1] / 1e3;
     }
+}
+
+/* A draw decides: what fits is placed, what does not is planned.  The plan's time, or 0. */
+static int64_t time_one(struct bench *b, const struct plan_ask *ask, unsigned gang,
+                        struct plan_set_moves *moves)
+{
+    struct plan_spot spot;
+
+    if (plan_place(b->plan, ask, &spot) == 0 && !gang) {
+        plan_take(b->plan, &spot, true, 1);
+        b->live[b->live_count++] = (struct slice_at){spot.gpu_id, spot.slice};
+        return 0;
+    }
+    int64_t from = cpu_ns();
+    int r = gang ? plan_find_set_moves(b->plan, ask, gang, 3, moves)
+                 : plan_find_moves(b->plan, ask, 3, &moves->moves);
+    int64_t took = cpu_ns() - from;
+    return r == 0 && !moves->moves.count ? 0 : took;
+}
+
+/* Requests that do not fit are planned with up to 3 moves, every slice being movable: single ones,
+ * and every second time gangs of two to eight. */
+static void time_moves(struct bench *b, struct bench_row *row)
+{
+    enum { N = 500 };
+    CLEANUP(freep) struct plan_set_moves *moves = xcalloc(1, sizeof(*moves));
+    CLEANUP(freep) int64_t *ns = xcalloc((size_t)2 * N, sizeof(*ns));
+    int count[2] = {0};
+
+    take_movable(b);
+    for (uint32_t i = 0; count[0] < N && i < 200000; i++) {
+        uint32_t draw = b->draws[i % DRAWS];
+        const struct plan_ask *ask = &b->asks[(draw >> 8) % (uint32_t)b->ask_count];
+        bool is_gang = i % 2 && count[1] < N;
+        int64_t took = time_one(b, ask, is_gang ? 2 + draw % 7 : 0, moves);
+        if (took) {
+            ns[is_gang * N + count[is_gang]++] = took;
+        }
+        if (took && !is_gang) {
+            release_one(b, b->draws[(i + 31) % DRAWS]);
+        }
+    }
+    write_us(ns, count[0], row->move_us);
+    write_us(ns + N, count[1], row->gang_us);
 }
 
 static void run_size(const struct options *o, uint32_t gpus, struct bench_row *row)
@@ -210,7 +239,7 @@ static void run_size(const struct options *o, uint32_t gpus, struct bench_row *r
     row->bytes_per_gpu = (double)plan_memory_bytes(b->plan) / gpus;
     time_decisions(b, row);
     if (gpus <= 10000) {
-        time_moves(o, b, row);
+        time_moves(b, row);
     }
     plan_free(b->plan);
     free(b->live);
@@ -242,24 +271,27 @@ static void print_row(const struct options *o, uint32_t gpus, const struct bench
     if (o->format == REPLAY_JSON) {
         printf("%s\n {\"gpus\":%u,\"ops_per_s\":%.0f,\"accepted_ratio\":%.4f,"
                "\"bytes_per_gpu\":%.1f,\"decision_ns\":{\"p50\":%.0f,\"p99\":%.0f,\"max\":%.0f},"
-               "\"moves_us\":{\"p50\":%.1f,\"p99\":%.1f,\"max\":%.1f}}",
+               "\"moves_us\":{\"p50\":%.1f,\"p99\":%.1f,\"max\":%.1f},"
+               "\"gang_moves_us\":{\"p50\":%.1f,\"p99\":%.1f,\"max\":%.1f}}",
                is_first ? "[" : ",", gpus, x->ops_per_s, x->accepted, x->bytes_per_gpu,
                x->place_ns[0], x->place_ns[1], x->place_ns[2], x->move_us[0], x->move_us[1],
-               x->move_us[2]);
+               x->move_us[2], x->gang_us[0], x->gang_us[1], x->gang_us[2]);
     } else if (o->format == REPLAY_CSV) {
-        printf("%s%u,%.0f,%.4f,%.1f,%.0f,%.0f,%.0f,%.1f,%.1f,%.1f\n",
+        printf("%s%u,%.0f,%.4f,%.1f,%.0f,%.0f,%.0f,%.1f,%.1f,%.1f,%.1f,%.1f,%.1f\n",
                is_first ? "gpus,ops_per_s,accepted_ratio,bytes_per_gpu,p50_ns,p99_ns,max_ns,"
-                          "moves_p50_us,moves_p99_us,moves_max_us\n"
+                          "moves_p50_us,moves_p99_us,moves_max_us,"
+                          "gang_moves_p50_us,gang_moves_p99_us,gang_moves_max_us\n"
                         : "",
                gpus, x->ops_per_s, x->accepted, x->bytes_per_gpu, x->place_ns[0], x->place_ns[1],
-               x->place_ns[2], x->move_us[0], x->move_us[1], x->move_us[2]);
+               x->place_ns[2], x->move_us[0], x->move_us[1], x->move_us[2], x->gang_us[0],
+               x->gang_us[1], x->gang_us[2]);
     } else {
-        printf("%s%7u  %9.2f  %9.1f  %6.0f  %6.0f  %11.1f  %11.1f\n",
+        printf("%s%7u  %9.2f  %9.1f  %6.0f  %6.0f  %11.1f  %11.1f  %11.1f  %11.1f\n",
                is_first ? "   GPUS  MILLION/S  BYTES/GPU  P50_NS  P99_NS  MOVE_P50_US  "
-                          "MOVE_P99_US\n"
+                          "MOVE_P99_US  GANG_P50_US  GANG_P99_US\n"
                         : "",
                gpus, x->ops_per_s / 1e6, x->bytes_per_gpu, x->place_ns[0], x->place_ns[1],
-               x->move_us[0], x->move_us[1]);
+               x->move_us[0], x->move_us[1], x->gang_us[0], x->gang_us[1]);
     }
     fflush(stdout);
 }

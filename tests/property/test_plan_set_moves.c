@@ -2,8 +2,10 @@
  * and its cost is held against every set of leases that could go.
  *
  * It may say no where there is no order without a stop, and more where a dearer set needs none; how
- * often that is is counted. */
+ * often that is is counted.  On larger fleets, where not all sets can be tried, it is counted how
+ * many gangs get room. */
 #include "draw.h"
+#include "plan/room.h"
 #include "plan/set.h"
 #include <math.h>
 #include <stdlib.h>
@@ -217,6 +219,17 @@ static double least_cost(struct fleet *f)
     return best;
 }
 
+/* What is counted never says no to what fits. */
+static void check_room(const struct fleet *f, bool fits)
+{
+    struct plan_room *room = calloc(1, sizeof(*room));
+
+    plan_room_count(f->plan, &f->ask, room);
+    assert_true(fits == (room->now >= f->count));
+    assert_true(plan_room_most(room) >= room->now);
+    free(room);
+}
+
 static void run(bool may_stop, uint64_t seed)
 {
     struct fleet *f = calloc(1, sizeof(*f));
@@ -236,6 +249,7 @@ static void run(bool may_stop, uint64_t seed)
         if (r == 0) {
             carry_out(f, &found);
         }
+        check_room(f, r == 0 && !found.moves.count);
         if (r == 0 && !found.moves.count) {
             continue;
         }
@@ -255,7 +269,7 @@ static void run(bool may_stop, uint64_t seed)
     print_message("solvable %u, found %u, of them at least cost %u; %u have to stop\n", solvable,
                   found_some, same, stops);
     assert_true(solvable > 100);
-    assert_true(found_some * 100 > solvable * (may_stop ? 98 : 90));
+    assert_true(found_some * 100 > solvable * (may_stop ? 98 : 94));
     assert_true(same * 100 > found_some * 95);
     assert_true(may_stop == (stops > 0));
     plan_free(f->plan);
@@ -269,10 +283,103 @@ static void moves_for_a_set_are_the_cheapest(void **state)
     run(true, 2);
 }
 
+/* --- larger fleets --------------------------------------------------------------------------- */
+
+#define LARGE 100
+#define LARGE_ASKED 300
+
+/* A fleet as it becomes when requests come and go: full, and every lease may be moved. */
+struct large {
+    struct mig_geometry geometry;
+    struct plan *plan;
+    unsigned count;
+    struct plan_spot live[LARGE * MIG_SLOTS_MAX];
+};
+
+static void large_ask(const struct large *l, struct plan_ask *ret)
+{
+    plan_ask_init(ret);
+    ret->profile[0] = (int8_t)draw(l->geometry.profile_count);
+}
+
+static void large_release(struct large *l)
+{
+    unsigned i = draw(l->count);
+
+    plan_give_back(l->plan, l->live[i].gpu_id, l->live[i].slice);
+    l->live[i] = l->live[--l->count];
+}
+
+static void large_place(struct large *l)
+{
+    struct plan_ask ask;
+    struct plan_spot spot;
+
+    large_ask(l, &ask);
+    if (plan_place(l->plan, &ask, &spot) == 0) {
+        plan_take(l->plan, &spot, true, (float)l->geometry.profiles[spot.slice.profile].size);
+        l->live[l->count++] = spot;
+    } else {
+        large_release(l);
+    }
+}
+
+static void large_setup(struct large *l)
+{
+    int class_id = -1;
+
+    l->plan = plan_new(NULL);
+    assert_int_equal(replay_model_geometry("H100-SXM5-80GB", &l->geometry, NULL), 0);
+    assert_int_equal(mig_geometry_init(&l->geometry, NULL), 0);
+    assert_int_equal(plan_add_class(l->plan, &l->geometry, &class_id, NULL), 0);
+    for (uint32_t i = 0; i < LARGE; i++) {
+        assert_int_equal(plan_add_gpu(l->plan, i, class_id, NULL), 0);
+    }
+    for (int i = 0; i < 20 * LARGE; i++) {
+        large_place(l);
+    }
+}
+
+static unsigned gangs_with_room(int max_moves)
+{
+    struct large *l = calloc(1, sizeof(*l));
+    unsigned asked = 0, found = 0;
+
+    replay_random_seed(&rnd, 3);
+    large_setup(l);
+    while (asked < LARGE_ASKED) {
+        struct plan_set_moves moves = {0};
+        struct plan_ask ask;
+        large_release(l);
+        for (int i = 0; i < 5; i++) {
+            large_place(l);
+        }
+        large_ask(l, &ask);
+        int r = plan_find_set_moves(l->plan, &ask, 2 + draw(7), max_moves, &moves);
+        asked += r < 0 || moves.moves.count;
+        found += r == 0 && moves.moves.count;
+    }
+    plan_free(l->plan);
+    free(l);
+    return found;
+}
+
+/* 23, 65 and 99 of them were found when this was written; with an exact question for each set, in
+ * as much time or more, 23, 52 and 81. */
+static void gangs_find_room_on_a_large_fleet(void **state)
+{
+    (void)state;
+    unsigned one = gangs_with_room(1), three = gangs_with_room(3), eight = gangs_with_room(8);
+
+    print_message("of %d gangs with 1, 3, 8 moves: %u, %u, %u\n", LARGE_ASKED, one, three, eight);
+    assert_true(one >= 22 && three >= 62 && eight >= 94);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(moves_for_a_set_are_the_cheapest),
+        cmocka_unit_test(gangs_find_room_on_a_large_fleet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
