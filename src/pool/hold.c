@@ -5,7 +5,6 @@
  * in it (a cordon: nothing new goes there, so it drains).  On a GPU that is kept, others leave alone
  * the slots, and the whole GPU if they needed engines that the head is going to need. */
 #include "pool/internal.h"
-#include <limits.h>
 
 #define UNREAD_BUSY 64 /* of a GPU that has not been scanned: looked at last */
 
@@ -278,17 +277,6 @@ bool hold_leaves_engines(const struct hold *hold, unsigned index, const struct p
         }
     }
     return true;
-}
-
-unsigned lease_parts_in_window(const struct pool_lease *lease, const struct pool_gpu *gpu)
-{
-    int p = lease_profile_on(lease, gpu);
-    unsigned each = lease->want.compute_instance_slices;
-
-    if (p < 0 || !each || each >= gpu->geometry->profiles[p].slices) {
-        return 1;
-    }
-    return gpu->geometry->profiles[p].slices / each;
 }
 
 void hold_for(const struct pool *pool, const struct pool_lease *lease, struct hold *ret)

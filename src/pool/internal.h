@@ -105,6 +105,8 @@ struct pool_lease *pool_lease_get(struct pool *pool, uint64_t id);
 void pool_mark_lease(struct pool *pool, struct pool_lease *lease);
 void pool_mark_slice(struct pool *pool, struct pool_slice *slice);
 void pool_mark_operation(struct pool *pool, struct pool_operation *op);
+/* There is, or was, a record of this number. */
+void pool_note_number(struct pool *pool, enum pool_record_kind kind, uint64_t id);
 void pool_mark_gone(struct pool *pool, enum pool_record_kind kind, uint64_t id);
 
 /* slice.c: slices, the GPUs that carry them, and the pump that turns what is due into jobs. */
@@ -171,33 +173,11 @@ void pool_on_health(struct pool *pool, struct pool_gpu *gpu, enum pool_health he
 /* scan.c: what is really there. */
 void pool_on_scan(struct pool *pool, struct pool_gpu *gpu, const struct mig_scan *scan);
 
-/* grant.c: finding places for a lease. */
-enum grant_result { GRANT_DONE, GRANT_BLOCKED, GRANT_QUOTA };
-/* All parts or none.  DONE: the lease is ACTIVE or CUTTING. */
-enum grant_result lease_grant(struct pool *pool, struct pool_lease *lease, const struct hold *hold);
-/* The parts of all of them, placed together; all or none.  As lease_grant(), and none of them is
- * counted on its tenant.  *ret says how good the places are that plan/ had to find. */
-bool lease_grant_all(struct pool *pool, struct pool_lease *const *leases, unsigned count,
-                     const struct hold *hold, struct plan_set *ret);
-/* The request that the lease would keep waiting if it ran so much longer, although it was let in
- * ahead of it because it ends in time; NULL none. */
-const struct pool_lease *lease_breaks_promise(const struct pool *pool,
-                                              const struct pool_lease *lease, int64_t ttl_ms);
-/* Takes back what lease_grant() has arranged and the driver has not begun. */
-void lease_ungrant(struct pool *pool, struct pool_lease *lease);
-void lease_add_part(struct pool_lease *lease, struct pool_gpu *gpu, struct pool_slice *slice,
-                    unsigned ci);
-/* plan/ hears who may be asked to move now: that changes with time alone, too. */
-void moves_refresh_plan(struct pool *pool);
-/* May others be asked to move for its sake?  Not for several that are no slices of their own. */
-bool lease_may_seek(const struct pool *pool, const struct pool_lease *lease);
-/* Moves that would let all of it in; false: none, or none is needed. */
-bool lease_find_moves(struct pool *pool, struct pool_lease *lease, const struct hold *hold,
-                      struct plan_set_moves *ret);
-/* A slice for the lease at this very place: an idle one of the kind, or one to come, for which idle
- * ones go; NULL when there is no room on the GPU's list. */
-struct pool_slice *lease_put(struct pool *pool, struct pool_lease *lease, struct pool_gpu *gpu,
-                             int profile, unsigned start);
+/* ask.c: what a lease asks for. */
+/* Are its parts compute instances in slices that it shares within its tenant? */
+bool lease_is_shared(const struct pool_lease *lease);
+/* Are its parts slices that are to be placed together? */
+bool lease_is_gang(const struct pool_lease *lease);
 /* Is its name one that the lease asks for? */
 bool lease_allows_gpu(const struct pool_lease *lease, const struct pool_gpu *gpu);
 /* Profile index on this GPU that answers the lease; MIG_PROFILE_NONE if none does. */
@@ -206,6 +186,67 @@ int lease_profile_on(const struct pool_lease *lease, const struct pool_gpu *gpu)
 int lease_resolve(struct pool *pool, struct pool_lease *lease, struct error *err);
 /* The compute-instance profile of the lease within a slice profile. */
 int lease_ci_profile_on(const struct pool_lease *lease, const struct pool_gpu *gpu, int profile);
+/* Parts of the lease that one slice has room for: compute instances share one. */
+unsigned lease_parts_in_window(const struct pool_lease *lease, const struct pool_gpu *gpu);
+
+/* grant.c: all parts of a lease or none. */
+enum grant_result { GRANT_DONE, GRANT_BLOCKED, GRANT_QUOTA };
+/* All parts or none.  DONE: the lease is ACTIVE or CUTTING. */
+enum grant_result lease_grant(struct pool *pool, struct pool_lease *lease, const struct hold *hold);
+/* What the lease may not have now is left out while a place for it is looked for. */
+void lease_bind(struct pool *pool, struct pool_lease *lease, const struct hold *hold);
+void lease_unbind(struct pool_lease *lease);
+/* Whoever stands in what is kept for the head was let in because it ends in time. */
+void lease_note_promise(struct pool_lease *lease, const struct hold *hold);
+/* The request that the lease would keep waiting if it ran so much longer, although it was let in
+ * ahead of it because it ends in time; NULL none. */
+const struct pool_lease *lease_breaks_promise(const struct pool *pool,
+                                              const struct pool_lease *lease, int64_t ttl_ms);
+/* plan/ hears who may be asked to move now: that changes with time alone, too. */
+void moves_refresh_plan(struct pool *pool);
+/* May others be asked to move for its sake?  Not for several that are no slices of their own. */
+bool lease_may_seek(const struct pool *pool, const struct pool_lease *lease);
+/* Moves that would let all of it in; false: none, or none is needed. */
+bool lease_find_moves(struct pool *pool, struct pool_lease *lease, const struct hold *hold,
+                      struct plan_set_moves *ret);
+
+/* gang.c: several parts at once. */
+/* Places for all parts that the leases still lack, together; plan/ chooses them.  False: some are
+ * missing; what has been taken is to be taken back (lease_ungrant()). */
+bool leases_take_together(struct pool *pool, struct pool_lease *const *leases, unsigned count,
+                          struct plan_set *ret);
+/* The parts of all of them, placed together; all or none.  As lease_grant(), and none of them is
+ * counted on its tenant.  *ret says how good the places are that plan/ had to find. */
+bool lease_grant_all(struct pool *pool, struct pool_lease *const *leases, unsigned count,
+                     const struct hold *hold, struct plan_set *ret);
+
+/* take.c: a place for one part of a lease.  Nothing of it has happened before a job is issued. */
+/* The best kind of place there is, and there the best place. */
+bool lease_take_part(struct pool *pool, struct pool_lease *lease);
+/* One more part, cut there. */
+bool lease_take_cut_at(struct pool *pool, struct pool_lease *lease, struct pool_gpu *gpu,
+                       struct mig_slice where);
+/* The idle slice that stands there, when the lease may have it as it is; and taking it. */
+struct pool_slice *lease_idle_at(const struct pool *pool, const struct pool_lease *lease,
+                                 unsigned gpu_id, struct mig_slice where);
+void lease_take_idle(struct pool *pool, struct pool_lease *lease, struct pool_slice *slice);
+/* One more compute instance in a slice of its tenant. */
+bool lease_take_share(struct pool *pool, struct pool_lease *lease);
+/* What slices of its tenant have room for without a driver call, or with one for the compute
+ * instance alone. */
+void lease_take_shares(struct pool *pool, struct pool_lease *lease);
+/* What the lease takes of its tenant's quota, now that its parts are known. */
+unsigned lease_slots_of_parts(const struct pool_lease *lease);
+/* Takes back what has been arranged and the driver has not begun. */
+void lease_ungrant(struct pool *pool, struct pool_lease *lease);
+void lease_add_part(struct pool_lease *lease, struct pool_gpu *gpu, struct pool_slice *slice,
+                    unsigned ci);
+/* A slice for the lease at this very place: an idle one of the kind, or one to come, for which idle
+ * ones go; NULL when there is no room on the GPU's list. */
+struct pool_slice *lease_put(struct pool *pool, struct pool_lease *lease, struct pool_gpu *gpu,
+                             int profile, unsigned start);
+/* plan/ hears of what has changed since the last look. */
+void pool_refresh_plan(struct pool *pool);
 
 /* quota.c: how many compute slots a tenant may have. */
 /* Compute slots that the whole lease takes on GPUs of this class; -1: GPUs without one. */
@@ -230,8 +271,6 @@ void hold_for(const struct pool *pool, const struct pool_lease *lease, struct ho
 /* Does a slice of the profile on the hold's GPU leave the engines that are kept? */
 bool hold_leaves_engines(const struct hold *hold, unsigned index, const struct pool_gpu *gpu,
                          int profile);
-/* Parts of the lease that one slice has room for: compute instances share one. */
-unsigned lease_parts_in_window(const struct pool_lease *lease, const struct pool_gpu *gpu);
 
 /* possible.c: what could ever be. */
 /* Could this GPU ever hold one part of it?  With why not. */
@@ -253,10 +292,6 @@ void lease_free(struct pool *pool, struct pool_lease *lease);
 const char *lease_words(const struct pool_lease *lease, char buf[static LEASE_WORDS_SIZE]);
 void lease_set_reason(struct pool_lease *lease, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
-/* Tries a new request: those who wait come first. */
-enum grant_result lease_try_new(struct pool *pool, struct pool_lease *lease);
-/* The same for several new ones, all or none (lease_grant_all()). */
-bool lease_try_new_set(struct pool *pool, struct pool_lease *const *leases, unsigned count);
 /* In and out of the queue's list, and counted on the tenant. */
 void lease_enqueue(struct pool *pool, struct pool_lease *lease);
 void lease_dequeue(struct pool *pool, struct pool_lease *lease);
@@ -270,15 +305,6 @@ void lease_requeue(struct pool *pool, struct pool_lease *lease, const char *why)
 void lease_stop(struct pool *pool, struct pool_lease *lease, uint64_t request);
 /* Counts the lease's parts on its tenant, or no longer. */
 void lease_count_slots(struct pool_lease *lease, bool is_taken);
-/* Begins its end: checks for processes first. */
-void lease_release(struct pool *pool, struct pool_lease *lease, enum pool_lease_state end_state,
-                   const char *why);
-/* RELEASING: asks about all parts of which it is not known yet that nobody runs there. */
-void lease_check_parts(struct pool *pool, struct pool_lease *lease);
-void lease_on_check(struct pool *pool, struct pool_lease *lease, struct pool_part *part,
-                    const struct pool_job_result *result);
-/* RELEASING: its end, when no process runs on anything of it any more. */
-void lease_end_if_checked(struct pool *pool, struct pool_lease *lease);
 /* Its end at once, in whatever state it is. */
 void lease_end(struct pool *pool, struct pool_lease *lease, enum pool_lease_state state,
                const char *why);
@@ -290,15 +316,32 @@ void lease_forget_ended(struct pool *pool);
 /* Sees to a TIMER_LEASE at that time, unless an earlier one is on its way: that one sets the next,
  * so that renewals do not pile up timers. */
 void lease_arm_timer(struct pool *pool, struct pool_lease *lease, int64_t when_ms);
-void lease_on_timer(struct pool *pool, struct pool_lease *lease);
 /* The clock was set by so much (pool_shift_times()). */
 void lease_shift_times(struct pool *pool, struct pool_lease *lease, int64_t by_ms);
+
+/* request.c: what people ask of leases. */
+/* Tries a new request: those who wait come first. */
+enum grant_result lease_try_new(struct pool *pool, struct pool_lease *lease);
+/* The same for several new ones, all or none (lease_grant_all()). */
+bool lease_try_new_set(struct pool *pool, struct pool_lease *const *leases, unsigned count);
 /* The lease of an event, if the actor may change it; answers otherwise. */
 struct pool_lease *lease_of_event(struct pool *pool, const struct pool_event *event);
 void lease_on_request(struct pool *pool, const struct pool_event *event);
 void lease_on_release(struct pool *pool, const struct pool_event *event);
 void lease_on_renew(struct pool *pool, const struct pool_event *event);
 void lease_on_holder_gone(struct pool *pool, const struct pool_event *event);
+
+/* release.c: how a lease is given back. */
+/* Begins its end: checks for processes first. */
+void lease_release(struct pool *pool, struct pool_lease *lease, enum pool_lease_state end_state,
+                   const char *why);
+/* RELEASING: asks about all parts of which it is not known yet that nobody runs there. */
+void lease_check_parts(struct pool *pool, struct pool_lease *lease);
+void lease_on_check(struct pool *pool, struct pool_lease *lease, struct pool_part *part,
+                    const struct pool_job_result *result);
+/* RELEASING: its end, when no process runs on anything of it any more. */
+void lease_end_if_checked(struct pool *pool, struct pool_lease *lease);
+void lease_on_timer(struct pool *pool, struct pool_lease *lease);
 
 /* queue.c: who is served when something comes free. */
 /* Does the first come before the second in the queue? */

@@ -575,6 +575,13 @@ void pool_mark_operation(struct pool *pool, struct pool_operation *op)
     }
 }
 
+void pool_note_number(struct pool *pool, enum pool_record_kind kind, uint64_t id)
+{
+    if (id > pool->top_record[kind]) {
+        pool->top_record[kind] = id;
+    }
+}
+
 void pool_mark_gone(struct pool *pool, enum pool_record_kind kind, uint64_t id)
 {
     if (pool->gone_count == pool->gone_size) {
