@@ -10,6 +10,9 @@ import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MAX_COMPLEXITY, MAX_LINES, MAX_FILE, MAX_COLUMNS = 15, 60, 800, 100
+# Lines of these are still wider.
+NOT_YET = {"explain.c", "pool.h", "cost.c", "cost.h", "index.c", "place.c", "plan.h", "set.c",
+           "set.h"}
 # "file:function" -> why it is better whole.
 EXCEPTIONS = {}
 
@@ -18,7 +21,7 @@ def count_wide_lines():
     """Says which lines are too wide."""
     bad = 0
     for path in sorted([*ROOT.glob("src/**/*.[ch]"), *ROOT.glob("tests/**/*.[ch]")]):
-        if path.parent.name in ("pool", "plan"):
+        if path.name in NOT_YET:
             continue
         for number, line in enumerate(path.read_text().split("\n"), 1):
             if len(line) > MAX_COLUMNS:

@@ -12,9 +12,9 @@
  * is branched on.  First how many GPUs of a type are used, those that would be opened before
  * others; then how many of a want a type serves; and only then how often one column is used: there
  * are many columns that do nearly the same, so that to forbid one changes little.  Columns that are
- * too dear at the first program's prices to be in anything better are left out.  Costs are whole numbers
- * (COST_OPEN for an empty GPU, 1 for an idle slice destroyed), so a bound is rounded up, to a
- * multiple of COST_OPEN when no idle slices are about; for slices on GPUs that closes the gap
+ * too dear at the first program's prices to be in anything better are left out.  Costs are whole
+ * numbers (COST_OPEN for an empty GPU, 1 for an idle slice destroyed), so a bound is rounded up, to
+ * a multiple of COST_OPEN when no idle slices are about; for slices on GPUs that closes the gap
  * nearly always at once. */
 #include "plan/batch.h"
 #include "plan/fleet.h"

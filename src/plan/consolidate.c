@@ -1,12 +1,12 @@
 /* One move that brings the fleet together while nobody waits.
  *
  * The potential of the fleet is the expected number of free slots that the next request cannot use,
- * over all GPUs, and open_cost for each GPU that is used (docs/planner.md).  Two kinds of trials are
- * made: each movable lease alone goes to the best other place there is, and each GPU that holds
- * nothing but movable leases is emptied, the largest first.  What lowers the potential most for each
- * of its moves wins, if that is enough: so a lease does not wander to and fro for a trifle.  Of a GPU
- * that is to be emptied the first move is given; the next question goes on with it, for the nearer it
- * is to empty the more each of the remaining moves is worth. */
+ * over all GPUs, and open_cost for each GPU that is used (docs/planner.md).  Two kinds of trials
+ * are made: each movable lease alone goes to the best other place there is, and each GPU that holds
+ * nothing but movable leases is emptied, the largest first.  What lowers the potential most for
+ * each of its moves wins, if that is enough: so a lease does not wander to and fro for a trifle.
+ * Of a GPU that is to be emptied the first move is given; the next question goes on with it, for
+ * the nearer it is to empty the more each of the remaining moves is worth. */
 #include "plan/fleet.h"
 #include <errno.h>
 

@@ -9,10 +9,10 @@
  * When nothing works so, a second pass lets a lease that finds no place make room for itself, by
  * moving smaller ones that do (one level deep, the whole within the limit of moves).
  *
- * The moves are then ordered so that every target is free before its source is given up.  A candidate
- * without such an order (two leases that would have to swap, or one that would need its own engines
- * twice) is taken only when there is no other, and where that is allowed: one of them then gives up
- * its place first. */
+ * The moves are then ordered so that every target is free before its source is given up.  A
+ * candidate without such an order (two leases that would have to swap, or one that would need its
+ * own engines twice) is taken only when there is no other, and where that is allowed: one of them
+ * then gives up its place first. */
 #include "plan/moves.h"
 #include "base/cleanup.h"
 #include "plan/fleet.h"
@@ -312,8 +312,8 @@ static void set_busy(struct search *s, uint32_t gpu, const struct mig_use *busy)
 
     s->before[s->before_count][0] = gpu;
     s->before[s->before_count++][1] = plan_gpu_state(p, gpu);
-    plan_set_state(p, gpu,
-                   plan_index_state(plan_gpu_index(p, gpu), busy, plan_idle_left(p, gpu, busy->mask)));
+    uint16_t idle = plan_idle_left(p, gpu, busy->mask);
+    plan_set_state(p, gpu, plan_index_state(plan_gpu_index(p, gpu), busy, idle));
 }
 
 /* Back to where a trial had this many changes and moves. */

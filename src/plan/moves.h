@@ -16,8 +16,8 @@ struct plan_candidate {
     bool is_stuck;    /* a lease in it has no place elsewhere as it is */
 };
 
-/* By what they cost, those with a lease that is stuck last.  Of those that look alike, with the same cost, only the first few GPUs' are
- * listed: as many as moves can touch. */
+/* By what they cost, those with a lease that is stuck last.  Of those that look alike, with the
+ * same cost, only the first few GPUs' are listed: as many as moves can touch. */
 struct plan_candidates {
     bool is_found; /* the list was made */
     size_t count, size;
@@ -27,9 +27,9 @@ struct plan_candidates {
 };
 void plan_candidates_done(struct plan_candidates *list);
 
-/* All those with at most so many leases in the way.  Without any_size, none in which one stands that
- * is larger than what is asked for, or the same: where it could go, the other could, too, but for
- * places that are of use for one of them only. */
+/* All those with at most so many leases in the way.  Without any_size, none in which one stands
+ * that is larger than what is asked for, or the same: where it could go, the other could, too, but
+ * for places that are of use for one of them only. */
 void plan_find_candidates(const struct plan *plan, const struct plan_ask *ask, int max_moves,
                           bool any_size, struct plan_candidates *ret);
 

@@ -1,13 +1,13 @@
 #pragma once
 #include "plan/plan.h"
 
-/* How much a fleet could hold if slots and engines could be combined at will: a quick no to what cannot fit.  Internal to the
- * room.
+/* How much a fleet could hold if slots and engines could be combined at will: a quick no to what
+ * cannot fit.  Internal to the room.
  *
  * For each kind of window (a row) the places are counted that the free slots have for it, side by
- * side.  A slice takes away at least as many as its own window has, wherever it stands: so what takes
- * more of any row than there is does not fit, however it is placed.  Free slots are another row, and
- * the engines that the ask needs and that are scarce, counted in what it needs of them. */
+ * side.  A slice takes away at least as many as its own window has, wherever it stands: so what
+ * takes more of any row than there is does not fit, however it is placed.  Free slots are another
+ * row, and the engines that the ask needs and that are scarce, counted in what it needs of them. */
 
 #define PLAN_ROOM_ROWS 16
 

@@ -1,18 +1,18 @@
 /* Room for several slices of one kind by moving leases elsewhere.
  *
  * Each slice that the fleet has no room for needs a place to be opened: one in which only movable
- * leases stand (a candidate of moves.h).  Choosing which places are opened says which leases have to
- * go, and whether that is enough is an exact question: with these leases out of their places, do the
- * slices and the leases have places together (plan_place_set_exactly())?  So sets of candidates are
- * gone through, as many as must be opened at least and then more, the cheap ones first, until none
- * can be cheaper than the best that was good.  Then the same with further leases that go, because
- * they stand where those in the way could: smaller ones.
+ * leases stand (a candidate of moves.h).  Choosing which places are opened says which leases have
+ * to go, and whether that is enough is an exact question: with these leases out of their places, do
+ * the slices and the leases have places together (plan_place_set_exactly())?  So sets of candidates
+ * are gone through, as many as must be opened at least and then more, the cheap ones first, until
+ * none can be cheaper than the best that was good.  Then the same with further leases that go,
+ * because they stand where those in the way could: smaller ones.
  *
  * A question takes some microseconds, and hardly a set in fifty is good.  So
  *   - most are refused before by what there is in slots and engines (room.h), of which each
  *     candidate's part is known: a few additions for each set;
- *   - of candidates on GPUs that look alike one is tried, and in a first round one of each kind: what
- *     goes, and how much of the place is free already, mostly decides;
+ *   - of candidates on GPUs that look alike one is tried, and in a first round one of each kind:
+ *     what goes, and how much of the place is free already, mostly decides;
  *   - leases that have a place as it is come before those that have none.
  * The work is counted, and what is left of one way to go through the sets is the next one's. */
 #include "base/cleanup.h"
@@ -360,7 +360,7 @@ static void try_set(struct search *s)
     }
 }
 
-/* --- all sets ---------------------------------------------------------------------------------- */
+/* --- all sets --------------------------------------------------------------------------------- */
 
 /* Can this place be opened beside those that are?  With the moves that it adds. */
 static bool can_open(const struct search *s, const struct plan_candidate *c, int *ret_moves)
@@ -561,8 +561,8 @@ static void open_more(struct search *s, size_t first, unsigned left)
     }
 }
 
-/* With so many places opened, and so many more leases that make way.  Half of the work that is left,
- * so that others have their turn, too. */
+/* With so many places opened, and so many more leases that make way.  Half of the work that is
+ * left, so that others have their turn, too. */
 static void search_number(struct search *s, unsigned places, unsigned more)
 {
     uint64_t half = s->work_left / 2;
@@ -590,8 +590,8 @@ static void search_numbers(struct search *s, unsigned least)
     }
 }
 
-/* In the way it is usual first: what is larger than a place could hardly be of use elsewhere.  And one
- * place of each kind first. */
+/* In the way it is usual first: what is larger than a place could hardly be of use elsewhere.  And
+ * one place of each kind first. */
 static void search_all(struct search *s, unsigned least)
 {
     plan_find_candidates(s->plan, s->ask, s->max_moves, true, &s->found);

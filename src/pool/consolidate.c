@@ -2,8 +2,8 @@
  * asked to go where it is less in the way of what may come (docs/planner.md).  Off unless the
  * configuration gives it a budget.
  *
- * One move at a time, at most so many an hour; the refusals count.  A request that has to wait comes
- * first: what was begun is called off, so that its new slice is in nobody's way. */
+ * One move at a time, at most so many an hour; the refusals count.  A request that has to wait
+ * comes first: what was begun is called off, so that its new slice is in nobody's way. */
 #include "pool/internal.h"
 
 #define HOUR_MS 3600000

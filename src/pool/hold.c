@@ -1,9 +1,10 @@
 /* The hold: what is kept for the head of the queue, and when it comes free.
  *
  * Every window on every GPU is looked at: who stands in it, or has engines that would be short, and
- * until when.  The window that is known to open first wins; if none is known, the one with the least
- * in it (a cordon: nothing new goes there, so it drains).  On a GPU that is kept, others leave alone
- * the slots, and the whole GPU if they needed engines that the head is going to need. */
+ * until when.  The window that is known to open first wins; if none is known, the one with the
+ * least in it (a cordon: nothing new goes there, so it drains).  On a GPU that is kept, others
+ * leave alone the slots, and the whole GPU if they needed engines that the head is
+ * going to need. */
 #include "pool/internal.h"
 
 #define UNREAD_BUSY 64 /* of a GPU that has not been scanned: looked at last */
@@ -30,8 +31,8 @@ static int64_t slice_since_ms(const struct pool *pool, const struct pool_slice *
     return since;
 }
 
-/* Is the window not better than the best, whatever else there is to wait for?  More of that makes it
- * later, or its time unknown, and busier.  See is_better(). */
+/* Is the window not better than the best, whatever else there is to wait for?  More of that makes
+ * it later, or its time unknown, and busier.  See is_better(). */
 static bool is_behind(const struct window *w, const struct window *best)
 {
     if (!best->gpu || (w->at_ms && !best->at_ms)) {
@@ -214,7 +215,8 @@ static void look_at_gpu(const struct pool *pool, const struct pool_lease *lease,
     for (unsigned i = 0; !is_out && i < gpu->geometry->profiles[p].start_count; i++) {
         struct window w = {.gpu = gpu};
         w.mask = mig_window(gpu->geometry, p, gpu->geometry->profiles[p].starts[i]);
-        if (!(w.mask & kept->mask) && window_opens(pool, p, kept, best, &w) && is_better(&w, best)) {
+        if (!(w.mask & kept->mask) && window_opens(pool, p, kept, best, &w) &&
+            is_better(&w, best)) {
             *best = w;
         }
     }

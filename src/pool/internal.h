@@ -9,7 +9,8 @@
  *   - a lease that is CUTTING, ACTIVE or RELEASING has `count` parts, and each part's compute
  *     instance (or whole GPU) names the lease; no other lease has parts;
  *   - an ACTIVE or RELEASING lease that is moved, or one part of it, has one slice more, whose one
- *     compute instance names the lease, too (move.c); nothing else is named by who does not name it;
+ *     compute instance names the lease, too (move.c); nothing else is named by who does
+ *     not name it;
  *   - a QUEUED lease is in the queue's list, an ended one in the list of the ended. */
 
 enum timer_kind { TIMER_LEASE, TIMER_GPU, TIMER_LOOK, TIMER_CONSOLIDATE };

@@ -16,7 +16,8 @@
 #include <string.h>
 
 #define ATTEMPTS_MAX 8
-/* More counts no more, so that the product of the two, and a time beside it, is a key in 63 bits. */
+/* More counts no more, so that the product of the two, and a time beside it, is a key
+ * in 63 bits. */
 #define PRIORITY_MOST (1 << 18)
 #define NO_AGEING_STEP_MS (INT64_C(1) << 43) /* 278 years: nobody waits that long */
 

@@ -5,12 +5,12 @@
  *        └────────┴────── called off, no answer in time, the driver fails: the same
  *
  * Make before break: the new slice is there, and recorded, before anybody is asked.  Its compute
- * instance names the lease from the first moment, so that nothing that the pool does with slices can
- * touch it; but the lease's part stays the old one until its holder has confirmed, and is the new
- * one from then on, in one step (law 2).  The slice that is left is looked at for processes like one
- * that is given back, and is idle when none runs any more (law 1): a holder who confirms and goes
- * on computing keeps both; after the time for an answer both count on its tenant, and the request
- * that room was made for looks elsewhere.
+ * instance names the lease from the first moment, so that nothing that the pool does with slices
+ * can touch it; but the lease's part stays the old one until its holder has confirmed, and is the
+ * new one from then on, in one step (law 2).  The slice that is left is looked at for processes
+ * like one that is given back, and is idle when none runs any more (law 1): a holder who confirms
+ * and goes on computing keeps both; after the time for an answer both count on its tenant, and the
+ * request that room was made for looks elsewhere.
  *
  * Everything is in the lease's record, so a crash between any two steps changes nothing: MAKING is
  * made again (or found, and destroyed: then the move is called off), ASKED still waits for the
@@ -163,8 +163,8 @@ static void stop(struct pool *pool, struct pool_lease *lease, bool is_missing)
     uint64_t request = lease->move.request;
     char text[120];
 
-    snprintf(text, sizeof(text), "l-%" PRIu64 " (%.40s) has stopped and gets a slice anew", lease->id,
-             lease->tenant->name);
+    snprintf(text, sizeof(text), "l-%" PRIu64 " (%.40s) has stopped and gets a slice anew",
+             lease->id, lease->tenant->name);
     tell(pool, POOL_HIST_LEASE_STOPPED, lease, s, s, text);
     lease->vain_asks = 0;
     lease_stop(pool, lease, request);
@@ -246,8 +246,8 @@ static void stay_unseen(struct pool *pool, struct pool_lease *lease, const char 
     }
 }
 
-/* Who still has processes on what is let go has two slices, which count; and whoever waits for it is
- * not kept from looking elsewhere. */
+/* Who still has processes on what is let go has two slices, which count; and whoever waits for it
+ * is not kept from looking elsewhere. */
 static void overstay(struct pool *pool, struct pool_lease *lease)
 {
     struct pool_move *m = &lease->move;

@@ -255,7 +255,8 @@ static void take_over(struct pool *pool, struct pool_gpu *gpu, struct pool_gpu *
     }
     pool->gpu_count--;
     for (unsigned i = absent->id; i < pool->gpu_count; i++) {
-        pool->gpus[i] = pool->gpus[i + 1]; /* absent ones, too: neither driver nor plan/ have them */
+        /* Absent ones, too: neither driver nor plan/ have them. */
+        pool->gpus[i] = pool->gpus[i + 1];
         pool->gpus[i]->id = i;
     }
     free(absent);

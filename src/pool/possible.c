@@ -175,8 +175,8 @@ static void add_name(struct buf *list, const char *name)
 }
 
 /* What can be had instead: the models here, or the profiles of those that are allowed. */
-static void list_instead(const struct pool *pool, const struct pool_lease *lease, struct buf *models,
-                         struct buf *profiles)
+static void list_instead(const struct pool *pool, const struct pool_lease *lease,
+                         struct buf *models, struct buf *profiles)
 {
     for (unsigned i = 0; i < pool->gpu_count; i++) {
         const struct pool_gpu *gpu = pool->gpus[i];

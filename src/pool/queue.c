@@ -61,7 +61,8 @@ static bool has_strange_processes(const struct pool_gpu *gpu)
 void queue_on_look(struct pool *pool)
 {
     pool->is_look_due = false;
-    pool->wants_queue_pass = !TAILQ_EMPTY(&pool->queue); /* what is kept for the head may have moved */
+    /* What is kept for the head may have moved. */
+    pool->wants_queue_pass = !TAILQ_EMPTY(&pool->queue);
     for (unsigned i = 0; i < pool->gpu_count && !TAILQ_EMPTY(&pool->queue); i++) {
         struct pool_gpu *gpu = pool->gpus[i];
         if (gpu->is_managed && gpu->health == POOL_HEALTH_OK && has_strange_processes(gpu)) {
@@ -244,7 +245,8 @@ static double size_of(const struct pool *pool, const struct pool_lease *lease)
     return (double)(size ? size : MIG_SLOTS_MAX) * lease->count;
 }
 
-/* Who goes first behind the head: what is made much of (plan.objective); equal ones as they stand. */
+/* Who goes first behind the head: what is made much of (plan.objective); equal ones
+ * as they stand. */
 struct candidate {
     struct pool_lease *lease;
     double value;

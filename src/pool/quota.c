@@ -5,9 +5,9 @@
  * it is the elder of its tenant when it has waited for a step of age: from then on as much as it
  * takes is kept for it against those of its tenant behind it.  So it is for the head.
  *
- * Who is the elder is recorded.  A request that no GPU could hold is none, and what could hold it is
- * not known after a restart before the GPUs have been read: foreign slices are in no record.  Until
- * then, or for so long as a GPU is waited for, it stays as it was. */
+ * Who is the elder is recorded.  A request that no GPU could hold is none, and what could hold it
+ * is not known after a restart before the GPUs have been read: foreign slices are in no record.
+ * Until then, or for so long as a GPU is waited for, it stays as it was. */
 #include "pool/internal.h"
 #include <limits.h>
 

@@ -1,5 +1,5 @@
-/* What must survive, as JSON (read again in load.c).  A lease's record repeats where its slices are,
- * so that either record alone is enough to know that the slice is in use. */
+/* What must survive, as JSON (read again in load.c).  A lease's record repeats where its slices
+ * are, so that either record alone is enough to know that the slice is in use. */
 #include "pool/internal.h"
 #include "base/json.h"
 

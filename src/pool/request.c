@@ -80,10 +80,12 @@ static void refuse_to_wait(struct pool *pool, const struct pool_event *event,
     pool_explain(pool, lease, pool->now_ms, why);
     unsigned asked = shift_would_ask(pool, lease);
     if (asked) {
-        snprintf(hint, sizeof(hint), "; if it may wait, %u holder%s asked to move, for up to %" PRId64
-                 " s", asked, asked > 1 ? "s are" : " is", pool->settings.move_answer_ms / 1000);
+        snprintf(hint, sizeof(hint),
+                 "; if it may wait, %u holder%s asked to move, for up to %" PRId64 " s", asked,
+                 asked > 1 ? "s are" : " is", pool->settings.move_answer_ms / 1000);
     }
-    snprintf(text, sizeof(text), "%.*s%s", (int)(sizeof(text) - 1 - strlen(hint)), why->reason, hint);
+    snprintf(text, sizeof(text), "%.*s%s", (int)(sizeof(text) - 1 - strlen(hint)), why->reason,
+             hint);
     text_mend_utf8(text);
     refuse(pool, event, lease, POOL_DOES_NOT_FIT, text);
 }

@@ -336,10 +336,11 @@ static void tell_mode(struct pool *pool, const struct pool_gpu *gpu,
         pool_tell(pool, POOL_HIST_GPU_MODE, gpu, NULL, "MIG mode of GPU %u is %s now",
                   gpu->info.index, word);
     } else {
+        bool is_pending = result->code == -EINPROGRESS;
         pool_tell(pool, POOL_HIST_GPU_MODE, gpu, NULL, "MIG mode of GPU %u %s %s: %s",
                   gpu->info.index,
-                  result->code == -EINPROGRESS ? "waits for a reset to be" : "could not be switched",
-                  word, result->message);
+                  is_pending ? "waits for a reset to be" : "could not be switched", word,
+                  result->message);
     }
 }
 

@@ -1,9 +1,9 @@
 /* What is really there.
  *
  * One function compares what the driver enumerates with the books: at the start, after a crash or a
- * reboot, and now and then, because an administrator may cut by hand.  Results arrive in the order of
- * the GPU's worker, so a scan shows the effect of every job whose result has come and of none that
- * came after; a slice with a job under way is therefore left alone here.
+ * reboot, and now and then, because an administrator may cut by hand.  Results arrive in the order
+ * of the GPU's worker, so a scan shows the effect of every job whose result has come and of none
+ * that came after; a slice with a job under way is therefore left alone here.
  *
  * Law 5: GPU instances are compared, not MIG devices, so that one without a compute instance is
  * seen.  Law 8: a slice is known by GPU, placement, profile and MIG UUID; ids are only noted. */

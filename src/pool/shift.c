@@ -1,10 +1,11 @@
 /* Room for one request by moving leases away (docs/planner.md).
  *
- * plan/ says which; every move of theirs begins as soon as its place is free (move.c), and the windows
- * that the request needs, one for each slice, are kept for it against everybody who is not before it
- * in the queue, those that are free already too, until it has all of them.  When a move comes to
- * nothing (refused, no answer, the driver fails) the rest is called off, too: another set may be found
- * in the next pass, without the lease that rests now.  What has moved already stays moved.
+ * plan/ says which; every move of theirs begins as soon as its place is free (move.c), and the
+ * windows that the request needs, one for each slice, are kept for it against everybody who is not
+ * before it in the queue, those that are free already too, until it has all of them.  When a move
+ * comes to nothing (refused, no answer, the driver fails) the rest is called off, too: another set
+ * may be found in the next pass, without the lease that rests now.  What has moved
+ * already stays moved.
  *
  * No state lasts without a bound: a holder has so long to answer and to leave, a driver's call ends
  * or its GPU is given up, and a GPU that cannot be read is waited for BLIND_MS. */
@@ -261,7 +262,8 @@ static enum start_result try_begin(struct pool *pool, struct pool_lease *request
     return m->is_begun ? START_DONE : START_NEVER;
 }
 
-/* One that has begun ends the shift by itself when it comes to nothing, unless its record was lost. */
+/* One that has begun ends the shift by itself when it comes to nothing, unless its
+ * record was lost. */
 static enum start_result is_under_way(struct pool *pool, const struct pool_lease *request,
                                       const struct pool_shift_move *m)
 {
@@ -552,8 +554,8 @@ static void name_gpus(const struct pool_shift *shift, char *buf, size_t size)
     }
     at = (size_t)snprintf(buf, size, count > 1 ? "GPUs" : "GPU");
     for (unsigned k = 0; k < count && at + 16 < size; k++) {
-        at += (size_t)snprintf(buf + at, size - at, "%s%u", !k ? " " : k + 1 < count ? ", " : " and ",
-                               index[k]);
+        const char *before = !k ? " " : k + 1 < count ? ", " : " and ";
+        at += (size_t)snprintf(buf + at, size - at, "%s%u", before, index[k]);
     }
 }
 

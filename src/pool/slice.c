@@ -1,10 +1,10 @@
 /* Slices, and the GPUs that carry them.
  *
- * Nothing here talks to a driver.  A slice that is to come is put on the GPU's list as CREATING, one
- * that is to go is marked DESTROYING, and gpu_pump() turns what is ready into jobs: a slice is
+ * Nothing here talks to a driver.  A slice that is to come is put on the GPU's list as CREATING,
+ * one that is to go is marked DESTROYING, and gpu_pump() turns what is ready into jobs: a slice is
  * destroyed as soon as it is marked, and made as soon as nothing that still exists stands on its
- * slots or holds its engines.  So the order of a re-cut follows from the state, also after a
- * crash. */
+ * slots or holds its engines.  So the order of a re-cut follows from the state, also
+ * after a crash. */
 #include "pool/internal.h"
 #include "base/text.h"
 #include <stdio.h>
@@ -198,7 +198,8 @@ void slice_drop_ci(struct pool *pool, struct pool_slice *slice, unsigned index)
 }
 
 /* A compute instance as the driver shows it, for one that we did not ask for. */
-static void learn_ci(const struct pool_slice *s, struct pool_ci *ci, const struct mig_compute *found)
+static void learn_ci(const struct pool_slice *s, struct pool_ci *ci,
+                     const struct mig_compute *found)
 {
     const struct mig_profile *p = s->profile >= 0 ? &s->gpu->geometry->profiles[s->profile] : NULL;
 

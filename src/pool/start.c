@@ -96,8 +96,8 @@ static void resume_lease(struct pool *pool, struct pool_lease *lease)
     }
 }
 
-/* What of an apply is still to be done: its slices know; a switch of the MIG mode is not begun again
- * without being asked. */
+/* What of an apply is still to be done: its slices know; a switch of the MIG mode is not begun
+ * again without being asked. */
 static void resume_operation(struct pool *pool, struct pool_operation *op)
 {
     unsigned left = 0;
