@@ -130,8 +130,8 @@ static bool find_going(const struct search *s, const struct place *at, uint32_t 
     }
     bool fits = use_without(s, gpu, going, &use) &&
                 mig_fits(gpu->geometry, &use, at->profile, at->start);
-    for (unsigned i = 0; !fits && i < gpu->slice_count;
-         i++) { /* by and by those with its engines */
+    /* By and by those with its engines. */
+    for (unsigned i = 0; !fits && i < gpu->slice_count; i++) {
         if (!(going >> i & 1) && !slice_is_spare(gpu->slices[i]) &&
             has_short_engine(gpu->slices[i], &use, at->profile)) {
             going |= 1u << i;
