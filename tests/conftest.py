@@ -20,7 +20,7 @@ import time
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-BUILD = pathlib.Path(os.environ.get("TANGRAM_BUILD", ROOT / "build"))
+BUILD = pathlib.Path(os.environ.get("TANGRAM_BUILD", ROOT / "build")).resolve()
 H100 = "H100-SXM5-80GB"
 
 

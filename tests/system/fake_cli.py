@@ -1,14 +1,12 @@
 """The command line against a stand-in for the daemon; what the tests of it share."""
 import os
-import pathlib
 import subprocess
-import time
 
 import pytest
 
+from conftest import BUILD
 from fake_daemon import FakeDaemon
 
-BUILD = pathlib.Path(os.environ.get("TANGRAM_BUILD", "build")).resolve()
 TANGRAM = str(BUILD / "tangram")
 PAST = "2026-01-01T00:00:00.000Z"
 
@@ -45,10 +43,3 @@ def lease(id="l-1", state="active", **more):
 def one_line(text):
     assert text.endswith("\n") and text.count("\n") == 1, text
     return text
-
-
-def wait_until(condition, seconds=10):
-    end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.01)
-    return condition()

@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from fake_cli import env_for, fake, lease, one_line, run, TANGRAM, wait_until
+from conftest import until
+from fake_cli import env_for, fake, lease, one_line, run, TANGRAM
 from fake_daemon import FakeDaemon
 
 
@@ -84,9 +85,9 @@ def test_run_stops_and_goes_on_with_its_command(granted):
                       process_group=0)  # apart, but not an orphan: those do not stop
     command = int(child.stdout.readline())
     child.send_signal(signal.SIGTSTP)
-    assert wait_until(lambda: state_of(child.pid) == "T" and state_of(command) == "T")
+    until(lambda: state_of(child.pid) == "T" and state_of(command) == "T")
     child.send_signal(signal.SIGCONT)
-    assert wait_until(lambda: state_of(command) != "T")
+    until(lambda: state_of(command) != "T")
     child.communicate("go\n", timeout=10)
     assert child.returncode == 5 and released(granted) == 1
 
@@ -104,7 +105,7 @@ def test_a_killed_run_takes_its_command_along(granted):
             return pathlib.Path(f"/proc/{pid}/stat").read_text().split()[2] in "ZX"
         except (FileNotFoundError, ProcessLookupError):
             return True
-    assert wait_until(is_gone)
+    until(is_gone)
 
 
 def test_ctrl_c_on_a_terminal_reaches_the_command_once(granted):

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from fake_cli import BUILD, env_for, fake, lease, one_line, PAST, run, TANGRAM, wait_until
+from conftest import until
+from fake_cli import BUILD, env_for, fake, lease, one_line, PAST, run, TANGRAM
 from fake_daemon import ROOT, gpu, slice_
 
 
@@ -278,7 +279,7 @@ def test_watch_prints_again_after_an_event(fake):
     child = subprocess.Popen([TANGRAM, "--socket", fake.path, "queue", "-w", "-o", "csv",
                               "--no-header"], env=env_for(), stdout=subprocess.PIPE, text=True)
     assert stream.opened.acquire(timeout=10)
-    assert wait_until(lambda: fake.asked("GET", "/v1/queue"))
+    until(lambda: fake.asked("GET", "/v1/queue"))
     fake.routes[("GET", "/v1/queue")] = {"queue": [{"position": 1, "id": "l-5"}]}
     stream.send(event(1))
     assert child.stdout.readline() == "\n"

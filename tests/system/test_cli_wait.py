@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from fake_cli import env_for, fake, lease, one_line, run, TANGRAM, wait_until
+from conftest import until
+from fake_cli import env_for, fake, lease, one_line, run, TANGRAM
 
 
 def test_lease_sends_what_was_asked(fake):
@@ -178,7 +179,7 @@ def test_nohup_means_what_it_says(fake, command):
     assert waiting.seen.wait(10)
     child.send_signal(signal.SIGHUP)
     asked = len(fake.asked("GET", "/v1/leases/l-1"))
-    assert wait_until(lambda: len(fake.asked("GET", "/v1/leases/l-1")) > asked + 1)
+    until(lambda: len(fake.asked("GET", "/v1/leases/l-1")) > asked + 1)
     assert child.poll() is None and not fake.asked("DELETE", "/v1/leases/l-1")
     child.send_signal(signal.SIGTERM)
     child.communicate(timeout=10)

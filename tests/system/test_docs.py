@@ -1,6 +1,5 @@
 """What the documents say is so: examples run, options exist, pictures are real."""
 import os
-import pathlib
 import re
 import shlex
 import shutil
@@ -8,8 +7,8 @@ import subprocess
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("TANGRAM_BUILD", "build")).resolve()
+from conftest import BUILD, ROOT
+
 pytestmark = pytest.mark.skipif(not (BUILD / "tangramd").exists(), reason="tangramd was not built")
 
 

@@ -1,15 +1,13 @@
 """tangram doctor: each trouble that is known is recognised, with what to do about it."""
 import json
 import os
-import pathlib
 import subprocess
 
 import pytest
 
-from conftest import H100, foreign_env, until
+from conftest import BUILD, foreign_env, H100, until
 from fake_daemon import ROOT, FakeDaemon, gpu
 
-BUILD = pathlib.Path(os.environ.get("TANGRAM_BUILD", "build")).resolve()
 pytestmark = pytest.mark.skipif(not (BUILD / "tangramd").exists(), reason="tangramd was not built")
 
 

@@ -1,13 +1,13 @@
 """make install into an empty folder: everything is there, and names the places where it will be."""
 import os
-import pathlib
 import re
 import shutil
 import subprocess
 
 import pytest
 
-BUILD = pathlib.Path(os.environ.get("TANGRAM_BUILD", "build")).resolve()
+from conftest import BUILD
+
 pytestmark = pytest.mark.skipif(not (BUILD / "build.ninja").exists() or not shutil.which("meson"),
                                 reason="needs a build by Meson")
 

@@ -2,15 +2,14 @@
 import csv
 import io
 import json
-import os
-import pathlib
 import random
 import subprocess
 import xml.etree.ElementTree as ET
 
 import pytest
 
-BUILD = pathlib.Path(os.environ.get("TANGRAM_BUILD", "build"))
+from conftest import BUILD
+
 # Name -> slots, starts, compute slices on an H100.
 SHAPES = {"1g.10gb": (1, range(7), 1), "1g.20gb": (2, (0, 2, 4, 6), 1),
           "2g.20gb": (2, (0, 2, 4), 2), "3g.40gb": (4, (0, 4), 3), "4g.40gb": (4, (0,), 4),

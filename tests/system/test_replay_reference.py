@@ -1,8 +1,6 @@
 """tangram-replay run against replay_reference.py on drawn traces: the same answers, exactly."""
 import csv
 import json
-import os
-import pathlib
 import random
 import subprocess
 
@@ -10,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from conftest import BUILD
 import replay_reference
 
-BUILD = pathlib.Path(os.environ.get("TANGRAM_BUILD", "build"))
 FLEETS = {
     "H100-SXM5-80GB:3": ["1g.10gb", "1g.20gb", "2g.20gb", "3g.40gb", "4g.40gb", "7g.80gb", "gpu"],
     "A30:5": ["1g.6gb", "2g", "4g", "7g"],

@@ -2,14 +2,13 @@
 import ctypes
 import json
 import os
-import pathlib
 import signal
 import subprocess
 
 import pytest
-from conftest import foreign_env
 
-BUILD = pathlib.Path(os.environ["TANGRAM_BUILD"])
+from conftest import BUILD, foreign_env
+
 TOOL = BUILD / "tangram-sim"
 LIBRARY = BUILD / "sim" / "libnvidia-ml.so.1"
 

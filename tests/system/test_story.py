@@ -9,8 +9,8 @@ import tempfile
 
 import pytest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("TANGRAM_BUILD", "build")).resolve()
+from conftest import BUILD, ROOT
+
 
 
 @pytest.mark.skipif(not (BUILD / "tangramd").exists(), reason="tangramd was not built")
