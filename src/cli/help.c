@@ -141,6 +141,23 @@ static void print_scdoc_text(const char *text)
     }
 }
 
+/* What stands in the table as part of a line is a sentence of its own here; but `values`, if it
+ * begins with one of them, are written as they are. */
+static void print_scdoc_sentence(const char *text, const char *values)
+{
+    size_t word = strcspn(text, " ,;:");
+    bool is_plain = !values || strncmp(text, values, word) != 0;
+
+    for (size_t i = 0; i < word; i++) {
+        is_plain = is_plain && islower((unsigned char)text[i]);
+    }
+    if (is_plain && word) {
+        putchar(toupper((unsigned char)*text++));
+    }
+    print_scdoc_text(text);
+    printf(".\n\n");
+}
+
 static void print_scdoc_option(const struct cli_option *o)
 {
     if (o->letter) {
@@ -151,8 +168,7 @@ static void print_scdoc_option(const struct cli_option *o)
         printf(" _%s_", o->arg);
     }
     printf("\n\t");
-    print_scdoc_text(o->help);
-    printf(".\n\n");
+    print_scdoc_sentence(o->help, o->words);
 }
 
 static void print_scdoc(void)
@@ -162,8 +178,7 @@ static void print_scdoc(void)
         const struct cli_command *c = &cli_commands[i];
         /* A heading is taken as it is. */
         printf("## tangram %s%s%s\n\n", c->name, *c->args ? " " : "", c->args);
-        print_scdoc_text(c->summary);
-        printf(".\n\n");
+        print_scdoc_sentence(c->summary, NULL);
         if (c->about) {
             print_scdoc_text(c->about);
             printf("\n\n");
