@@ -10,12 +10,12 @@
 struct kind {
     const struct pool_lease *lease;
     char reason[240];
-    int64_t expected_start_ms;
 };
 
 struct kinds {
     unsigned count;
     struct kind kind[KINDS_MAX];
+    struct pool_forecast forecast;
 };
 
 void api_add_blocking(struct json_out *w, const char *name, const struct pool_explanation *why)
@@ -72,7 +72,6 @@ static const struct kind *kind_of(struct api_call *call, struct kinds *kinds,
     struct kind *k = &kinds->kind[kinds->count++];
     k->lease = l;
     text_copy(k->reason, sizeof(k->reason), why.reason);
-    k->expected_start_ms = why.expected_start_ms;
     return k;
 }
 
@@ -91,7 +90,7 @@ static void add_entry(struct json_out *w, struct api_call *call, struct kinds *k
     json_out_int(w, "priority", l->priority);
     json_out_time(w, "created_at", l->created_ms);
     json_out_text(w, "reason", k && k->reason[0] ? k->reason : l->reason);
-    json_out_time(w, "expected_start", k ? k->expected_start_ms : 0);
+    json_out_time(w, "expected_start", pool_forecast_of(&kinds->forecast, l));
     json_out_end_object(w);
 }
 
@@ -102,6 +101,7 @@ void api_get_queue(struct api_call *call)
     CLEANUP(freep) struct kinds *kinds = xcalloc(1, sizeof(*kinds));
     unsigned position = 0;
 
+    pool_forecast(pool, &kinds->forecast);
     json_out_object(&w, NULL);
     json_out_array(&w, "queue");
     for (const struct pool_lease *l = pool_next_queued(pool, NULL); l;

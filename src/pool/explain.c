@@ -178,7 +178,6 @@ static void say_why_queued(const struct pool *pool, const struct pool_lease *lea
     const struct pool_lease *head = queue_head(pool);
     unsigned most = lease->tenant->max_compute;
     char holders[180], what[LEASE_WORDS_SIZE];
-    struct hold hold;
 
     if (lease_is_over_quota(pool, lease) && lease_elder(lease)) {
         const struct pool_lease *elder = lease_elder(lease);
@@ -228,8 +227,6 @@ static void say_why_queued(const struct pool *pool, const struct pool_lease *lea
              lease_words(lease, what), lease->count > 1 ? "do not" : "does not",
              *holders ? "; in the way: " : (*lease->reason ? "; " : ""),
              *holders ? holders : lease->reason);
-    hold_for(pool, lease, &hold);
-    ret->expected_start_ms = hold.count ? hold.free_at_ms : 0;
 }
 
 bool pool_waits_alike(const struct pool *pool, const struct pool_lease *a,
@@ -244,6 +241,17 @@ bool pool_waits_alike(const struct pool *pool, const struct pool_lease *a,
            !strcmp(a->reason, b->reason);
 }
 
+/* 0: not known, or not the head. */
+static int64_t head_start_ms(const struct pool *pool, const struct pool_lease *lease)
+{
+    struct hold hold = {.count = 0};
+
+    if (lease == queue_head(pool)) {
+        hold_for(pool, lease, &hold);
+    }
+    return hold.count ? hold.free_at_ms : 0;
+}
+
 void pool_explain_briefly(const struct pool *pool, const struct pool_lease *lease, int64_t now_ms,
                           struct pool_explanation *ret)
 {
@@ -254,6 +262,7 @@ void pool_explain_briefly(const struct pool *pool, const struct pool_lease *leas
     ret->help[0] = '\0';
     if (lease->state == POOL_LEASE_QUEUED) {
         say_why_queued(pool, lease, ret);
+        ret->expected_start_ms = head_start_ms(pool, lease);
         text_mend_utf8(ret->reason); /* names in it may be cut off */
         return;
     }
@@ -271,6 +280,11 @@ void pool_explain(const struct pool *pool, const struct pool_lease *lease, int64
                   struct pool_explanation *ret)
 {
     pool_explain_briefly(pool, lease, now_ms, ret);
+    if (lease->state == POOL_LEASE_QUEUED) {
+        struct pool_forecast forecast;
+        pool_forecast(pool, &forecast);
+        ret->expected_start_ms = pool_forecast_of(&forecast, lease);
+    }
     if (lease->state == POOL_LEASE_QUEUED && !ret->help[0]) {
         explain_help(pool, lease, ret->help, sizeof(ret->help));
     }

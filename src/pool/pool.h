@@ -607,7 +607,21 @@ struct pool_explanation {
 /* Why a request waits, and for whom.  `lease` is in any state. */
 void pool_explain(const struct pool *pool, const struct pool_lease *lease, int64_t now_ms,
                   struct pool_explanation *ret);
-/* The same without `help`, which costs most: for lists. */
+/* When those who wait will have their places, as far as it is known: of the first in the queue.
+ * Once for a list; pool_explain() looks it up itself. */
+#define POOL_FORECAST_MAX 64
+struct pool_forecast {
+    unsigned count;
+    struct {
+        uint64_t lease;
+        int64_t start_ms; /* 0 unknown */
+    } entry[POOL_FORECAST_MAX];
+};
+void pool_forecast(const struct pool *pool, struct pool_forecast *ret);
+/* 0 unknown, or too far behind. */
+int64_t pool_forecast_of(const struct pool_forecast *forecast, const struct pool_lease *lease);
+/* The same without `help`, which costs most, and without the expected start of others than the head:
+ * for lists. */
 void pool_explain_briefly(const struct pool *pool, const struct pool_lease *lease, int64_t now_ms,
                           struct pool_explanation *ret);
 /* Is what pool_explain_briefly() says of two requests in the queue the same? */

@@ -260,4 +260,4 @@ def test_everybody_in_a_long_queue_is_told_why(daemon):
     rows = d.get("/v1/queue").json["queue"]
     assert len(rows) == 150 and all(row["reason"] for row in rows)
     assert rows[149]["reason"].startswith("2 x 3g.40gb do not fit now; in the way: " + full["id"])
-    assert rows[149]["expected_start"] == rows[5]["expected_start"] is not None
+    assert rows[0]["expected_start"] == full["expires_at"] and not rows[149]["expected_start"]

@@ -50,7 +50,7 @@ static void the_sooner_engines_are_kept(void **state)
     world_make(&w, NULL, "H100-SXM5-80GB", 2);
     uint64_t late = ask(&w, "1g.10gb+me", 60 * MINUTE);
     uint64_t soon = ask(&w, "1g.10gb+me", 20 * MINUTE);
-    uint64_t head = ask(&w, "1g.10gb+me", 0);
+    uint64_t head = ask(&w, "1g.10gb+me", 5 * MINUTE);
     assert_int_equal(expected(&w, head), ends(&w, soon));
     uint64_t both = world_ask(&w, "a", "1g.10gb+me", (struct pool_request){.count = 2});
     assert_int_equal(expected(&w, both), ends(&w, late));
