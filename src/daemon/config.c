@@ -89,10 +89,11 @@ SET(queue_set,
 
 SET(plan_set,
     ENUM("policy",
-         "reach|align|fgd|first-fit|round-robin|best-fit|worst-fit|mfi|max-cc|lowest-slot",
+         "reach|align|value|fgd|first-fit|round-robin|best-fit|worst-fit|mfi|max-cc|lowest-slot",
          "\"align\"",
          "Where to cut. reach takes the least from those who come later; align does so too, and "
-         "looks at when leases with a time limit end; the others are for comparison."),
+         "looks at when leases with a time limit end; value learns what free slots are worth; the "
+         "others are for comparison."),
     ENUM("objective", "requests|slices|priority", "\"slices\"",
          "Who is served first behind the head of the queue when not all fit, and for whom holders "
          "are asked to move. requests: the small ones; slices: all in turn; priority: who is "

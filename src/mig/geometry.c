@@ -203,6 +203,7 @@ void mig_use_add(const struct mig_geometry *g, struct mig_use *use, int profile,
 
     assert(!(use->mask & window));
     use->mask |= window;
+    use->starts |= (uint16_t)(1u << start);
     use->instances++;
     for (int e = 0; e < MIG_ENGINE_COUNT; e++) {
         use->engines[e] = (uint16_t)(use->engines[e] + g->profiles[profile].engines[e]);
@@ -215,6 +216,7 @@ void mig_use_remove(const struct mig_geometry *g, struct mig_use *use, int profi
 
     assert((use->mask & window) == window && use->instances > 0);
     use->mask &= (uint16_t)~window;
+    use->starts &= (uint16_t)~window;
     use->instances--;
     for (int e = 0; e < MIG_ENGINE_COUNT; e++) {
         assert(use->engines[e] >= g->profiles[profile].engines[e]);
@@ -224,6 +226,7 @@ void mig_use_remove(const struct mig_geometry *g, struct mig_use *use, int profi
 
 void mig_use_block(struct mig_use *use, uint16_t mask)
 {
+    use->starts |= mask & (uint16_t)~use->mask;
     use->mask |= mask;
 }
 

@@ -90,6 +90,7 @@ int mig_compute_by_slices(const struct mig_profile *profile, int slices);
 /* What is taken on one GPU. */
 struct mig_use {
     uint16_t mask;
+    uint16_t starts; /* of those, where an instance begins; blocked slots are one each */
     uint16_t engines[MIG_ENGINE_COUNT];
     uint8_t instances;
 };

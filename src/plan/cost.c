@@ -13,6 +13,9 @@
  * With known ends, "align" adds how much longer the slice stays than all else on the GPU
  * (plan_stay_cost()): alone, it would keep the GPU from whoever wants much of it.
  *
+ * "value" asks nothing but how much the cut takes from what the GPU is worth to those who come; that
+ * is learned (value.c), and until enough is known it is "align".
+ *
  * The other policies are there to compare with.
  *
  * Costs depend on the occupancy of one GPU only, never on its number, so that a fleet can be
@@ -50,6 +53,11 @@ static double shut_out(const struct mig_geometry *g, const struct plan_mix *mix,
     return sum;
 }
 
+static bool is_value_known(const struct plan_mix *mix)
+{
+    return mix->value && plan_value_is_ready(mix->value);
+}
+
 void plan_look_at(const struct mig_geometry *g, const struct plan_mix *mix,
                   const struct mig_use *use, struct plan_look *ret)
 {
@@ -61,6 +69,7 @@ void plan_look_at(const struct mig_geometry *g, const struct plan_mix *mix,
         ret->fits |= (uint32_t)(slots != 0) << p;
         ret->unusable += mix->share[p] * (free - mig_count_slots(slots));
     }
+    ret->value = is_value_known(mix) ? plan_value_of(mix->value, use) : 0;
 }
 
 double plan_unusable(const struct mig_geometry *g, const struct plan_mix *mix,
@@ -122,6 +131,11 @@ double plan_cost(enum plan_policy policy, const struct plan_settings *settings,
     mig_use_add(g, &use, slice.profile, slice.start);
     plan_look_at(g, mix, &use, &after);
     switch (policy) {
+    case PLAN_VALUE:
+        if (is_value_known(mix)) {
+            return before->value - after.value + 1e-2 * fullness;
+        }
+        __attribute__((fallthrough));
     case PLAN_REACH:
     case PLAN_ALIGN:
         return after.unusable - before->unusable + FREE_WEIGHT * fullness +

@@ -1,11 +1,13 @@
 #pragma once
 #include "mig/mig.h"
 #include "plan/plan.h"
+#include "plan/value.h"
 
 /* What a placement costs, for every policy; see the top of cost.c.  Internal to the room. */
 
 struct plan_mix {
     double share[MIG_PROFILES_MAX]; /* sums to 1 over the profiles of the class */
+    struct plan_value *value;       /* for the policy "value"; NULL: none */
 };
 
 /* What a GPU has for others: all that costs are made of. */
@@ -13,6 +15,7 @@ struct plan_look {
     struct mig_use use;
     uint32_t fits;   /* bit p: profile p has a place */
     double unusable; /* plan_unusable() */
+    double value;    /* plan_value_of(), when that is ready */
 };
 void plan_look_at(const struct mig_geometry *geometry, const struct plan_mix *mix,
                   const struct mig_use *use, struct plan_look *ret);

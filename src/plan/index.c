@@ -37,6 +37,7 @@ void plan_index_init(struct plan_index *x, int class_id, const struct mig_geomet
         .geometry = *geometry, .class_id = (uint32_t)class_id, .settings = settings};
     x->rankings[PLAN_RANKING_POLICY].policy = settings->policy;
     x->rankings[PLAN_RANKING_SPREAD].policy = PLAN_WORST_FIT;
+    x->mix.value = settings->policy == PLAN_VALUE ? plan_value_new(geometry) : NULL;
     for (int p = 0; p < geometry->profile_count; p++) {
         x->mix.share[p] = 1.0 / geometry->profile_count;
         for (int k = 0; k < geometry->profiles[p].start_count; k++) {
@@ -58,6 +59,7 @@ void plan_index_done(struct plan_index *x)
         free(x->rankings[k].choices);
         free(x->rankings[k].scores);
     }
+    plan_value_free(x->mix.value);
     free(x->states);
     free(x->hash);
     free(x->taken);
@@ -67,7 +69,8 @@ void plan_index_done(struct plan_index *x)
 size_t plan_index_bytes(const struct plan_index *x)
 {
     size_t profiles = x->geometry.profile_count, links = x->placement_count;
-    size_t n = x->hash_size * sizeof(*x->hash) +
+    size_t n = (x->mix.value ? plan_value_bytes(x->mix.value) : 0) +
+               x->hash_size * sizeof(*x->hash) +
                x->state_size * (sizeof(*x->states) + links * 2 * sizeof(*x->taken));
 
     for (int k = 0; k < PLAN_RANKING_COUNT; k++) {
@@ -139,6 +142,9 @@ static int compare_states(const struct plan_state *a, const struct plan_state *b
     }
     if (a->idle != b->idle) {
         return a->idle < b->idle ? -1 : 1;
+    }
+    if (a->busy.starts != b->busy.starts) {
+        return a->busy.starts < b->busy.starts ? -1 : 1;
     }
     return memcmp(a->busy.engines, b->busy.engines, sizeof(a->busy.engines));
 }
@@ -284,7 +290,7 @@ static void insert_ranked(struct plan_index *x, enum plan_ranking_kind kind, uin
 
 static uint64_t hash_state(const struct mig_use *busy, uint16_t idle)
 {
-    uint64_t h = (uint64_t)busy->mask << 16 | idle;
+    uint64_t h = (uint64_t)busy->starts << 32 | (uint64_t)busy->mask << 16 | idle;
 
     for (int e = 0; e < MIG_ENGINE_COUNT; e++) {
         h = (h ^ (h >> 29)) * 0x9e3779b97f4a7c15u + busy->engines[e];
@@ -300,7 +306,8 @@ static uint32_t *find_cell(const struct plan_index *x, const struct mig_use *bus
     for (;; i++) {
         uint32_t *cell = &x->hash[i & (x->hash_size - 1)];
         const struct plan_state *s = &x->states[*cell - 1];
-        if (!*cell || (s->busy.mask == busy->mask && s->idle == idle &&
+        if (!*cell || (s->busy.mask == busy->mask && s->busy.starts == busy->starts &&
+                       s->idle == idle &&
                        memcmp(s->busy.engines, busy->engines, sizeof(busy->engines)) == 0)) {
             return cell;
         }
@@ -334,8 +341,13 @@ static void grow_states(struct plan_index *x)
     }
 }
 
-uint32_t plan_index_state(struct plan_index *x, const struct mig_use *busy, uint16_t idle)
+uint32_t plan_index_state(struct plan_index *x, const struct mig_use *use, uint16_t idle)
 {
+    struct mig_use key = *use;
+    const struct mig_use *busy = &key;
+
+    key.instances = 0;
+    key.starts = x->mix.value ? key.starts : 0; /* fewer states where nobody looks at them */
     if (x->state_count == x->state_size) {
         grow_states(x);
     }
@@ -347,7 +359,6 @@ uint32_t plan_index_state(struct plan_index *x, const struct mig_use *busy, uint
     *cell = s + 1;
     x->states[s] = (struct plan_state){
         .busy = *busy, .idle = idle, .lowest = UINT32_MAX, .look = hash_state(busy, idle)};
-    x->states[s].busy.instances = 0;
     for (int p = 0; p < x->geometry.profile_count; p++) {
         x->states[s].fits |= (uint32_t)!!mig_free_starts(&x->geometry, busy, p) << p;
     }

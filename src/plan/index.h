@@ -17,7 +17,7 @@
 
 /* GPUs that look alike: the same slots and engines busy, the same slots idle. */
 struct plan_state {
-    struct mig_use busy; /* instances not counted */
+    struct mig_use busy; /* instances not counted; starts for the policy "value" only */
     uint16_t idle;
     uint32_t fits;       /* bit p: profile p has a place here */
     uint64_t look;       /* a hash of busy and idle */

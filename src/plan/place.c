@@ -96,7 +96,7 @@ static int64_t stay_key(const struct plan *p, enum plan_ranking_kind kind,
                         const struct plan_ask *ask, uint32_t gpu)
 {
     if (!ask->end_ms || !p->ends_ms || !p->ends_ms[gpu] || kind != PLAN_RANKING_POLICY ||
-        p->settings.policy != PLAN_ALIGN) {
+        !plan_policy_looks_at_ends(p->settings.policy)) {
         return 0;
     }
     int64_t last = p->ends_ms[gpu] > ask->now_ms ? p->ends_ms[gpu] : ask->now_ms;

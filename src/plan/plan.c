@@ -330,10 +330,20 @@ static void take_shares(const struct plan_class *c, struct plan_mix *ret)
     }
 }
 
-static void refresh_mix(struct plan_class *c)
+static double slices_there(const struct plan_index *x)
 {
-    struct plan_mix mix = {0};
-    bool is_changed = false;
+    double sum = 0;
+
+    for (uint32_t s = 0; s < x->state_count; s++) {
+        sum += x->states[s].count * (double)mig_count_slots(x->states[s].busy.starts);
+    }
+    return sum;
+}
+
+static void refresh_mix(struct plan_class *c, double keep)
+{
+    struct plan_mix mix = {.value = c->index.mix.value};
+    bool is_changed = mix.value && plan_value_refresh(mix.value, slices_there(&c->index), keep);
 
     take_shares(c, &mix);
     for (int i = 0; i < c->index.geometry.profile_count; i++) {
@@ -362,11 +372,34 @@ static void learn_stay(struct plan *p, const struct plan_ask *ask)
     }
 }
 
+/* What the request takes where it would go now. */
+static void learn_price(struct plan *p, const struct plan_ask *ask)
+{
+    struct plan_spot spot = {.cost = (double)INFINITY};
+    int class_id = -1;
+
+    if (plan_place(p, ask, &spot) == 0) {
+        class_id = plan_gpu_class(p, spot.gpu_id);
+        const struct plan_value *value = p->classes[class_id]->index.mix.value;
+        spot.cost = value ? plan_value_price(value, plan_gpu_busy(p, spot.gpu_id), &spot.slice)
+                          : spot.cost;
+    }
+    for (int i = 0; i < p->class_count; i++) {
+        struct plan_value *value = p->classes[i]->index.mix.value;
+        if (value && ask->profile[i] >= 0) {
+            plan_value_learn(value, ask->profile[i], spot.cost, i == class_id);
+        }
+    }
+}
+
 void plan_learn(struct plan *p, const struct plan_ask *ask)
 {
     learn_stay(p, ask);
     if (!p->settings.mix_half_life) {
         return;
+    }
+    if (p->settings.policy == PLAN_VALUE) {
+        learn_price(p, ask);
     }
     for (int i = 0; i < p->class_count; i++) {
         struct plan_class *c = p->classes[i];
@@ -377,7 +410,7 @@ void plan_learn(struct plan *p, const struct plan_ask *ask)
         c->seen[ask->profile[i]] += c->unit;
         if (++c->since_check >= MIX_CHECK_EVERY) {
             c->since_check = 0;
-            refresh_mix(c);
+            refresh_mix(c, exp2(-(double)MIX_CHECK_EVERY / p->settings.mix_half_life));
         }
     }
 }

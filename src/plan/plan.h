@@ -22,6 +22,7 @@
 enum plan_policy {
     PLAN_REACH,       /* fgd, but fuller GPUs first, and few profiles shut out */
     PLAN_ALIGN,       /* default: the same, and where ends are known, nobody left behind alone */
+    PLAN_VALUE,       /* least taken from what a GPU is worth to who comes, as learned; ends too */
     PLAN_FGD,         /* least growth of unusable space under the learned mix */
     PLAN_FIRST_FIT,   /* lowest GPU, lowest slot */
     PLAN_ROUND_ROBIN, /* the next GPU after the last one used, lowest slot */
@@ -37,6 +38,9 @@ enum plan_policy {
 const char *plan_policy_name(enum plan_policy policy);
 /* -EINVAL lists the names. */
 int plan_policy_parse(const char *name, enum plan_policy *ret, struct error *err);
+
+/* Does the policy look at when leases end? */
+bool plan_policy_looks_at_ends(enum plan_policy policy);
 
 /* What moves and batches try to make much of. */
 enum plan_objective {
@@ -94,7 +98,8 @@ struct plan_gpu {
 
 /* Replaces what is known about the GPU. */
 void plan_update_gpu(struct plan *plan, uint32_t gpu_id, const struct plan_gpu *gpu);
-/* What was told last, or the outcome of plan_take() and plan_give_back() since. */
+/* What was told last, or the outcome of plan_take() and plan_give_back() since; busy.starts is kept
+ * for the policy "value" only. */
 void plan_get_gpu(const struct plan *plan, uint32_t gpu_id, struct plan_gpu *ret);
 
 /* Slots that a request must leave alone on one GPU (a reservation); at most one entry per GPU. */

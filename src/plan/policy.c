@@ -5,6 +5,7 @@
 static const char *const policies[PLAN_POLICY_COUNT] = {
     [PLAN_REACH] = "reach",
     [PLAN_ALIGN] = "align",
+    [PLAN_VALUE] = "value",
     [PLAN_FGD] = "fgd",
     [PLAN_FIRST_FIT] = "first-fit",
     [PLAN_ROUND_ROBIN] = "round-robin",
@@ -42,12 +43,17 @@ int plan_policy_parse(const char *name, enum plan_policy *ret, struct error *err
 
     if (i < 0) {
         return err_set(err, EINVAL,
-                       "no policy \"%.40s\"; there are reach, align, fgd, first-fit, "
-                       "round-robin, best-fit, worst-fit, mfi, max-cc and lowest-slot",
+                       "no policy \"%.40s\"; there are reach, align, value, fgd, "
+                       "first-fit, round-robin, best-fit, worst-fit, mfi, max-cc and lowest-slot",
                        name);
     }
     *ret = (enum plan_policy)i;
     return 0;
+}
+
+bool plan_policy_looks_at_ends(enum plan_policy policy)
+{
+    return policy == PLAN_ALIGN || policy == PLAN_VALUE;
 }
 
 const char *plan_objective_name(enum plan_objective objective)

@@ -490,7 +490,7 @@ void gpu_refresh_plan(struct pool *pool, struct pool_gpu *gpu)
             }
         }
     }
-    view.end_ms = pool->settings.plan.policy == PLAN_ALIGN ? gpu_end_ms(pool, gpu) : 0;
+    view.end_ms = plan_policy_looks_at_ends(pool->settings.plan.policy) ? gpu_end_ms(pool, gpu) : 0;
     plan_update_gpu(pool->plan, gpu->id, &view);
 }
 

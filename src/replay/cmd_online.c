@@ -21,10 +21,12 @@ static const char usage[] =
     "six\n"
     "shares, of 1g, 1g with double memory, 2g, 3g, 4g, 7g: 3,2.5,2,1,1,0.5.  Policies: reach, "
     "align,\n"
-    "fgd, first-fit, round-robin, best-fit, worst-fit, mfi, max-cc, lowest-slot.  --limits X: "
-    "time\n"
-    "limits are declared, 1 to X times what it takes; only align looks at them.  LEAD is how many\n"
-    "points of slices more the first policy accepts than this row does, in the same runs.";
+    "value, fgd, first-fit, round-robin, best-fit, worst-fit, mfi, max-cc, lowest-slot.  --limits "
+    "X:\n"
+    "time limits are declared, 1 to X times what it takes; only align and value look at them.  "
+    "LEAD\n"
+    "is how many points of slices more the first policy accepts than this row does, in the same\n"
+    "runs.";
 
 static const char *const arrival_words[] = {"slots", "poisson", NULL};
 static const char *const bound_words[] = {"none", "fast", "lp", NULL};

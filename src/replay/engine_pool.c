@@ -382,8 +382,8 @@ static struct pool_settings settings_of(const struct replay_setup *setup)
     settings.age_step_ms = setup->age_step_ms;
     settings.max_moves = (unsigned)setup->max_moves;
     settings.move_pause_ms = 0;
-    settings.is_one_by_one =
-        setup->settings.policy != PLAN_REACH && setup->settings.policy != PLAN_ALIGN;
+    settings.is_one_by_one = setup->settings.policy != PLAN_REACH &&
+                             !plan_policy_looks_at_ends(setup->settings.policy);
     if (setup->queue != REPLAY_BACKFILL) {
         settings.backfill_depth = 0;
     }

@@ -471,6 +471,24 @@ def test_only_align_looks_at_limits():
     assert exact["align"] != rough["align"]
 
 
+def test_value_learns_what_free_slots_are_worth():
+    def online(mix, *args):
+        out = json.loads(replay("online", "--mix", mix, "--runs", 10, "--policy", "value,reach",
+                                "--bounds", "none", "-o", "json", *args))
+        return {row["policy"]: row for row in out}
+    for mix in ("skew-small", "uniform"):
+        by = online(mix)
+        assert by["reach"]["lead"] > 0, mix
+    by = online("skew-small")
+    assert by["reach"]["lead"] > by["reach"]["lead_ci"]
+    again = online("skew-small")
+    for key in ("accepted_ratio", "accepted_slices_ratio"):
+        assert again["value"][key] == by["value"][key]
+    # A model of which every choice is the same: nothing to gain, nothing to lose.
+    by = online("0,1,0,0,0,0", "--gpus", "A30:3")
+    assert by["value"]["accepted_slices_ratio"] == by["reach"]["accepted_slices_ratio"]
+
+
 def test_online_protocol():
     out = json.loads(replay("online", "--gpus", "H100-SXM5-80GB:20", "--mix", "uniform", "--runs",
                             4, "--policy", "all", "-o", "json"))
