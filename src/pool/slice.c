@@ -306,6 +306,11 @@ int64_t slice_until_ms(const struct pool *pool, const struct pool_slice *slice)
     for (unsigned c = 0; c < slice->ci_count; c++) {
         const struct pool_lease *l =
             slice->ci[c].lease ? pool_find_lease(pool, slice->ci[c].lease) : NULL;
+        bool is_going = l && l->state == POOL_LEASE_RELEASING && l->retry_at_ms <= pool->now_ms;
+        if (is_going && !slice->processes) {
+            until = until > pool->now_ms + 1 ? until : pool->now_ms + 1; /* the driver is asked */
+            continue;
+        }
         if (l && l->ttl_ms == 0) {
             return 0;
         }

@@ -72,10 +72,32 @@ static void what_is_kept_without_an_end_is_taken(void **state)
     world_done(&w);
 }
 
+/* Its time is up, and the driver has not said yet that nothing runs on it: that takes a moment. */
+static void what_is_about_to_end_is_not_unknown(void **state)
+{
+    struct world w;
+    (void)state;
+    world_make(&w, NULL, "H100-SXM5-80GB", 1);
+    uint64_t first = ask(&w, "3g.40gb", 1, 10 * MINUTE);
+    ask(&w, "4g.40gb", 1, 20 * MINUTE);
+    uint64_t head = ask(&w, "3g.40gb", 1, 0);
+    assert_int_equal(minutes(&w, head), 10);
+    world_wait(&w, 10 * MINUTE);
+    assert_int_not_equal(world_state(&w, first), POOL_LEASE_ACTIVE);
+    assert_int_not_equal(world_state(&w, head), POOL_LEASE_ACTIVE);
+    struct pool_forecast forecast;
+    pool_forecast(w.pool, &forecast);
+    assert_in_range(forecast.entry[0].start_ms, w.now_ms + 1, w.now_ms + 100);
+    world_settle(&w);
+    assert_int_equal(world_state(&w, head), POOL_LEASE_ACTIVE);
+    world_done(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_waits_for_those_before_it),
+        cmocka_unit_test(what_is_about_to_end_is_not_unknown),
         cmocka_unit_test(what_is_kept_without_an_end_is_taken),
     };
 
