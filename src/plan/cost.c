@@ -120,16 +120,32 @@ static double mfi_index(const struct mig_geometry *g, const struct mig_use *use)
     return sum;
 }
 
+/* The default: what the cut takes away from others, fuller GPUs first, empty ones last. */
+static double reach_cost(const struct plan_settings *settings, const struct mig_geometry *g,
+                         const struct plan_mix *mix, const struct plan_look *before,
+                         const struct plan_look *after)
+{
+    return after->unusable - before->unusable +
+           FREE_WEIGHT * free_slots(g, &before->use) +
+           SHUT_WEIGHT * shut_out(g, mix, before, after) +
+           (before->use.mask ? 0 : settings->open_cost * g->slots);
+}
+
+static double fgd_cost(const struct plan_settings *settings, const struct mig_geometry *g,
+                       const struct plan_look *before, const struct plan_look *after)
+{
+    return after->unusable - before->unusable + (before->use.mask ? 0 : settings->open_cost) +
+           1e-3 * free_slots(g, &before->use);
+}
+
 double plan_cost(enum plan_policy policy, const struct plan_settings *settings,
                  const struct mig_geometry *g, const struct plan_mix *mix,
                  const struct plan_look *before, struct mig_slice slice)
 {
     struct mig_use use = before->use;
     struct plan_look after;
-    double fullness = free_slots(g, &before->use);
 
     mig_use_add(g, &use, slice.profile, slice.start);
-    plan_look_at(g, mix, &use, &after);
     switch (policy) {
     case PLAN_VALUE:
         if (is_value_known(mix)) {
@@ -138,18 +154,17 @@ double plan_cost(enum plan_policy policy, const struct plan_settings *settings,
         __attribute__((fallthrough));
     case PLAN_REACH:
     case PLAN_ALIGN:
-        return after.unusable - before->unusable + FREE_WEIGHT * fullness +
-               SHUT_WEIGHT * shut_out(g, mix, before, &after) +
-               (before->use.mask ? 0 : settings->open_cost * g->slots);
+        plan_look_at(g, mix, &use, &after);
+        return reach_cost(settings, g, mix, before, &after);
     case PLAN_FGD:
-        return after.unusable - before->unusable +
-               (before->use.mask ? 0 : settings->open_cost) + 1e-3 * fullness;
+        plan_look_at(g, mix, &use, &after);
+        return fgd_cost(settings, g, before, &after);
     case PLAN_MFI:
         return mfi_index(g, &use) - mfi_index(g, &before->use);
     case PLAN_BEST_FIT:
-        return fullness;
+        return free_slots(g, &before->use);
     case PLAN_WORST_FIT:
-        return -fullness;
+        return -free_slots(g, &before->use);
     case PLAN_MAX_CC:
         return -plan_placements_left(g, &use);
     default: /* first-fit, round-robin, lowest-slot: the slot; the GPU's number comes on top */
