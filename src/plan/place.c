@@ -90,17 +90,21 @@ static uint32_t lowest_gpu(const struct plan *p, const struct plan_index *x, uin
     return gpu != UINT32_MAX && exclusion_of(ask, gpu) ? next_gpu(p, x, state, ask, gpu) : gpu;
 }
 
-/* What the end of the request adds to its key on this GPU; nothing where an end is not known.  Less
- * than PLAN_KEY_DESTROYED. */
-static int64_t stay_key(const struct plan *p, enum plan_ranking_kind kind,
-                        const struct plan_ask *ask, uint32_t gpu)
+double plan_late_cost(const struct plan *p, const struct plan_ask *ask, uint32_t gpu)
 {
-    if (!ask->end_ms || !p->ends_ms || !p->ends_ms[gpu] || kind != PLAN_RANKING_POLICY ||
+    if (!ask->end_ms || !p->ends_ms || !p->ends_ms[gpu] ||
         !plan_policy_looks_at_ends(p->settings.policy)) {
         return 0;
     }
     int64_t last = p->ends_ms[gpu] > ask->now_ms ? p->ends_ms[gpu] : ask->now_ms;
-    return llround(plan_stay_cost(ask->end_ms - last, p->mean_stay_ms) * PLAN_KEY_SLOT);
+    return plan_stay_cost(ask->end_ms - last, p->mean_stay_ms);
+}
+
+/* What the end of the request adds to its key on this GPU.  Less than PLAN_KEY_DESTROYED. */
+static int64_t stay_key(const struct plan *p, enum plan_ranking_kind kind,
+                        const struct plan_ask *ask, uint32_t gpu)
+{
+    return kind == PLAN_RANKING_POLICY ? llround(plan_late_cost(p, ask, gpu) * PLAN_KEY_SLOT) : 0;
 }
 
 /* The best of the GPUs that look alike: the first that the request does not outlast, if there is one

@@ -68,6 +68,7 @@ struct set {
     const struct plan_keep *keep;
     struct kind kinds[KINDS_MAX];
     unsigned kind_count, state_count, total;
+    struct plan_ask last; /* when the last of all asks ends; .end_ms 0: nobody knows */
     uint64_t *served; /* by state: its digits in bits, with a guard above each */
     uint64_t guards;
     struct known_cost *known;
@@ -79,6 +80,7 @@ struct set {
     struct {
         uint32_t gpu;
         unsigned look;
+        int64_t late; /* what the ends add to its columns */
     } candidates[GPUS_MAX];
     unsigned candidate_count;
     int64_t *best;
@@ -108,6 +110,20 @@ static unsigned find_kind(const struct set *s, const struct plan_set_ask *ask)
         k++;
     }
     return k;
+}
+
+static void find_end(struct set *s, const struct plan_set_ask *asks, size_t count)
+{
+    s->last = (struct plan_ask){0};
+    for (size_t i = 0; i < count; i++) {
+        const struct plan_ask *ask = asks[i].ask;
+        if (!ask->end_ms) {
+            s->last.end_ms = 0;
+            return;
+        }
+        s->last.now_ms = ask->now_ms;
+        s->last.end_ms = ask->end_ms > s->last.end_ms ? ask->end_ms : s->last.end_ms;
+    }
 }
 
 static int find_kinds(struct set *s, const struct plan_set_ask *asks, size_t count)
@@ -425,7 +441,7 @@ static int add_look(struct set *s, uint32_t gpu, bool is_plain)
     return f.r;
 }
 
-static int add_candidate(struct set *s, uint32_t gpu)
+static int add_candidate(struct set *s, uint32_t gpu, int64_t late)
 {
     bool plain = is_plain(s, gpu);
     int at = plain ? find_look(s, gpu) : -1;
@@ -445,20 +461,64 @@ static int add_candidate(struct set *s, uint32_t gpu)
     }
     s->looks[at].seen++;
     s->candidates[s->candidate_count].gpu = gpu;
+    s->candidates[s->candidate_count].late = late;
     s->candidates[s->candidate_count++].look = (unsigned)at;
     return 0;
 }
 
-static int find_candidates(struct set *s)
+struct late_gpu {
+    int64_t late;
+    uint32_t gpu;
+};
+
+static int compare_late(const void *va, const void *vb)
 {
-    uint64_t work = 0;
+    const struct late_gpu *a = va, *b = vb;
+
+    if (a->late != b->late) {
+        return a->late < b->late ? -1 : 1;
+    }
+    return a->gpu < b->gpu ? -1 : a->gpu > b->gpu;
+}
+
+/* Those that are least outlasted first: of GPUs that look alike the others could only cost more. */
+static int add_by_end(struct set *s)
+{
+    CLEANUP(freep) struct late_gpu *gpus = xcalloc(s->plan->gpu_count, sizeof(*gpus));
+    size_t count = 0;
+    int r = 0;
+
+    for (uint32_t gpu = 0; gpu < s->plan->gpu_count; gpu++) {
+        if (is_of_use(s, gpu)) {
+            double late = plan_late_cost(s->plan, &s->last, gpu);
+            gpus[count++] = (struct late_gpu){llround(late * FINENESS), gpu};
+        }
+    }
+    if (count) {
+        qsort(gpus, count, sizeof(*gpus), compare_late);
+    }
+    for (size_t i = 0; r == 0 && i < count; i++) {
+        r = add_candidate(s, gpus[i].gpu, gpus[i].late);
+    }
+    return r;
+}
+
+static int add_by_number(struct set *s)
+{
     int r = 0;
 
     for (uint32_t gpu = 0; r == 0 && gpu < s->plan->gpu_count; gpu++) {
-        if (is_of_use(s, gpu)) {
-            r = add_candidate(s, gpu);
-        }
+        r = is_of_use(s, gpu) ? add_candidate(s, gpu, 0) : 0;
     }
+    return r;
+}
+
+static int find_candidates(struct set *s)
+{
+    bool ends_matter = s->last.end_ms && s->plan->ends_ms;
+    int r = ends_matter ? add_by_end(s) : add_by_number(s);
+    uint64_t work = 0;
+
     for (unsigned i = 0; i < s->candidate_count; i++) {
         work += (uint64_t)s->looks[s->candidates[i].look].count * s->state_count;
     }
@@ -471,6 +531,7 @@ static int find_candidates(struct set *s)
 static void add_gpu(struct set *s, unsigned candidate)
 {
     const struct look *look = &s->looks[s->candidates[candidate].look];
+    int64_t late = s->candidates[candidate].late;
     uint16_t *choice = &s->choice[(size_t)candidate * s->state_count];
 
     /* From above, so that a GPU is used once: what is below is still without it. */
@@ -481,7 +542,7 @@ static void add_gpu(struct set *s, unsigned candidate)
                 !contains(s, state, c->state)) {
                 continue;
             }
-            int64_t cost = s->best[state - c->state] + c->cost;
+            int64_t cost = s->best[state - c->state] + c->cost + late;
             if (cost < s->best[state]) {
                 s->best[state] = cost;
                 choice[state] = (uint16_t)(i + 1);
@@ -631,6 +692,7 @@ static int place_exactly(struct set *s, const struct plan_set_ask *asks, size_t 
 {
     int r = find_kinds(s, asks, count);
 
+    find_end(s, asks, count);
     *ret = (struct plan_set){.is_proven = true};
     if (r == 0) {
         write_digits(s);

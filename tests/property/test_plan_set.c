@@ -291,11 +291,68 @@ static void too_much_is_said(void **state)
     plan_free(f.plan);
 }
 
+#define ALIKE 20
+
+/* ALIKE GPUs with the same slice on each, of which two are used for as long as the request. */
+static struct plan *plan_with_ends(enum plan_policy policy, int profile, struct mig_geometry *g)
+{
+    struct plan_settings settings;
+    struct plan *plan = NULL;
+    int class_id = -1;
+
+    plan_settings_default(&settings);
+    settings.policy = policy;
+    plan = plan_new(&settings);
+    assert_int_equal(plan_add_class(plan, g, &class_id, NULL), 0);
+    for (uint32_t i = 0; i < ALIKE; i++) {
+        struct plan_spot spot = {.gpu_id = i, .slice = {(uint8_t)profile, 4}};
+        assert_int_equal(plan_add_gpu(plan, i, class_id, NULL), 0);
+        plan_take(plan, &spot, false, 0);
+        plan_set_end(plan, i, i == 11 || i == 17 ? 2000000 : 1000000);
+    }
+    return plan;
+}
+
+static void check_ends(enum plan_policy policy, int64_t end_ms, uint32_t first, uint32_t second)
+{
+    struct mig_geometry g;
+    struct plan_set_spot spots[2];
+    struct plan_set_ask asks[2];
+    struct plan_set ret;
+    struct plan_ask ask;
+
+    assert_int_equal(replay_model_geometry("H100-SXM5-80GB", &g, NULL), 0);
+    assert_int_equal(mig_geometry_init(&g, NULL), 0);
+    int profile = mig_profile_by_name(&g, "3g.40gb");
+    struct plan *plan = plan_with_ends(policy, profile, &g);
+    plan_ask_init(&ask);
+    ask.profile[0] = (int8_t)profile;
+    ask.now_ms = 500000;
+    ask.end_ms = end_ms;
+    plan_learn(plan, &(struct plan_ask){.now_ms = 1, .end_ms = 1000001});
+    asks[0] = asks[1] = (struct plan_set_ask){.ask = &ask};
+    assert_int_equal(plan_place_set(plan, asks, 2, NULL, &ret, spots), 0);
+    assert_true(ret.is_proven);
+    assert_int_equal(spots[0].gpu_id + spots[1].gpu_id, first + second);
+    assert_true(spots[0].gpu_id == first || spots[1].gpu_id == first);
+    plan_free(plan);
+}
+
+static void nobody_is_left_behind_alone(void **state)
+{
+    (void)state;
+    check_ends(PLAN_ALIGN, 2000000, 11, 17);
+    check_ends(PLAN_ALIGN, 900000, 0, 1); /* outlasts nobody */
+    check_ends(PLAN_ALIGN, 0, 0, 1);      /* nobody knows */
+    check_ends(PLAN_REACH, 2000000, 0, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_best_is_found),
         cmocka_unit_test(too_much_is_said),
+        cmocka_unit_test(nobody_is_left_behind_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
