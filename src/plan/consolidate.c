@@ -25,9 +25,7 @@ static void set_busy(struct trial *t, uint32_t gpu, const struct mig_use *busy)
 
     t->before[t->count][0] = gpu;
     t->before[t->count++][1] = was;
-    plan_set_state(t->plan, gpu,
-                   plan_index_state(plan_gpu_index(t->plan, gpu), busy,
-                                    plan_idle_left(t->plan, gpu, busy->mask)));
+    plan_set_busy(t->plan, gpu, busy);
     t->gain += plan_potential(t->plan, gpu, was) -
                plan_potential(t->plan, gpu, plan_gpu_state(t->plan, gpu));
 }

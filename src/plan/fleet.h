@@ -77,6 +77,18 @@ static inline struct plan_index *plan_gpu_index(const struct plan *p, uint32_t g
     return &p->classes[plan_gpu_class(p, gpu)]->index;
 }
 
+/* What of this GPU the ask has to leave alone; NULL nothing. */
+static inline const struct plan_exclusion *plan_exclusion_of(const struct plan_ask *ask,
+                                                             uint32_t gpu)
+{
+    for (size_t i = 0; i < ask->excluded_count; i++) {
+        if (ask->excluded[i].gpu_id == gpu) {
+            return &ask->excluded[i];
+        }
+    }
+    return NULL;
+}
+
 /* What is busy on a GPU; instances are not counted. */
 static inline const struct mig_use *plan_gpu_busy(const struct plan *p, uint32_t gpu)
 {
@@ -85,11 +97,12 @@ static inline const struct mig_use *plan_gpu_busy(const struct plan *p, uint32_t
 
 /* Bits of the idle slices that a window touches. */
 uint16_t plan_idle_touched(const struct plan *p, uint32_t gpu, uint16_t window);
-/* Bits of the idle slices that are left when these slots are busy. */
-uint16_t plan_idle_left(const struct plan *p, uint32_t gpu, uint16_t busy);
 /* Expected free slots of no use, and open_cost when it is used, of a GPU in this state. */
 double plan_potential(const struct plan *p, uint32_t gpu, uint32_t state);
 /* What the policy adds for this GPU because of when the request ends; 0 where an end is not known. */
 double plan_late_cost(const struct plan *p, const struct plan_ask *ask, uint32_t gpu);
 /* Changes the state of a GPU and keeps the index right. */
 void plan_set_state(struct plan *p, uint32_t gpu, uint32_t state);
+/* On trial: the GPU as if so much were busy, and the idle slices that it covers gone.  To be undone
+ * with plan_set_state(). */
+void plan_set_busy(struct plan *p, uint32_t gpu, const struct mig_use *busy);

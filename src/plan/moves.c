@@ -51,16 +51,6 @@ static uint64_t mix_in(uint64_t h, uint64_t v)
     return h ^ (h >> 31);
 }
 
-const struct plan_exclusion *plan_exclusion_of(const struct plan_ask *ask, uint32_t gpu)
-{
-    for (size_t i = 0; i < ask->excluded_count; i++) {
-        if (ask->excluded[i].gpu_id == gpu) {
-            return &ask->excluded[i];
-        }
-    }
-    return NULL;
-}
-
 /* Is it of any use to move this out of the way of the request?  What is larger, or the same, could
  * take the place that it would find only for itself. */
 static bool is_worth_moving(const struct plan_ask *ask, const struct mig_geometry *g, int moved,
@@ -292,28 +282,11 @@ void plan_find_movers(const struct plan *p, struct plan_candidates *ret)
 
 /* --- one trial --- */
 
-/* Idle slices that something on trial covers are gone. */
-uint16_t plan_idle_left(const struct plan *p, uint32_t gpu, uint16_t busy)
-{
-    const struct plan_detail *d = plan_gpu_detail(p, gpu);
-    const struct mig_geometry *g = &plan_gpu_index(p, gpu)->geometry;
-    uint16_t idle = 0;
-
-    for (int i = 0; d && i < d->idle_count; i++) {
-        uint16_t w = mig_window(g, d->idle[i].profile, d->idle[i].start);
-        idle |= w & busy ? 0 : w;
-    }
-    return idle;
-}
-
 static void set_busy(struct search *s, uint32_t gpu, const struct mig_use *busy)
 {
-    struct plan *p = s->plan;
-
     s->before[s->before_count][0] = gpu;
-    s->before[s->before_count++][1] = plan_gpu_state(p, gpu);
-    uint16_t idle = plan_idle_left(p, gpu, busy->mask);
-    plan_set_state(p, gpu, plan_index_state(plan_gpu_index(p, gpu), busy, idle));
+    s->before[s->before_count++][1] = plan_gpu_state(s->plan, gpu);
+    plan_set_busy(s->plan, gpu, busy);
 }
 
 /* Back to where a trial had this many changes and moves. */

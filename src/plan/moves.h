@@ -36,9 +36,6 @@ void plan_find_candidates(const struct plan *plan, const struct plan_ask *ask, i
 /* Every lease that may be moved, by itself: slice is its own, evicted its bit. */
 void plan_find_movers(const struct plan *plan, struct plan_candidates *ret);
 
-/* What of this GPU the ask has to leave alone; NULL nothing. */
-const struct plan_exclusion *plan_exclusion_of(const struct plan_ask *ask, uint32_t gpu);
-
 /* An order in which every target is free before its source is given up; with may_stop, if there is
  * none, one in which as few as can be found give up theirs first (`stops` is set in both lists).
  * False: none. */

@@ -62,22 +62,12 @@ int plan_ask_resolve(const struct plan *p, const struct mig_want *want, struct p
     return found ? 0 : -ENOENT;
 }
 
-static const struct plan_exclusion *exclusion_of(const struct plan_ask *ask, uint32_t gpu)
-{
-    for (size_t i = 0; i < ask->excluded_count; i++) {
-        if (ask->excluded[i].gpu_id == gpu) {
-            return &ask->excluded[i];
-        }
-    }
-    return NULL;
-}
-
 static uint32_t next_gpu(const struct plan *p, const struct plan_index *x, uint32_t state,
                          const struct plan_ask *ask, uint32_t gpu)
 {
     do {
         gpu = plan_index_lowest(x, p->seats, state, gpu + 1);
-    } while (gpu != UINT32_MAX && exclusion_of(ask, gpu));
+    } while (gpu != UINT32_MAX && plan_exclusion_of(ask, gpu));
     return gpu;
 }
 
@@ -87,7 +77,7 @@ static uint32_t lowest_gpu(const struct plan *p, const struct plan_index *x, uin
 {
     uint32_t gpu = x->states[state].lowest;
 
-    return gpu != UINT32_MAX && exclusion_of(ask, gpu) ? next_gpu(p, x, state, ask, gpu) : gpu;
+    return gpu != UINT32_MAX && plan_exclusion_of(ask, gpu) ? next_gpu(p, x, state, ask, gpu) : gpu;
 }
 
 double plan_late_cost(const struct plan *p, const struct plan_ask *ask, uint32_t gpu)
@@ -171,7 +161,7 @@ static void search_numbers(const struct plan *p, const struct plan_ask *ask, str
 
     for (uint32_t i = 0; i < p->gpu_count; i++) {
         uint32_t gpu = (first + i) % p->gpu_count;
-        if (!plan_is_usable(p, gpu) || exclusion_of(ask, gpu)) {
+        if (!plan_is_usable(p, gpu) || plan_exclusion_of(ask, gpu)) {
             continue;
         }
         int profile = ask->profile[plan_gpu_class(p, gpu)];

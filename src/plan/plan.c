@@ -196,6 +196,27 @@ uint16_t plan_idle_touched(const struct plan *p, uint32_t gpu, uint16_t window)
     return bits;
 }
 
+/* The slots of the idle slices that are left when these are busy. */
+static uint16_t idle_left(const struct plan *p, uint32_t gpu, uint16_t busy)
+{
+    const struct plan_detail *d = plan_gpu_detail(p, gpu);
+    const struct mig_geometry *g = &plan_gpu_index(p, gpu)->geometry;
+    uint16_t idle = 0;
+
+    for (int i = 0; d && i < d->idle_count; i++) {
+        uint16_t w = mig_window(g, d->idle[i].profile, d->idle[i].start);
+        idle |= w & busy ? 0 : w;
+    }
+    return idle;
+}
+
+void plan_set_busy(struct plan *p, uint32_t gpu, const struct mig_use *busy)
+{
+    uint16_t idle = idle_left(p, gpu, busy->mask);
+
+    plan_set_state(p, gpu, plan_index_state(plan_gpu_index(p, gpu), busy, idle));
+}
+
 void plan_update_gpu(struct plan *p, uint32_t gpu, const struct plan_gpu *now)
 {
     assert(plan_has_gpu(p, gpu));

@@ -195,12 +195,9 @@ struct fill {
 
 static bool is_excluded(const struct plan_ask *ask, uint32_t gpu, uint16_t window)
 {
-    for (size_t i = 0; i < ask->excluded_count; i++) {
-        if (ask->excluded[i].gpu_id == gpu) {
-            return ask->excluded[i].mask & window;
-        }
-    }
-    return false;
+    const struct plan_exclusion *out = plan_exclusion_of(ask, gpu);
+
+    return out && out->mask & window;
 }
 
 /* Which idle slice is it?  -1 none. */

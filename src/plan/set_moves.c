@@ -100,12 +100,9 @@ static bool is_first_of_gpu(const struct search *s, unsigned at)
 
 static void set_busy(struct search *s, uint32_t gpu, const struct mig_use *busy)
 {
-    struct plan *p = s->plan;
-    struct plan_index *x = plan_gpu_index(p, gpu);
-
     s->trial.before[s->trial.count][0] = gpu;
-    s->trial.before[s->trial.count++][1] = plan_gpu_state(p, gpu);
-    plan_set_state(p, gpu, plan_index_state(x, busy, plan_idle_left(p, gpu, busy->mask)));
+    s->trial.before[s->trial.count++][1] = plan_gpu_state(s->plan, gpu);
+    plan_set_busy(s->plan, gpu, busy);
 }
 
 static void undo(struct search *s)
