@@ -149,7 +149,8 @@ double plan_cost(enum plan_policy policy, const struct plan_settings *settings,
     switch (policy) {
     case PLAN_VALUE:
         if (is_value_known(mix)) {
-            return before->value - after.value + 1e-2 * fullness;
+            return before->value - plan_value_of(mix->value, &use) +
+                   1e-2 * free_slots(g, &before->use);
         }
         __attribute__((fallthrough));
     case PLAN_REACH:
