@@ -99,7 +99,7 @@ static inline const struct mig_use *plan_gpu_busy(const struct plan *p, uint32_t
 uint16_t plan_idle_touched(const struct plan *p, uint32_t gpu, uint16_t window);
 /* Expected free slots of no use, and open_cost when it is used, of a GPU in this state. */
 double plan_potential(const struct plan *p, uint32_t gpu, uint32_t state);
-/* What the policy adds for this GPU because of when the request ends; 0 where an end is not known. */
+/* What the policy adds for this GPU since the request ends then; 0 where an end is not known. */
 double plan_late_cost(const struct plan *p, const struct plan_ask *ask, uint32_t gpu);
 /* Changes the state of a GPU and keeps the index right. */
 void plan_set_state(struct plan *p, uint32_t gpu, uint32_t state);
