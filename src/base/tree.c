@@ -359,8 +359,10 @@ int tree_from_yaml(const char *data, size_t len, const char *name, struct tree_d
     if (!yaml_parser_initialize(&r.parser)) {
         abort(); /* out of memory */
     }
+    /* libyaml leaves the mark out only where it finds out the encoding by itself. */
+    size_t mark = len >= 3 && memcmp(data, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
     yaml_parser_set_encoding(&r.parser, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&r.parser, (const unsigned char *)data, len);
+    yaml_parser_set_input_string(&r.parser, (const unsigned char *)data + mark, len - mark);
     int rc = read_events(&r);
     yaml_parser_delete(&r.parser);
     buf_done(&r.pointer);

@@ -40,6 +40,20 @@ static void yaml_knows_where_a_value_stood(void **state)
     assert_string_equal(err.msg, "t.yaml:2:5: no");
 }
 
+/* As editors of other systems save it: a byte order mark, and lines that end with CR and LF. */
+static void yaml_of_other_systems(void **state)
+{
+    static const char text[] = "\xef\xbb\xbf""a: 1\r\nb: [x, 'y']\r\n";
+    CLEANUP(tree_doc_freep) struct tree_doc *doc = NULL;
+    struct error err = {0};
+
+    (void)state;
+    assert_int_equal(tree_from_yaml(text, strlen(text), "t.yaml", &doc, &err), 0);
+    assert_int_equal(json_integer_value(json_object_get(tree_doc_root(doc), "a")), 1);
+    const json_t *list = json_object_get(tree_doc_root(doc), "b");
+    assert_string_equal(json_string_value(json_array_get(list, 1)), "y");
+}
+
 static void yaml_refuses(void **state)
 {
     static const struct {
@@ -91,6 +105,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(yaml_becomes_json),
         cmocka_unit_test(yaml_knows_where_a_value_stood),
+        cmocka_unit_test(yaml_of_other_systems),
         cmocka_unit_test(yaml_refuses),
         cmocka_unit_test(json_refuses),
     };
