@@ -40,7 +40,7 @@
 #define CHANGE 0.1   /* slots; values that have moved less are not worth sorting anew */
 #define BIN_LEAST (-1.0)
 #define BINS_PER_SLOT 16
-#define BINS ((MIG_SLOTS_MAX + 1) * BINS_PER_SLOT)
+#define BINS ((MIG_SLOTS_MAX + 2) * BINS_PER_SLOT) /* a price of all slots has one, too */
 
 struct look {
     uint16_t mask, starts;

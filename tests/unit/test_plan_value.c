@@ -88,6 +88,27 @@ static void many_slices_leave_later_than_one(void **state)
     assert_true(plan_value_of(v, &odd) == plan_value_of(v, &(struct mig_use){7, .starts = 5}));
 }
 
+/* The highest price there can be: all slots of the largest GPU. */
+static void the_largest_slice_has_a_price(void **state)
+{
+    static const int sizes[][2] = {{8, 8}, {16, 16}};
+    struct mig_geometry g;
+    struct mig_use none = {0}, half = {.mask = 0xff, .starts = 1};
+
+    (void)state;
+    model(&g, 16, 2, sizes);
+    CLEANUP(plan_value_freep) struct plan_value *v = plan_value_new(&g);
+    for (int i = 0; i < 640; i++) {
+        plan_value_learn(v, 1, i % 2 ? (double)INFINITY : 16, i % 2 == 0);
+        if (i % 64 == 63) {
+            plan_value_refresh(v, 10, 1);
+        }
+    }
+    /* Only whole GPUs are wanted, and always one more than there are. */
+    assert_true(plan_value_of(v, &none) - plan_value_of(v, &half) > 1);
+    assert_true(plan_value_price(v, &none, &(struct mig_slice){1, 0}) > 12);
+}
+
 static void it_waits_until_it_knows(void **state)
 {
     CLEANUP(plan_value_freep) struct plan_value *v = plan_value_new(&h100);
@@ -234,6 +255,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_smallest_gpu_is_worth_what_it_should),
         cmocka_unit_test(many_slices_leave_later_than_one),
+        cmocka_unit_test(the_largest_slice_has_a_price),
         cmocka_unit_test(it_waits_until_it_knows),
         cmocka_unit_test(a_slice_joins_the_crowd),
         cmocka_unit_test(equal_lives_get_equal_answers),
