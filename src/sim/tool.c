@@ -1,4 +1,5 @@
 #include "sim/tool.h"
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -83,6 +84,15 @@ static int usage(FILE *to)
     return to == stdout ? TOOL_OK : TOOL_USAGE;
 }
 
+/* What could not be written is no success. */
+static int said_all(int status)
+{
+    if ((fflush(stdout) != 0 || ferror(stdout)) && status == TOOL_OK) {
+        return tool_fail(TOOL_FAILED, "cannot write the output: %s", strerror(errno));
+    }
+    return status;
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -105,7 +115,7 @@ int main(int argc, char **argv)
                 return tool_fail(TOOL_USAGE, "%s takes %s, and no more", commands[i].name,
                                  commands[i].usage);
             }
-            return commands[i].run(argc - 1, argv + 1);
+            return said_all(commands[i].run(argc - 1, argv + 1));
         }
     }
     tool_fail(TOOL_USAGE, "no command '%s'", argv[1]);

@@ -98,6 +98,12 @@ def test_models_lists_those_that_can_and_those_that_cannot():
     assert "Too little is known" in sim("models").stdout
 
 
+def test_output_that_cannot_be_written_is_a_failure():
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run([TOOL, "models"], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1 and b"No space left" in done.stderr
+
+
 def test_one_machine_many_processes(machine):
     client(machine, "print(mig_on(0)); slice(0, 9, 2); slice(0, 14, 1)")
     gpus = show(machine)["gpus"]
