@@ -176,13 +176,13 @@ static bool is_better(const struct window *a, const struct window *b)
 static void look_at_whole(const struct pool *pool, const struct pool_lease *lease,
                           const struct pool_gpu *gpu, uint16_t taken, struct window *best)
 {
-    const struct pool_lease *holder = pool_find_lease(pool, gpu->lease);
     struct window w = {.gpu = gpu, .mask = UINT16_MAX, .at_ms = pool->now_ms};
 
     if (lease->want.kind != MIG_WANT_GPU || gpu->info.is_mig_enabled || gpu->has_mode_wish ||
         taken || !lease_allows_gpu(lease, gpu)) {
         return;
     }
+    const struct pool_lease *holder = pool_find_lease(pool, gpu->lease);
     if (holder) {
         int64_t until = holder->state == POOL_LEASE_ACTIVE ? holder->expires_ms : 0;
         w.at_ms = until > pool->now_ms ? until : 0;
