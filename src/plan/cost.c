@@ -1,10 +1,10 @@
 /* The cost of a placement.
  *
- * The default, "reach", adds up three things, all in memory slots.  The first is how many free slots
- * of the GPU the next request of the mix cannot use, on average, and how much the cut makes that
- * grow (plan_unusable(), which alone is the policy "fgd").  The second is how many slots are free:
- * fuller GPUs come first, empty ones last.  The third is whom the cut shuts out: a profile that
- * could be placed on this GPU, now cannot, and not because the slots are used up.
+ * The default, "reach", adds up three things, all in memory slots.  The first is how many free
+ * slots of the GPU the next request of the mix cannot use, on average, and how much the cut makes
+ * that grow (plan_unusable(), which alone is the policy "fgd").  The second is how many slots are
+ * free: fuller GPUs come first, empty ones last.  The third is whom the cut shuts out: a profile
+ * that could be placed on this GPU, now cannot, and not because the slots are used up.
  *
  * What counts is learned: the mix, and whether a profile is asked for at all (in full from
  * REACH_SHARE of the requests on).  The weights were found by search over 24 random mixes; on 60

@@ -24,8 +24,8 @@ double plan_cost(enum plan_policy policy, const struct plan_settings *settings,
                  const struct mig_geometry *geometry, const struct plan_mix *mix,
                  const struct plan_look *before, struct mig_slice slice);
 
-/* What "align" adds when the slice ends so long after all else on the GPU.  mean_ms: how long slices
- * are wanted for. */
+/* What "align" adds when the slice ends so long after all else on the GPU.  mean_ms: how long
+ * slices are wanted for. */
 double plan_stay_cost(int64_t late_ms, double mean_ms);
 
 /* Between slots of one GPU that cost the same: less is better, then the lower slot. */

@@ -7,17 +7,17 @@
  * GPU is the lowest number in the states of the first bits set, of those that are equally good.
  *
  *   seats[gpu]         the state of each GPU
- *   states[s].blocks   which blocks of 64 GPUs may have one in state s; the block itself is searched
+ *   states[s].blocks   which blocks of 64 GPUs may have one in state s; the block is searched
  *   choices[s, p]      best start, key (what it costs) and rank of state s for profile p
  *   orders[p].states   the states by rank; has_gpu are the bits
- *   scores[s, place]   what a slice costs there, worked out when first asked for: for idle slices and
- *                      beside reservations any start may be the one
+ *   scores[s, place]   what a slice costs there, worked out when first asked for: for idle slices
+ *                      and beside reservations any start may be the one
  *
  * Taking a slice is: find the rank's bit, which leads to the state and its first GPU; look up the
- * next state, set its block's bit, and find the first GPU of those left in the old one.  Nobody looks
- * whether a block that a GPU leaves still has others: the bit is cleared by the search that finds none.
- * A state that becomes empty or non-empty flips one bit for each profile that has a place in it.  All
- * of it is a few words per state and four bytes per GPU, which stay in the
+ * next state, set its block's bit, and find the first GPU of those left in the old one.  Nobody
+ * looks whether a block that a GPU leaves still has others: the bit is cleared by the search that
+ * finds none.  A state that becomes empty or non-empty flips one bit for each profile that has a
+ * place in it.  All of it is a few words per state and four bytes per GPU, which stay in the
  * processor's cache for a hundred thousand GPUs.
  *
  * States come into being when first seen and are kept: a new one is inserted into the orders, which
@@ -487,7 +487,7 @@ static uint64_t gpus_in_block(const uint32_t *seats, uint32_t block, uint32_t se
     return gpus;
 }
 
-/* The state's first GPU from number `from` on.  Block bits that are stale are cleared on the way. */
+/* The state's first GPU from number `from` on.  Stale bits of blocks are cleared on the way. */
 static uint32_t first_gpu(const struct plan_state *s, const uint32_t *seats, uint32_t seat,
                           uint32_t from)
 {

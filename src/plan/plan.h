@@ -176,9 +176,9 @@ struct plan_moves {
 int plan_find_moves(struct plan *plan, const struct plan_ask *ask, int max_moves,
                     struct plan_moves *ret);
 
-/* One move of a movable slice that brings the fleet together, so that at least so many slots become of
- * use for it; the first one when several belong together (see consolidate.c).  Looks at every GPU.
- * -ENOENT: none is worth it. */
+/* One move of a movable slice that brings the fleet together, so that at least so many slots become
+ * of use for it; the first one when several belong together (see consolidate.c).  Looks at every
+ * GPU.  -ENOENT: none is worth it. */
 int plan_find_consolidation(struct plan *plan, double least_gain, struct plan_move *ret);
 
 /* From what is on one GPU to the counts that are wanted (`apply`). */

@@ -620,8 +620,8 @@ static unsigned opened_least(const struct set *s)
             }
             int p = s->kinds[k].ask->profile[plan_gpu_class(s->plan, gpu)];
             const struct mig_use *busy = plan_gpu_busy(s->plan, gpu);
-            unsigned n = p < 0 ? 0 : (unsigned)mig_remaining(&plan_gpu_index(s->plan, gpu)->geometry,
-                                                             busy, p);
+            const struct mig_geometry *g = &plan_gpu_index(s->plan, gpu)->geometry;
+            unsigned n = p < 0 ? 0 : (unsigned)mig_remaining(g, busy, p);
             used += busy->mask ? n : 0;
             each = !busy->mask && n > each ? n : each;
         }
@@ -631,7 +631,8 @@ static unsigned opened_least(const struct set *s)
     return most;
 }
 
-/* What the spots of plan_place_each() come to; idle slices of the very profile serve if they may. */
+/* What the spots of plan_place_each() come to; idle slices of the very profile serve
+ * if they may. */
 static void take_over(struct set *s, const struct plan_set_ask *asks,
                       const struct plan_spot *found, size_t count, struct plan_set *ret,
                       struct plan_set_spot *spots)

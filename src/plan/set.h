@@ -43,8 +43,8 @@ int plan_place_set(struct plan *plan, const struct plan_set_ask *asks, size_t co
                    const struct plan_keep *keep, struct plan_set *ret,
                    struct plan_set_spot *ret_spots);
 
-/* The same without the second best, and without keeping anything: -E2BIG where it would not be proven,
- * or when more than so many layouts are to be looked at. */
+/* The same without the second best, and without keeping anything: -E2BIG where it would not be
+ * proven, or when more than so many layouts are to be looked at. */
 int plan_place_set_exactly(struct plan *plan, const struct plan_set_ask *asks, size_t count,
                            unsigned fills_most, struct plan_set *ret,
                            struct plan_set_spot *ret_spots);

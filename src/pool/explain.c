@@ -21,7 +21,8 @@ void explain_block(struct pool_explanation *ret, const struct pool_gpu *gpu,
     }
 }
 
-static void describe_slice(const struct pool *pool, const struct pool_slice *s, char buf[static 120])
+static void describe_slice(const struct pool *pool, const struct pool_slice *s,
+                           char buf[static 120])
 {
     const struct pool_lease *l = slice_holder(pool, s);
     char when[32];

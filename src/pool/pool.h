@@ -184,9 +184,9 @@ struct pool_move {
     bool is_stop;             /* the holder is to stop and let its only slice, this one, go: the
                                  lease then waits first in the queue for another */
     uint64_t request;         /* for whom room is made; 0: to keep the fleet together */
-    bool is_confirmed;        /* LEAVING: the holder has agreed: the lease has its new slice, and the
-                                 old one is let go; or it has none any more, with is_stop */
-    int64_t due_ms;           /* ASKED: the holder may answer until then; LEAVING: be gone by then */
+    bool is_confirmed;        /* LEAVING: the holder has agreed: the lease has its new slice, and
+                                 the old one is let go; or it has none any more, with is_stop */
+    int64_t due_ms;           /* ASKED: to be answered by then; LEAVING: to be gone by then */
     unsigned extra_slots;     /* LEAVING, and not gone by then: counted on the tenant, too */
     uint64_t check_job;       /* LEAVING: looks for processes, 0 none */
     int64_t retry_at_ms;      /* LEAVING: next look */
@@ -213,7 +213,7 @@ struct pool_shift {
     unsigned window_count;
     unsigned count;
     struct pool_shift_move move[PLAN_MOVES_MAX];
-    int64_t blind_until_ms; /* a GPU of it cannot be read, and is waited for until then; 0 all can */
+    int64_t blind_until_ms; /* a GPU of it cannot be read: waited for until then; 0 all can */
 };
 
 /* What is asked for.  Strings are borrowed for the call. */
@@ -257,7 +257,7 @@ struct pool_lease {
     int64_t created_ms, granted_ms, expires_ms, ended_ms; /* 0: not yet, or never */
     int64_t started_ms; /* when it last left the queue, or needed none */
     int64_t driver_us; /* what the driver itself took for this lease */
-    struct pool_part *part; /* while CUTTING, ACTIVE or RELEASING, and after the end for the record */
+    struct pool_part *part; /* while CUTTING, ACTIVE or RELEASING; after the end for the record */
     unsigned part_count;
     unsigned attempts;
     int64_t retry_at_ms; /* RELEASING: next look for processes */
@@ -267,7 +267,7 @@ struct pool_lease {
     int64_t queue_key;   /* higher goes first */
     struct pool_move move;     /* of a movable lease */
     unsigned move_count;       /* moves begun so far: the last one's number */
-    unsigned vain_asks;        /* its holder was asked in vain so often, with no long rest between */
+    unsigned vain_asks;        /* its holder was asked in vain so often, without a long rest */
     int64_t move_rest_ms;      /* it is not asked to move again before that */
     struct pool_shift *shift;  /* QUEUED: room is being made for it; NULL none */
     uint64_t stopped_for; /* QUEUED, CUTTING: it had a slice and made way for this request; 0 not */
@@ -308,15 +308,15 @@ struct pool_settings {
     unsigned max_compute_per_tenant; /* compute slots in leases; 0 no limit */
     int64_t age_step_ms;             /* waiting this long is worth one priority; 0 never */
     unsigned backfill_depth;         /* requests looked at behind a blocked head; 0 none */
-    bool is_one_by_one;              /* whoever has got a place keeps it for the next in the queue */
+    bool is_one_by_one;              /* who has got a place keeps it, whatever the next wants */
     unsigned keep_ended;             /* ended leases that are remembered */
     bool drops_idle;                 /* slices go as soon as nobody holds them */
     int64_t default_ttl_ms, max_ttl_ms; /* 0: none */
     unsigned max_moves;      /* leases moved for one request, at most PLAN_MOVES_MAX; 0 none */
     int64_t move_answer_ms;  /* how long a holder may take to answer */
     unsigned consolidate_per_hour; /* leases asked to move while nobody waits; 0 none */
-    int64_t move_pause_ms;   /* a lease whose holder refused is left alone so long; one that was asked
-                                in vain for a fraction of it, twice as long each time */
+    int64_t move_pause_ms;   /* a lease whose holder refused is left alone so long; one that was
+                                asked in vain for a fraction of it, twice as long each time */
 };
 void pool_settings_default(struct pool_settings *settings);
 
@@ -338,9 +338,10 @@ int pool_add_gpu(struct pool *pool, const struct mig_gpu_info *info,
 int pool_learn_geometry(struct pool *pool, unsigned gpu, const struct mig_geometry *geometry,
                         struct error *err);
 
-/* Who a GPU is that did not answer before the start, or could not be read then; tell its geometry and
- * its health after it.  What records have of that UUID, on a GPU that was taken for absent, is tied to
- * it: the absent one is gone, and those behind it have new numbers.  -EEXIST: another has the UUID. */
+/* Who a GPU is that did not answer before the start, or could not be read then; tell its geometry
+ * and its health after it.  What records have of that UUID, on a GPU that was taken for absent, is
+ * tied to it: the absent one is gone, and those behind it have new numbers.  -EEXIST: another has
+ * the UUID. */
 int pool_learn_identity(struct pool *pool, unsigned gpu, const struct mig_gpu_info *info,
                         bool is_managed, enum pool_mig_policy policy, struct error *err);
 
@@ -602,7 +603,7 @@ struct pool_explanation {
     int64_t expected_start_ms; /* 0 unknown */
     struct pool_block block[POOL_BLOCKS_MAX];
     unsigned block_count;
-    char help[240]; /* of pool_explain(): what would let it through, all of it together; "" unknown */
+    char help[240]; /* of pool_explain(): what would let it through, all together; "" unknown */
 };
 /* Why a request waits, and for whom.  `lease` is in any state. */
 void pool_explain(const struct pool *pool, const struct pool_lease *lease, int64_t now_ms,
@@ -620,8 +621,8 @@ struct pool_forecast {
 void pool_forecast(const struct pool *pool, struct pool_forecast *ret);
 /* 0 unknown, or too far behind. */
 int64_t pool_forecast_of(const struct pool_forecast *forecast, const struct pool_lease *lease);
-/* The same without `help`, which costs most, and without the expected start of others than the head:
- * for lists. */
+/* The same without `help`, which costs most, and without the expected start of others than the
+ * head: for lists. */
 void pool_explain_briefly(const struct pool *pool, const struct pool_lease *lease, int64_t now_ms,
                           struct pool_explanation *ret);
 /* Is what pool_explain_briefly() says of two requests in the queue the same? */
@@ -674,6 +675,6 @@ struct pool_change {
     bool is_mig_enabled; /* MODE */
 };
 const struct pool_change *pool_last_changes(const struct pool *pool, unsigned *ret_count);
-/* What stood in the way of the event of the last step, an APPLY or a REQUEST that must not wait; else
- * empty.  Holds until the next step. */
+/* What stood in the way of the event of the last step, an APPLY or a REQUEST that must not wait;
+ * else empty.  Holds until the next step. */
 const struct pool_explanation *pool_last_explanation(const struct pool *pool);
