@@ -13,8 +13,8 @@
  * With known ends, "align" adds how much longer the slice stays than all else on the GPU
  * (plan_stay_cost()): alone, it would keep the GPU from whoever wants much of it.
  *
- * "value" asks nothing but how much the cut takes from what the GPU is worth to those who come; that
- * is learned (value.c), and until enough is known it is "align".
+ * "value" asks nothing but how much the cut takes from what the GPU is worth to those who come;
+ * that is learned (value.c), and until enough is known it is "align".
  *
  * The other policies are there to compare with.
  *

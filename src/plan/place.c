@@ -97,8 +97,8 @@ static int64_t stay_key(const struct plan *p, enum plan_ranking_kind kind,
     return kind == PLAN_RANKING_POLICY ? llround(plan_late_cost(p, ask, gpu) * PLAN_KEY_SLOT) : 0;
 }
 
-/* The best of the GPUs that look alike: the first that the request does not outlast, if there is one
- * among the first few. */
+/* The best of the GPUs that look alike: the first that the request does not outlast, if there is
+ * one among the first few. */
 static void search_state(const struct plan *p, enum plan_ranking_kind kind,
                          const struct plan_ask *ask, const struct plan_index *x, uint32_t state,
                          struct best *b)
@@ -117,8 +117,8 @@ static void search_state(const struct plan *p, enum plan_ranking_kind kind,
     }
 }
 
-/* The states in their order, as long as one may be as good as the best so far: more than what a state
- * costs is only added. */
+/* The states in their order, as long as one may be as good as the best so far: more than what a
+ * state costs is only added. */
 static void search_index(const struct plan *p, int class_id, enum plan_ranking_kind kind,
                          const struct plan_ask *ask, struct best *b)
 {
@@ -214,9 +214,9 @@ static void search_excluded(const struct plan *p, enum plan_ranking_kind kind,
                 const struct plan_index *x = plan_gpu_index(p, gpu);
                 int64_t key = spot_key(p, kind, ask, gpu, s);
                 if (key != INT64_MAX) {
-                    offer_slot(b, key,
-                               plan_slot_cost(x->rankings[kind].policy, g, plan_gpu_busy(p, gpu), s),
-                               gpu, s);
+                    const struct mig_use *busy = plan_gpu_busy(p, gpu);
+                    offer_slot(b, key, plan_slot_cost(x->rankings[kind].policy, g, busy, s), gpu,
+                               s);
                 }
             }
         }

@@ -274,7 +274,8 @@ static double cost_of(struct set *s, int class_id, const struct mig_use *before,
                       struct mig_slice slice)
 {
     const struct plan_index *x = &s->plan->classes[class_id]->index;
-    unsigned hash = before->mask * 37u + before->starts * 71u + slice.profile * 1031u + slice.start * 257u;
+    unsigned hash = before->mask * 37u + before->starts * 71u + slice.profile * 1031u +
+                    slice.start * 257u;
 
     for (int e = 0; e < MIG_ENGINE_COUNT; e++) {
         hash = hash * 31u + before->engines[e];

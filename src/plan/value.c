@@ -9,10 +9,10 @@
  *     (d + n m) V(s) = sum over shapes a: share(a) E max(price(a) - (V(s) - V(s + a)), 0)
  *                    + sum over slices i: m V(s - i)
  *
- * Time is counted in requests.  m is how likely a slice leaves between two of them, n how many there
- * are, and d = DISCOUNT * m: prices are of now, what comes much later counts less.  So one of many
- * slices in a half counts for little (the half will not be free soon anyway) and the last one for
- * much, and the last free window of a kind is dear only if those who want it are turned away.
+ * Time is counted in requests.  m is how likely a slice leaves between two of them, n how many
+ * there are, and d = DISCOUNT * m: prices are of now, what comes much later counts less.  So one of
+ * many slices in a half counts for little (the half will not be free soon anyway) and the last one
+ * for much, and the last free window of a kind is dear only if those who want it are turned away.
  *
  * Nothing is assumed about who asks: prices (a histogram for each shape), shares and m are learned,
  * with the half-life of the mix, from what requests have paid under the values so far; when prices

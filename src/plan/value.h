@@ -5,7 +5,8 @@
 #include <stddef.h>
 
 /* What the free slots of a GPU are worth to those who will ask, learned from those who have asked:
- * the policy "value"; see the top of value.c.  One for each class of GPUs.  Internal to the room. */
+ * the policy "value"; see the top of value.c.  One for each class of GPUs.  Internal
+ * to the room. */
 
 struct plan_value;
 
