@@ -48,19 +48,32 @@ static bool is_free_whole(const struct pool_gpu *gpu)
     return is_known && is_plain && !gpu->lease && !gpu->processes && !gpu->slice_count;
 }
 
-static bool take_whole_gpu(struct pool *pool, struct pool_lease *lease)
+/* One that cannot be cut comes first: it is of no use for anything else. */
+static struct pool_gpu *find_whole(const struct pool *pool, const struct pool_lease *lease)
 {
+    struct pool_gpu *found = NULL;
+
     for (unsigned i = 0; i < pool->gpu_count; i++) {
         struct pool_gpu *gpu = pool->gpus[i];
         if (is_free_whole(gpu) && lease_allows_gpu(lease, gpu) && !held_mask(lease, gpu) &&
-            lease_slots_on(pool, lease, gpu->class_id) <= lease_quota_left(pool, lease)) {
-            gpu->lease = lease->id;
-            lease_add_part(lease, gpu, NULL, 0);
-            gpu_changed(pool, gpu);
-            return true;
+            lease_slots_on(pool, lease, gpu->class_id) <= lease_quota_left(pool, lease) &&
+            (!found || (found->info.is_mig_capable && !gpu->info.is_mig_capable))) {
+            found = gpu;
         }
     }
-    return false;
+    return found;
+}
+
+static bool take_whole_gpu(struct pool *pool, struct pool_lease *lease)
+{
+    struct pool_gpu *gpu = find_whole(pool, lease);
+
+    if (gpu) {
+        gpu->lease = lease->id;
+        lease_add_part(lease, gpu, NULL, 0);
+        gpu_changed(pool, gpu);
+    }
+    return gpu != NULL;
 }
 
 /* --- idle slices ------------------------------------------------------------------------------ */

@@ -99,6 +99,14 @@ def test_a_gpu_without_mig_is_shown_and_leased_whole(daemon, machine):
     assert [g["mig"] for g in d.machine.show()["gpus"]] == [False, True, False]
 
 
+def test_who_wants_any_gpu_gets_one_that_cannot_be_cut(daemon, machine):
+    """The other one is of use for slices, too; it is taken when there is nothing else."""
+    d = daemon(machine("A30", "T4"))
+    a30, t4 = d.get("/v1/gpus").json["gpus"]
+    wholes = [d.lease("gpu") for _ in range(2)]
+    assert [w["gpu_uuid"] for w in wholes] == [t4["uuid"], a30["uuid"]]
+
+
 @pytest.mark.parametrize("model", ["A30", "A100-SXM4-40GB", H100, "H200-SXM5-141GB", "B200-180GB",
                                    "GH200-96GB", "RTX-PRO-6000-BSE"])
 def test_one_lease_of_each_profile(daemon, machine, model):
