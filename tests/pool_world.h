@@ -266,7 +266,9 @@ static inline void world_add_compute(struct mig_profile *p)
         *c = (struct mig_compute_profile){.id = n - 1, .slices = (uint8_t)n,
                                           .max_count = (uint8_t)(p->slices / n)};
         if (n < p->slices) {
-            snprintf(c->name, sizeof(c->name), "%uc.%.20s", n, p->name);
+            char name[sizeof(p->name)];
+            text_copy(name, sizeof(name), p->name);
+            snprintf(c->name, sizeof(c->name), "%uc.%.20s", n, name);
         } else {
             text_copy(c->name, sizeof(c->name), p->name);
         }

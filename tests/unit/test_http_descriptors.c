@@ -138,16 +138,6 @@ static void after_a_refusal_too(void **state)
     expect_service();
 }
 
-static int dial_as(uid_t uid)
-{
-    bool is_root = geteuid() == 0;
-
-    assert_int_equal(is_root ? seteuid(uid) : 0, 0);
-    int fd = dial();
-    assert_int_equal(is_root ? seteuid(0) : 0, 0);
-    return fd;
-}
-
 /* Whoever has as many connections as he may have cannot do it by trying for more. */
 static void who_is_not_let_in_can_bring_none(void **state)
 {

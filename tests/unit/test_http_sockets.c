@@ -205,17 +205,6 @@ static void who_shows_no_token_makes_room(void **state)
     PUMP_UNTIL(http_server_connections(w.server) == 0);
 }
 
-/* As somebody whose connections are counted: root has no limit. */
-static int dial_as(uid_t uid)
-{
-    bool is_root = geteuid() == 0;
-
-    assert_int_equal(is_root ? seteuid(uid) : 0, 0);
-    int fd = dial();
-    assert_int_equal(is_root ? seteuid(0) : 0, 0);
-    return fd;
-}
-
 static void one_user_of_the_unix_socket_neither(void **state)
 {
     ANSWER;
