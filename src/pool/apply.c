@@ -320,7 +320,7 @@ static enum pool_answer check_gpu(struct pool *pool, struct gpu_diff *d, char *w
     const struct pool_gpu *gpu = d->gpu;
     const char *unusable = NULL;
 
-    if (!gpu->is_managed || gpu->health != POOL_HEALTH_OK || !gpu->is_scanned || gpu->wants_scan) {
+    if (!gpu->is_managed || gpu->health != POOL_HEALTH_OK || !gpu_is_read(gpu)) {
         gpu_is_usable(pool, gpu, &unusable);
         snprintf(why, size, "GPU %u: %s", gpu->info.index, unusable ? unusable : "not usable");
         return POOL_NOT_ALLOWED;

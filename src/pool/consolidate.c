@@ -39,7 +39,7 @@ static void give_up_blind(struct pool *pool)
     struct pool_lease *l = under_way(pool);
 
     if (l && l->move.phase == POOL_MOVE_MAKING && !l->move.slice->job &&
-        (!l->move.slice->gpu->is_scanned || l->move.slice->gpu->wants_scan)) {
+        !gpu_is_read(l->move.slice->gpu)) {
         move_call_off(pool, l, "the GPU that it was to go to cannot be read");
     }
 }

@@ -67,8 +67,8 @@ static bool can_be_cut(const struct pool *pool, const struct pool_gpu *gpu)
 {
     bool is_on = gpu->info.is_mig_enabled || gpu_can_switch_on(pool, gpu);
 
-    return gpu->geometry && gpu->is_managed && gpu->health == POOL_HEALTH_OK && gpu->is_scanned &&
-           !gpu->wants_scan && !gpu->lease && is_on;
+    return gpu->geometry && gpu->is_managed && gpu->health == POOL_HEALTH_OK && gpu_is_read(gpu) &&
+           !gpu->lease && is_on;
 }
 
 static void paper_init(struct paper *p, const struct pool *pool)

@@ -131,7 +131,7 @@ static bool window_opens(const struct pool *pool, int profile, const struct wind
                          const struct window *best, struct window *w)
 {
     const struct pool_gpu *gpu = w->gpu;
-    bool is_known = gpu->is_scanned && !gpu->wants_scan;
+    bool is_known = gpu_is_read(gpu);
     int start = __builtin_ctz(w->mask);
     uint32_t staying = 0;
 
@@ -192,7 +192,7 @@ static void look_at_whole(const struct pool *pool, const struct pool_lease *leas
         w.at_ms = 0;
         w.busy = 1;
     }
-    if (!gpu->is_scanned || gpu->wants_scan) {
+    if (!gpu_is_read(gpu)) {
         w.at_ms = 0;
         w.busy = UNREAD_BUSY;
     }

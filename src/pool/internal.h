@@ -149,6 +149,11 @@ const struct pool_lease *slice_holder(const struct pool *pool, const struct pool
 int64_t slice_until_ms(const struct pool *pool, const struct pool_slice *slice);
 
 void gpu_changed(struct pool *pool, struct pool_gpu *gpu);
+/* Is it known what stands on it?  Until then nothing is cut there. */
+static inline bool gpu_is_read(const struct pool_gpu *gpu)
+{
+    return gpu->is_scanned && !gpu->wants_scan;
+}
 /* Can something be placed on it at all now?  With why (may be NULL) when not. */
 bool gpu_is_usable(const struct pool *pool, const struct pool_gpu *gpu, const char **why);
 /* Is its MIG mode off, but switched on (now, or already asked for) when a slice is to come? */

@@ -432,7 +432,7 @@ static void on_scan(struct pool *pool, struct pool_gpu *gpu, const struct pool_j
     } else if (result->code == 0 && result->scan) {
         gpu->read_problem[0] = '\0';
         pool_on_scan(pool, gpu, result->scan);
-    } else if (!gpu->is_scanned || gpu->wants_scan) {
+    } else if (!gpu_is_read(gpu)) {
         snprintf(gpu->read_problem, sizeof(gpu->read_problem), "it cannot be read: %.130s",
                  result->message);
         text_mend_utf8(gpu->read_problem);

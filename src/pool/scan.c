@@ -279,7 +279,7 @@ void pool_on_scan(struct pool *pool, struct pool_gpu *gpu, const struct mig_scan
     drop_unwanted(pool, gpu);
     gpu_give_up_hopeless(pool, gpu, scan->is_mig_enabled ? "somebody else has cut the GPU there"
                                                          : "its MIG mode is off");
-    if (!gpu->is_scanned || gpu->wants_scan) {
+    if (!gpu_is_read(gpu)) {
         gpu->is_scanned = true;
         gpu->wants_scan = false;
         pool->wants_queue_pass = true;

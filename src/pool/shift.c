@@ -132,15 +132,8 @@ void shift_check_use(struct pool *pool, struct pool_lease *lease)
 /* May something still be cut there?  What is not known yet, or rests, is waited for. */
 static bool is_open(const struct pool_gpu *gpu)
 {
-    bool is_known = gpu->is_scanned && !gpu->wants_scan;
-
     return gpu->is_managed && gpu->health == POOL_HEALTH_OK && !gpu->lease &&
-           (!is_known || gpu->info.is_mig_enabled);
-}
-
-static bool is_blind(const struct pool_gpu *gpu)
-{
-    return !gpu->is_scanned || gpu->wants_scan;
+           (!gpu_is_read(gpu) || gpu->info.is_mig_enabled);
 }
 
 /* Is the slice to be left by a move that is not done yet? */
@@ -180,7 +173,7 @@ static struct mig_use use_after(const struct pool *pool, const struct pool_shift
 static bool is_attainable_on(const struct pool *pool, const struct pool_shift *shift,
                              const struct pool_gpu *gpu)
 {
-    if (!is_open(gpu) || is_blind(gpu)) {
+    if (!is_open(gpu) || !gpu_is_read(gpu)) {
         return is_open(gpu);
     }
     struct mig_use use = use_after(pool, shift, gpu);
@@ -301,11 +294,11 @@ static const struct pool_gpu *find_blind(const struct pool *pool, struct pool_sh
     const struct pool_gpu *blind = NULL;
 
     for (unsigned i = 0; i < shift->window_count && !blind; i++) {
-        blind = is_blind(shift->window[i].gpu) ? shift->window[i].gpu : NULL;
+        blind = gpu_is_read(shift->window[i].gpu) ? NULL : shift->window[i].gpu;
     }
     for (unsigned i = 0; i < shift->count && !blind; i++) {
         const struct pool_shift_move *m = &shift->move[i];
-        blind = !m->is_done && is_blind(m->gpu) ? m->gpu : NULL;
+        blind = m->is_done || gpu_is_read(m->gpu) ? NULL : m->gpu;
     }
     if (!blind) {
         shift->blind_until_ms = 0;

@@ -387,7 +387,7 @@ bool gpu_is_usable(const struct pool *pool, const struct pool_gpu *gpu, const ch
         reason = "it is not managed by tangram (see gpus: in the configuration)";
     } else if (gpu->health != POOL_HEALTH_OK) {
         reason = gpu->health_reason[0] ? gpu->health_reason : "the GPU does not answer";
-    } else if (!gpu->is_scanned || gpu->wants_scan) {
+    } else if (!gpu_is_read(gpu)) {
         reason = gpu->read_problem[0] ? gpu->read_problem : "it is still being read";
     } else if (gpu->lease) {
         reason = "it is leased whole";
@@ -671,7 +671,7 @@ static void pump_mode(struct pool *pool, struct pool_gpu *gpu)
 
 static void gpu_pump(struct pool *pool, struct pool_gpu *gpu)
 {
-    bool is_known = gpu->is_scanned && !gpu->wants_scan;
+    bool is_known = gpu_is_read(gpu);
 
     if (gpu->health == POOL_HEALTH_OK && !is_known && gpu->cooldown_until_ms <= pool->now_ms) {
         gpu_ask_scan(pool, gpu);

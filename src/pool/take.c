@@ -40,8 +40,7 @@ static bool may_reuse(const struct pool_lease *lease, const struct pool_slice *s
 /* Nothing stands, runs or is planned on it. */
 static bool is_free_whole(const struct pool_gpu *gpu)
 {
-    bool is_known = gpu->is_managed && gpu->health == POOL_HEALTH_OK && gpu->is_scanned &&
-                    !gpu->wants_scan;
+    bool is_known = gpu->is_managed && gpu->health == POOL_HEALTH_OK && gpu_is_read(gpu);
     bool is_plain = !gpu->info.is_mig_enabled && !gpu->info.is_mig_pending && !gpu->mode_job &&
                     !gpu->has_mode_wish;
 
